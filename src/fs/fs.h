@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The door into storage: everything above (NFS, management, the simulator, fuzzers) calls
+ * these functions and no others.
+ *
+ * All run on the loop's thread that opened the pool, in a fiber, and may wait unless said
+ * otherwise.  All return 0 or a negative code (base/err.h); results through ret_ parameters
+ * are untouched on failure, but attributes and wcc data are filled in as far as known.
+ *
+ * Each operation is atomic, in memory and over a crash.  It is stable (survives a crash) once
+ * fs_wait_stable() has returned 0 for a number at least that of the request; operations raise
+ * req->stable_seq to what their caller has to wait for before it acknowledges.  Unstable
+ * writes and the times that reads leave behind don't raise it.
+ *
+ * Permissions are checked here, against the request's credentials, as POSIX and RFC 1813
+ * section 4.4 want it (the owner may always read and write the data of his file).
+ */
+#ifndef FS_FS_H
+#define FS_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct dev;
+struct fs;
+struct fiber;
+
+#define FS_NAME_MAX 255			/* bytes in a name */
+#define FS_VOLUME_NAME_MAX 63
+#define FS_SYMLINK_MAX 1024
+#define FS_LINK_MAX 65000
+#define FS_MAX_SIZE ((int64_t)1 << 60)	/* largest file, bytes */
+#define FS_IO_MAX (1 << 20)		/* most bytes in one read or write */
+#define FS_GROUPS_MAX 64
+#define FS_ROOT_INO 1			/* of every volume */
+#define FS_CLONES_MAX 100000		/* in one atomic call */
+#define FS_EXPORTS_MAX 1023
+
+/* ---- opening ------------------------------------------------------------------------- */
+
+struct fs_format_opts {
+	uint64_t nblocks;		/* 0: the whole device */
+	uint64_t log_bytes;		/* 0: by size */
+	uint8_t uuid[16];		/* all zero: random */
+};
+
+struct fs_config {
+	size_t cache_bytes;		/* block cache; at least 16 MiB */
+	unsigned checkpoint_ms;		/* 0: 5000 */
+	bool readonly;
+	/* Test hooks: 0 is the ordinary value. */
+	uint32_t max_refs;		/* overflow of a block's count */
+	bool no_background;		/* no timer checkpoints and no reaper: the test calls them */
+	uint64_t seed;			/* of hash keys and UUIDs, when not 0 */
+};
+
+/* Writes an empty pool onto D.  -ENOSPC when the device is too small (FS_MIN_BLOCKS). */
+#define FS_MIN_BLOCKS 4096
+int fs_format(struct dev *d, const struct fs_format_opts *opts);
+
+/*
+ * Opens the pool on D: chooses the superblock, replays the log, takes a checkpoint.  On
+ * failure WHY (if not NULL) gets one line for people.  D stays the caller's, to close after
+ * fs_close().  A pool that is found damaged is opened read-only, and fs_status() says why.
+ */
+int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char *why,
+	    size_t why_len);
+/* Ends background work, takes a last checkpoint, frees all.  No operation may be under way. */
+int fs_close(struct fs *fs);
+/* The same without writing anything: what a crash leaves.  For tests. */
+void fs_abandon(struct fs *fs);
+
+struct fs_status {
+	uint8_t uuid[16];
+	uint64_t size_blocks, free_blocks, reserved_blocks;	/* reserved: not for ordinary use */
+	uint64_t meta_blocks;		/* fixed: labels, tables, log */
+	uint64_t pending_free_blocks;	/* free after the next checkpoint */
+	uint64_t life, generation, log_seq;
+	uint64_t log_bytes, log_used_bytes;
+	uint64_t cache_bytes, cache_used_bytes, dirty_bytes;
+	uint64_t cache_hits, cache_misses;
+	uint64_t checkpoints, last_checkpoint_ns;
+	uint64_t reap_entries;
+	uint64_t ops, flushes, blocks_written, blocks_read;
+	uint64_t replayed_records;	/* at open */
+	uint64_t open_ns;		/* how long opening took */
+	uint64_t checksum_errors, io_errors;
+	bool readonly;
+	char reason[200];		/* why readonly; empty else */
+};
+void fs_status(struct fs *fs, struct fs_status *ret_st);	/* never waits */
+
+/* A checkpoint now; returns when it is durable. */
+int fs_checkpoint(struct fs *fs);
+/* Runs the reaper until nothing is left (tests, and ENOSPC). */
+int fs_reap_all(struct fs *fs);
+
+/*
+ * Verifies a pool that nobody has open: recounts every reference, verifies every checksum,
+ * every structure.  Calls REPORT for each finding, one line each.  Replays nothing: it looks
+ * at the last checkpoint.  Returns the number of findings, or a negative code when it cannot
+ * even begin.
+ */
+struct fs_check_stats { uint64_t blocks, index_blocks, inodes, directories, files, volumes, log_records; };
+int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), void *arg,
+		 struct fs_check_stats *ret_stats);
+
+/* ---- requests ------------------------------------------------------------------------ */
+
+struct fs_cred {
+	uint32_t uid, gid;
+	uint32_t ngroups;
+	uint32_t groups[FS_GROUPS_MAX];
+	bool admin;			/* the management side: no permission checks */
+};
+
+struct fs_req {
+	struct fs *fs;
+	struct fs_cred cred;
+	uint64_t stable_seq;		/* out: wait for this before acknowledging; starts at 0 */
+	uint64_t drc_client;		/* 0, or who asks, with xid: goes into the log record */
+	uint32_t drc_xid, drc_proc;
+};
+/* A zeroed request with the management side's credentials. */
+void fs_req_admin(struct fs_req *req, struct fs *fs);
+
+/* Waits until everything up to SEQ is on stable storage.  -EROFS/-EIO if that cannot be. */
+int fs_wait_stable(struct fs *fs, uint64_t seq);
+/* The number of the last operation executed: waiting for it is a COMMIT of everything. */
+uint64_t fs_last_seq(struct fs *fs);
+/* Differs at every opening of the pool: the write verifier. */
+uint64_t fs_verifier(struct fs *fs);
+
+/*
+ * Logged (drc_client, drc_xid) of requests that were replayed from the log at opening, so that
+ * their retransmission can get its first answer.  RESULT is the object that was made, if any.
+ */
+struct fs_id {			/* names one incarnation of one file; all of it is in a file handle */
+	uint32_t volume;
+	uint32_t snapshot;	/* 0: the live volume */
+	uint64_t ino;
+	uint64_t generation;
+};
+struct fs_replayed { uint64_t drc_client; uint32_t drc_xid, drc_proc; struct fs_id result; };
+/* Calls FN for each, oldest first, and forgets them. */
+void fs_take_replayed(struct fs *fs, void (*fn)(void *arg, const struct fs_replayed *r), void *arg);
+
+/* ---- volumes ------------------------------------------------------------------------- */
+
+struct fs_volume_info {
+	uint32_t id;
+	char name[FS_VOLUME_NAME_MAX + 1];
+	uint8_t uuid[16];
+	uint64_t fsid;			/* never used for another volume of this pool */
+	uint64_t created_ns;
+	uint64_t files;			/* inodes in use */
+	uint64_t mapped_blocks;		/* sum over all files, before sharing */
+	uint64_t quota_blocks;		/* limit of mapped_blocks; 0: none */
+	char exports[FS_EXPORTS_MAX + 1]; /* text, the NFS layer's (nfs/exports.h); empty: its default */
+	struct fs_id root;
+};
+int fs_volume_create(struct fs_req *req, const char *name, struct fs_volume_info *ret_info);
+int fs_volume_find(struct fs *fs, const char *name, struct fs_volume_info *ret_info);
+int fs_volume_get(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info);
+/* The first volume with an id greater than AFTER; -ENOENT at the end. */
+int fs_volume_next(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info);
+int fs_volume_destroy(struct fs_req *req, const char *name);
+/* NULL/ -1: leave as it is. */
+int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int64_t quota_blocks);
+/* Raised whenever a volume is created, destroyed or set: a cache of export rules compares it. */
+uint64_t fs_volume_epoch(struct fs *fs);
+
+/* ---- attributes ---------------------------------------------------------------------- */
+
+enum fs_type { FS_FREE = 0, FS_REG = 1, FS_DIR = 2, FS_BLK = 3, FS_CHR = 4, FS_LNK = 5,
+	       FS_SOCK = 6, FS_FIFO = 7 };	/* numbered as ftype3, RFC 1813 */
+
+struct fs_time { int64_t sec; uint32_t nsec; };
+
+struct fs_attr {
+	struct fs_id id;
+	enum fs_type type;
+	uint32_t mode;			/* 07777 */
+	uint32_t nlink, uid, gid;
+	uint32_t rdev_major, rdev_minor;
+	uint64_t size;
+	uint64_t mapped_bytes;		/* blocks that hold data, in bytes */
+	uint64_t fsid;
+	uint64_t change;		/* NFSv4 change attribute: the event that last changed it */
+	struct fs_time atime, mtime, ctime, btime;
+	struct fs_id origin;		/* what it was cloned from; ino 0: nothing */
+};
+
+enum { FS_SET_MODE = 1, FS_SET_UID = 2, FS_SET_GID = 4, FS_SET_SIZE = 8,
+       FS_SET_ATIME = 16, FS_SET_MTIME = 32,		/* to the given time */
+       FS_SET_ATIME_NOW = 64, FS_SET_MTIME_NOW = 128 };
+struct fs_setattr {
+	uint32_t mask;
+	uint32_t mode, uid, gid;
+	uint64_t size;
+	struct fs_time atime, mtime;
+	bool guard;			/* fail with -ENOTSYNC unless ctime equals guard_ctime */
+	struct fs_time guard_ctime;
+};
+
+/* Weak cache consistency: attributes before and after, from the same instant as the change. */
+struct fs_wcc {
+	bool pre_valid, post_valid;
+	uint64_t pre_size, pre_change;
+	struct fs_time pre_mtime, pre_ctime;
+	struct fs_attr post;
+};
+
+int fs_getattr(struct fs_req *req, struct fs_id id, struct fs_attr *ret_attr);
+/* ret_wcc may be NULL, here and below. */
+int fs_setattr(struct fs_req *req, struct fs_id id, const struct fs_setattr *set,
+	       struct fs_wcc *ret_wcc);
+enum { FS_ACCESS_READ = 1, FS_ACCESS_LOOKUP = 2, FS_ACCESS_MODIFY = 4, FS_ACCESS_EXTEND = 8,
+       FS_ACCESS_DELETE = 16, FS_ACCESS_EXECUTE = 32 };	/* as ACCESS3_*, RFC 1813 */
+int fs_access(struct fs_req *req, struct fs_id id, uint32_t want, uint32_t *ret_allowed,
+	      struct fs_attr *ret_attr);
+
+struct fs_fsstat { uint64_t total_bytes, free_bytes, avail_bytes, total_files, free_files; };
+int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st, struct fs_attr *ret_attr);
+
+/* ---- files --------------------------------------------------------------------------- */
+
+/*
+ * Reads up to FS_IO_MAX bytes without copying: iov[] leads to pinned cache blocks (holes to
+ * one page of zeros) until fs_read_done(), which must follow every success, and which may
+ * come from outside of a fiber.  Reads at or past the end give len 0 and eof.
+ */
+#define FS_READ_IOV (FS_IO_MAX / 4096 + 1)
+struct fs_read {
+	uint32_t len;
+	bool eof;
+	int niov;
+	struct fs_attr attr;
+	struct iovec iov[FS_READ_IOV];
+	void *pins[FS_READ_IOV];
+	int npins;
+};
+int fs_read(struct fs_req *req, struct fs_id id, uint64_t offset, uint32_t len, struct fs_read *ret);
+void fs_read_done(struct fs *fs, struct fs_read *r);
+
+/* Writes all of it or nothing.  stable: raises req->stable_seq. */
+int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct iovec *iov, int niov,
+	     uint32_t len, bool stable, struct fs_wcc *ret_wcc);
+/* Raises req->stable_seq to the last change of any file: wait for it and all is stable. */
+int fs_commit(struct fs_req *req, struct fs_id id, struct fs_wcc *ret_wcc);
+int fs_readlink(struct fs_req *req, struct fs_id id, char ret_target[FS_SYMLINK_MAX + 1],
+		struct fs_attr *ret_attr);
+
+/* Next data or hole at or after OFFSET, as lseek: -ENXIO past the end.  The end is a hole. */
+int fs_seek(struct fs_req *req, struct fs_id id, uint64_t offset, bool data, uint64_t *ret_offset);
+
+/* ---- names --------------------------------------------------------------------------- */
+
+/* Names are bytes without '/' and NUL, 1 to FS_NAME_MAX of them; "." and ".." are understood
+ * by fs_lookup and refused (-EEXIST, -EINVAL, -ENOTEMPTY as the call has it) elsewhere. */
+struct fs_name { const char *s; uint32_t len; };
+
+int fs_lookup(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_attr *ret_attr,
+	      struct fs_attr *ret_dir_attr);
+/* Follows PATH ("/a/b", no symlinks) from a volume's root. */
+int fs_lookup_path(struct fs_req *req, const char *volume, const char *path, struct fs_attr *ret_attr);
+
+enum fs_create_how { FS_CREATE_UNCHECKED, FS_CREATE_GUARDED, FS_CREATE_EXCLUSIVE };
+struct fs_create {
+	enum fs_type type;		/* FS_REG, FS_DIR, FS_LNK, FS_FIFO, FS_SOCK, FS_BLK, FS_CHR */
+	enum fs_create_how how;		/* only FS_REG may be other than GUARDED */
+	struct fs_setattr set;		/* mode (without it 0644/0755), owner if allowed, size 0, times */
+	uint64_t verifier;		/* EXCLUSIVE: a second create with the same one succeeds */
+	uint32_t rdev_major, rdev_minor;
+	const char *target;		/* FS_LNK: NUL-terminated */
+};
+int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const struct fs_create *how,
+	      struct fs_attr *ret_attr, struct fs_wcc *ret_dir_wcc);
+/* A regular file with no name yet; it vanishes at a crash or when fs_forget() is called before
+ * fs_link() gave it one.  For imports: write first, then appear whole. */
+int fs_create_unnamed(struct fs_req *req, uint32_t volume, uint32_t mode, struct fs_attr *ret_attr);
+int fs_forget(struct fs_req *req, struct fs_id id);
+/* replace: an existing regular file of that name is replaced in the same instant. */
+int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_name name, bool replace,
+	    struct fs_attr *ret_attr, struct fs_wcc *ret_dir_wcc);
+int fs_remove(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc);
+int fs_rmdir(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc);
+int fs_rename(struct fs_req *req, struct fs_id from_dir, struct fs_name from, struct fs_id to_dir,
+	      struct fs_name to, struct fs_wcc *ret_from_wcc, struct fs_wcc *ret_to_wcc);
+
+/*
+ * Entries after COOKIE (0: from the start), packed into BUF in cookie order; "." and ".."
+ * come first (cookies 1 and 2).  A cookie stays valid while entries come and go.  With PLUS
+ * each has its attributes.  -EINVAL if BUF cannot hold even one.
+ */
+struct fs_dirent {
+	uint64_t cookie;		/* of this entry: continue with it to get the next */
+	uint64_t ino;
+	struct fs_attr attr;		/* with PLUS */
+	uint16_t size;			/* of this packed entry, to the next */
+	uint16_t name_len;
+	char name[];			/* name_len bytes and a NUL */
+};
+struct fs_dirlist {
+	void *buf;			/* the caller's, 8-byte aligned */
+	size_t cap;
+	unsigned max_entries;		/* 0: as many as fit */
+	/* out: */
+	unsigned n;
+	bool eof;
+	struct fs_attr dir_attr;
+};
+static inline const struct fs_dirent *fs_dirent_next(const struct fs_dirent *e)
+{
+	return (const struct fs_dirent *)((const char *)e + e->size);
+}
+int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus, struct fs_dirlist *list);
+
+/* ---- clones -------------------------------------------------------------------------- */
+
+/*
+ * COUNT clones of the regular file SRC appear in DIR (of the same volume) under NAMES, all in
+ * one instant, each with SRC's content, mode and the caller's ownership rules of cp: owner is
+ * the caller, or SRC's owner for the management side.  O(1) in the size of SRC, whatever its
+ * state.  -EEXIST names the first name that exists through ret_bad (its index).
+ */
+int fs_clone(struct fs_req *req, struct fs_id src, struct fs_id dir, const struct fs_name *names,
+	     uint32_t count, uint32_t *ret_bad, struct fs_attr *ret_first);
+
+#endif
