@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+# A thin face over meson and the scripts.  "make help" lists what there is.
+
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+# What "make test" and "make sanitize" run: names or parts of names, all when empty.
+T ?=
+
+MESON_ARGS ?=
+SAN_BUILD = $(BUILD)-asan
+
+.PHONY: all help build deps test demo bench sanitize fresh install clean
+
+all: build
+
+help:
+	@echo 'make build      pandod and pando under $(BUILD)/; installs nothing'
+	@echo 'make deps       the Debian packages that building and testing need, by apt'
+	@echo 'make test       deps, build, and the whole test suite (T=name for a part of it)'
+	@echo 'make demo       deps, build, and a hundred virtual machines from one file'
+	@echo 'make bench      deps, build, and the benchmark against XFS, Btrfs and NFS-Ganesha'
+	@echo 'make sanitize   the test suite under AddressSanitizer and UBSan (T=name)'
+	@echo 'make fresh      "make test" in a minimal Debian made for the purpose (root)'
+	@echo 'make install    into $$(DESTDIR)$$(PREFIX), that is $(DESTDIR)$(PREFIX)'
+	@echo 'make clean      removes $(BUILD)/ and $(SAN_BUILD)/'
+
+build: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+	@ln -sf src/pandod/pandod src/pando/pando $(BUILD)/
+
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null && command -v ninja >/dev/null || \
+	  { echo 'meson or ninja is missing: run "make deps" first' >&2; exit 1; }
+	meson setup $(BUILD) --prefix=$(PREFIX) $(MESON_ARGS)
+
+deps:
+	@scripts/install-packages build test
+
+test: deps
+	@$(MAKE) --no-print-directory build
+	@tests/run --build $(BUILD) $(T)
+
+demo:
+	@scripts/install-packages build demo
+	@$(MAKE) --no-print-directory build
+	@BUILD=$(BUILD) scripts/demo
+
+bench:
+	@scripts/install-packages build bench
+	@$(MAKE) --no-print-directory build
+	@BUILD=$(BUILD) tests/bench/run
+
+# Leaks are looked for by the tests themselves where they matter: a fiber that is parked when
+# the process ends owns memory, which the leak checker would report.
+sanitize: deps
+	@$(MAKE) --no-print-directory BUILD=$(SAN_BUILD) \
+	  MESON_ARGS='-Db_sanitize=address,undefined -Db_lundef=false' build
+	@ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0 \
+	 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	 tests/run --build $(SAN_BUILD) $(T)
+
+fresh:
+	@scripts/install-packages fresh
+	@tests/fresh
+
+install: build
+	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	meson install -C $(BUILD) $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+
+clean:
+	rm -rf $(BUILD) $(SAN_BUILD)
