@@ -117,7 +117,8 @@ uint32_t get_u32(struct xdr *x);
 uint64_t get_u64(struct xdr *x);
 const uint8_t *get_opaque(struct xdr *x, uint32_t *ret_len);
 /* Record mark (patched by put_end), call header, AUTH_SYS credentials. */
-void put_call(struct xdr *x, uint32_t xid, uint32_t prog, uint32_t proc, uint32_t uid, uint32_t gid);
+void put_call(struct xdr *x, uint32_t xid, uint32_t prog, uint32_t proc, uint32_t uid,
+	      uint32_t gid);
 void put_end(struct xdr *x, uint32_t extra);
 /* Arguments of an NFS operation of ours (not the data of a write). */
 uint32_t op_proc(enum load_op op);

@@ -85,7 +85,8 @@ const uint8_t *get_opaque(struct xdr *x, uint32_t *ret_len)
 	return p;
 }
 
-void put_call(struct xdr *x, uint32_t xid, uint32_t prog, uint32_t proc, uint32_t uid, uint32_t gid)
+void put_call(struct xdr *x, uint32_t xid, uint32_t prog, uint32_t proc, uint32_t uid,
+	      uint32_t gid)
 {
 	put_u32(x, 0);
 	put_u32(x, xid);
