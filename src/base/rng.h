@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Random numbers.  struct rng is for tests and the simulator: the same seed gives the same
+ * numbers on every machine (xoshiro256**, Blackman and Vigna 2018).  secure_random() is for
+ * everything that a stranger must not guess.
+ */
+#ifndef BASE_RNG_H
+#define BASE_RNG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct rng { uint64_t s[4]; };
+
+void rng_init(struct rng *r, uint64_t seed);
+uint64_t rng_u64(struct rng *r);
+/* 0 .. limit-1, without bias; limit at least 1 */
+uint64_t rng_below(struct rng *r, uint64_t limit);
+/* lo .. hi, both included */
+uint64_t rng_range(struct rng *r, uint64_t lo, uint64_t hi);
+/* True once in N */
+bool rng_one_in(struct rng *r, uint64_t n);
+void rng_fill(struct rng *r, void *buf, size_t len);
+
+/* The operating system's randomness, through libsodium. */
+void secure_random(void *buf, size_t len);
+uint64_t secure_random_u64(void);
+
+#endif
