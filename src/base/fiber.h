@@ -41,6 +41,10 @@ void fiber_wake(struct fiber *f);
 unsigned fiber_count(void);
 uint64_t fiber_switches(void);
 
+/* Simulated crashes only: every fiber of this thread ceases to exist where it stands.
+ * Nothing is unwound, and what only they could release is lost.  Not from within a fiber. */
+void fiber_abandon_all(void);
+
 /* A queue of waiting fibers.  Zero-initialise by waitq_init(). */
 struct waitq { struct list head; };
 void waitq_init(struct waitq *q);
