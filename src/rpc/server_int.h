@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What server.c (listening, workers, limits) and conn.c (one connection) share.
+ *
+ * Who frees what: a connection frees itself when it is closing and nothing of it is under way
+ * any more (receive, send, requests).  A task belongs to its connection from dispatch until
+ * its reply was sent.  A receive buffer is counted: one for the connection that reads into it,
+ * one for each task whose call lies in it.
+ */
+#ifndef RPC_SERVER_INT_H
+#define RPC_SERVER_INT_H
+
+#include "base/fiber.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "rpc/server.h"
+
+#define BASE_BUF_BYTES (16u << 10)
+#define SMALL_CALL_BYTES 512		/* calls up to this are copied, and leave the buffer free */
+#define SEND_IOV_MAX 512
+#define SEND_BYTES_MAX (4u << 20)
+#define FRAGMENTS_MAX 1024		/* of one record */
+
+enum buf_class { BUF_BASE, BUF_MID, BUF_BIG, BUF_CLASSES };
+extern const uint32_t buf_bytes[BUF_CLASSES];
+
+struct recv_buf {
+	struct list entry;		/* in the server's free list */
+	unsigned refs;
+	enum buf_class class;
+	bool budgeted;
+	uint32_t cap;
+	uint8_t data[] __attribute__((aligned(64)));
+};
+
+struct client {
+	struct list entry;		/* server's clients, least recently connected first */
+	struct client *next;		/* in the bucket */
+	struct rpc_client_info info;
+};
+
+struct rpc_task {
+	struct rpc_conn *conn;
+	struct list entry;		/* conn's outq, or server's free list */
+	struct recv_buf *buf;		/* NULL: the call is in small[] */
+	uint32_t cost;			/* reply bytes that were reserved */
+	unsigned sent_iov;		/* where sending stands */
+	uint8_t small[SMALL_CALL_BYTES];
+	struct rpc_call call;
+};
+
+struct send_buf {
+	struct list entry;
+	struct msghdr msg;
+	struct iovec iov[SEND_IOV_MAX];
+};
+
+struct rpc_conn {
+	struct rpc_server *server;
+	const struct rpc_service *service;
+	struct client *client;
+	struct rpc_addr peer, local;
+	int fd;
+	struct list entry;		/* server's conns, least recently active first */
+	struct list ready;		/* server's ready: a complete record may be dispatched */
+	struct list wants;		/* server's buf_wants: waits for memory to receive into */
+	/* receiving */
+	struct recv_buf *own;		/* the base buffer, one reference is the connection's */
+	struct recv_buf *buf;		/* what is received into: own, or another */
+	uint32_t rd, wr;		/* begin of the record being assembled; end of data */
+	uint32_t scan;			/* mark of the next fragment to look at */
+	uint32_t rec_off, rec_len;	/* the record, as far as assembled */
+	uint32_t need;			/* total bytes of buf that the next fragment wants */
+	unsigned fragments;
+	bool have_record, last_fragment;
+	enum buf_class want;		/* grows when buffers come back full */
+	unsigned lean;			/* receives in a row that a base buffer would have held */
+	uint64_t record_ns;		/* since when a record is incomplete; 0: none is */
+	uint64_t active_ns;
+	struct loop_io recv_io;
+	uint32_t asked;
+	bool receiving, shrinking;
+	/* running and sending */
+	unsigned in_flight;		/* dispatched and not yet sent */
+	size_t reply_bytes;		/* sum of their costs */
+	struct list outq;		/* tasks with a reply to send, in order */
+	struct loop_io send_io;
+	struct send_buf *send;		/* while sending */
+	uint64_t progress_ns;		/* of sending */
+	struct deferred turn;
+	bool closing;
+};
+
+struct listener {
+	struct list entry;
+	struct rpc_server *server;
+	const struct rpc_service *service;
+	int fd;
+	struct loop_io io;
+	struct timer retry;
+	bool accepting, closing;
+};
+
+struct rpc_server {
+	struct rpc_limits lim;
+	struct list listeners, conns, ready, buf_wants;
+	struct list idle_workers;
+	struct list free_tasks, free_sends, free_bufs[BUF_CLASSES];
+	unsigned nfree_tasks, nfree_sends, nfree_bufs[BUF_CLASSES];
+	struct client *client_table[64];
+	struct list clients;
+	unsigned nclients;
+	struct rpc_server_stats st;
+	struct timer sweep;
+	struct waitq changed;		/* somebody stops: a connection, a listener or a worker went */
+	bool worker_called;		/* one was woken and hasn't run yet */
+	bool stopping, draining;
+};
+
+/* conn.c */
+int conn_new(struct rpc_server *s, const struct rpc_service *service, int fd);
+/* The next request, if the connection has one and may run it; else NULL. */
+struct rpc_task *conn_next_task(struct rpc_conn *c);
+bool conn_dispatchable(struct rpc_conn *c);
+void conn_task_ran(struct rpc_task *t);
+void conn_close(struct rpc_conn *c);	/* begins it */
+void conn_kick(struct rpc_conn *c);	/* look at it again at the end of the turn */
+/* Gives a buffer back that it holds without need, so that others get it. */
+void conn_shrink(struct rpc_conn *c);
+
+/* server.c */
+void server_ready(struct rpc_server *s, struct rpc_conn *c);
+struct recv_buf *server_buf_get(struct rpc_server *s, enum buf_class class);
+void server_buf_put(struct rpc_server *s, struct recv_buf *b);
+struct rpc_task *server_task_get(struct rpc_server *s);
+void server_task_put(struct rpc_server *s, struct rpc_task *t);
+struct send_buf *server_send_get(struct rpc_server *s);
+void server_send_put(struct rpc_server *s, struct send_buf *b);
+struct client *server_client_get(struct rpc_server *s, const struct rpc_addr *addr);
+void server_changed(struct rpc_server *s);
+
+#endif
