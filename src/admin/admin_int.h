@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of src/admin: one call of the API, from its request to its answer.
+ *
+ *   HTTP thread of the connection           the loop's thread
+ *   ---------------------------------       ---------------------------------
+ *   collect the body, find the route
+ *   route->handle(call)
+ *       take the arguments
+ *       call_run(call, fn, arg) ----------> a fiber runs fn(call, arg): fs_*
+ *       (sleeps)                <---------- result
+ *       turn results into JSON
+ *   send the answer
+ *
+ * So handlers read from top to bottom; what is named *_run is called in a fiber and may
+ * touch the pool, everything else is not and may not.
+ */
+#ifndef ADMIN_ADMIN_INT_H
+#define ADMIN_ADMIN_INT_H
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "admin/admin.h"
+#include "admin/objname.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/loop.h"
+#include "fs/fs.h"
+
+#define BODY_JSON_MAX ((size_t)4 << 20)		/* bytes in a JSON body */
+#define BODY_MEMORY_MAX ((size_t)64 << 20)	/* in all bodies at once */
+#define UPLOAD_PUT_MAX ((uint64_t)64 << 20)	/* bytes in one PUT of an upload */
+#define UPLOAD_CHUNK ((size_t)1 << 20)		/* of it, what goes to the pool at once */
+#define UPLOAD_IDLE_NS (60ull * 1000000000)	/* then an upload is forgotten */
+#define UPLOAD_ID_LEN 32			/* hexadecimal digits */
+#define UPLOADS_MAX 32
+#define DATA_MAX ((uint64_t)1 << 20)		/* bytes in one GET of data */
+#define ENTRIES_MAX 1000			/* in one page of a directory */
+#define EXTENTS_MAX 1000			/* in one page of a file's map */
+#define ARGS_MAX 16
+#define IDLE_SECONDS 60				/* then a silent connection is closed */
+
+struct upload;
+
+struct admin {
+	struct admin_config cfg;
+	struct loop *loop;
+	struct MHD_Daemon *daemon;
+	int listen_fd, lock_fd;
+	uint64_t started_ns;
+	atomic_size_t body_bytes;
+	atomic_uint_fast64_t requests, failures;
+	/* uploads.c's, of the loop's thread: */
+	struct upload *uploads[UPLOADS_MAX];
+	struct timer upload_timer;
+	bool upload_sweeping;
+};
+
+struct call;
+typedef int (*run_fn)(struct call *c, void *arg);
+
+/* The way to the loop and back. */
+struct job {
+	struct loop_msg msg;
+	run_fn fn;
+	void *arg;
+	int result;
+	bool done;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+};
+
+enum body_kind { BODY_NONE, BODY_JSON, BODY_DATA };
+
+struct route {
+	const char *method, *path;	/* path: a final '*' stands for one name */
+	enum body_kind body;
+	const char *args;		/* names that are understood, between blanks */
+	void (*handle)(struct call *c);
+	/* BODY_DATA: takes the body piecewise; once more with len 0 before handle(). */
+	void (*data)(struct call *c, const char *data, size_t len);
+};
+
+struct arg { const char *key, *value; size_t len; };
+
+struct call {
+	struct admin *admin;
+	struct MHD_Connection *connection;
+	const struct route *route;
+	const char *name;		/* what '*' stood for */
+	struct arg args[ARGS_MAX];	/* of the query */
+	unsigned nargs;
+	char *body;			/* as collected */
+	size_t body_len, body_cap;
+	json_t *json;			/* parsed: an object, or NULL for none */
+	void *state;			/* a data route's own; freed with free() */
+	struct job job;
+	struct fs_req req;		/* of the fiber that runs */
+	/* The answer: an error, or raw, or reply. */
+	unsigned status;		/* 0: none yet */
+	json_t *reply;
+	char *raw;
+	size_t raw_len;
+	const char *raw_type;
+};
+
+/* ---- call.c: running in a fiber, arguments, answers ----------------------------------- */
+
+int call_init(struct call *c, struct admin *a, struct MHD_Connection *connection);
+void call_done(struct call *c);
+
+/* Runs FN in a fiber of the loop, with c->req fresh; waits for it.  -ENOMEM if no fiber can be
+ * had, else what FN returned. */
+int call_run(struct call *c, run_fn fn, void *arg);
+
+/* One of these ends each call.  The message is one line that begins with the object. */
+void call_fail(struct call *c, unsigned status, const char *code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/* The same for an fs error. */
+void call_fail_err(struct call *c, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void call_reply(struct call *c, unsigned status, json_t *json);	/* takes JSON; NULL: no memory */
+void call_reply_raw(struct call *c, char *data, size_t len, const char *type); /* takes DATA */
+
+/* Arguments, from the query or else the JSON body.  They return false after a call_fail(). */
+bool arg_given(struct call *c, const char *key);
+bool arg_text(struct call *c, const char *key, const char **ret_text, size_t *ret_len);
+bool arg_number(struct call *c, const char *key, uint64_t max, uint64_t *value); /* or unchanged */
+bool arg_bool(struct call *c, const char *key, bool *value);			/* or unchanged */
+bool arg_path(struct call *c, const char *key, struct objpath *ret_path);
+/* An octal mode ("0644"), a number for uid and gid: whatever was given into SET. */
+bool arg_owner(struct call *c, struct fs_setattr *set);
+
+/* ---- json.c ---------------------------------------------------------------------------- */
+
+/* Sets NAME to the text; what is not UTF-8 is replaced, and NAME_percent holds the bytes. */
+int json_set_name(json_t *object, const char *key, const char *s, size_t len);
+json_t *json_attr(const struct fs_attr *attr);
+json_t *json_id(const struct fs_id *id);	/* null for none */
+json_t *json_uuid(const uint8_t uuid[16]);
+json_t *json_time(const struct fs_time *t);	/* RFC 3339, UTC */
+int json_set_u64(json_t *object, const char *key, uint64_t v);
+const char *type_name(enum fs_type type);
+
+/* ---- socket.c -------------------------------------------------------------------------- */
+
+/* A listening socket at PATH that only the owner (and GROUP) can reach; ret_lock is held as
+ * long as the daemon lives. */
+int socket_listen(const char *path, const char *group, int *ret_fd, int *ret_lock, char *why,
+		  size_t why_len);
+void socket_close(const char *path, int fd, int lock_fd);
+
+/* ---- the routes ------------------------------------------------------------------------- */
+
+const struct route *route_find(const char *method, const char *url, const char **ret_name,
+			       bool *ret_other_method);
+
+void get_pool(struct call *c);			/* pool_api.c */
+void post_checkpoint(struct call *c);
+void get_health(struct call *c);
+void get_nfs(struct call *c);
+void get_metrics(struct call *c);
+
+void get_volumes(struct call *c);		/* volume_api.c */
+void post_volumes(struct call *c);
+void get_volume(struct call *c);
+void patch_volume(struct call *c);
+void delete_volume(struct call *c);
+
+void get_file(struct call *c);			/* file_api.c */
+void delete_file(struct call *c);
+void get_entries(struct call *c);
+void post_directories(struct call *c);
+void get_extents(struct call *c);
+void get_data(struct call *c);
+
+void post_clones(struct call *c);		/* clone_api.c */
+
+void post_uploads(struct call *c);		/* upload_api.c */
+void put_upload_data(struct call *c, const char *data, size_t len);
+void put_upload(struct call *c);
+void post_upload(struct call *c);
+void delete_upload(struct call *c);
+void uploads_init(struct admin *a);
+void uploads_stop(struct admin *a);		/* in a fiber, when no call is under way */
+
+/* Looks up P (in a fiber): a missing volume is -ENOMEDIUM, to be told from a missing file. */
+int path_lookup(struct fs_req *req, const struct objpath *p, struct fs_attr *ret_attr);
+/* The directory that holds P, which is not the root; -ENOTDIR if it is none. */
+int path_lookup_parent(struct fs_req *req, const struct objpath *p, struct fs_attr *ret_dir);
+struct fs_name path_leaf_name(const struct objpath *p);
+
+#endif

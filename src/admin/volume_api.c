@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Volumes: list, create, show, set, destroy. */
+#include "admin/admin_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK 4096ull
+#define VOLUMES_PAGE 64		/* read in one go of the loop */
+
+static json_t *json_volume(const struct fs_volume_info *v)
+{
+	struct fs_time created = { (int64_t)(v->created_ns / 1000000000),
+				   (uint32_t)(v->created_ns % 1000000000) };
+	char fsid[20];
+	json_t *j;
+
+	snprintf(fsid, sizeof(fsid), "%016llx", (unsigned long long)v->fsid);
+	j = json_pack("{s:s,s:I,s:o?,s:s,s:o?}", "name", v->name, "id", (json_int_t)v->id, "uuid",
+		      json_uuid(v->uuid), "fsid", fsid, "created", json_time(&created));
+	if (!j)
+		return NULL;
+	if (json_set_u64(j, "files", v->files) ||
+	    json_set_u64(j, "mapped", v->mapped_blocks * BLOCK) ||
+	    json_set_u64(j, "quota", v->quota_blocks * BLOCK) ||
+	    json_set_name(j, "exports", v->exports, strlen(v->exports))) {
+		json_decref(j);
+		return NULL;
+	}
+	return j;
+}
+
+/* ---- list ------------------------------------------------------------------------------------ */
+
+struct volume_page {
+	uint32_t after;
+	unsigned n;
+	struct fs_volume_info v[VOLUMES_PAGE];
+};
+
+static int list_run(struct call *c, void *arg)
+{
+	struct volume_page *p = arg;
+	int err = 0;
+
+	for (p->n = 0; p->n < VOLUMES_PAGE; p->n++) {
+		err = fs_volume_next(c->admin->cfg.fs, p->after, &p->v[p->n]);
+		if (err)
+			break;
+		p->after = p->v[p->n].id;
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
+void get_volumes(struct call *c)
+{
+	CLEANUP_FREE struct volume_page *p = calloc(1, sizeof(*p));
+	json_t *list = json_array();
+	unsigned i;
+	int err = p && list ? 0 : -ENOMEM;
+
+	while (!err) {
+		err = call_run(c, list_run, p);
+		for (i = 0; !err && i < p->n; i++)
+			if (json_array_append_new(list, json_volume(&p->v[i])))
+				err = -ENOMEM;
+		if (!err && p->n < VOLUMES_PAGE)
+			break;
+	}
+	if (err) {
+		json_decref(list);
+		call_fail_err(c, err, "the list of volumes");
+		return;
+	}
+	call_reply(c, 200, json_pack("{s:o}", "volumes", list));
+}
+
+/* ---- create and set --------------------------------------------------------------------------- */
+
+struct volume_args {
+	const char *name;
+	const char *exports;		/* NULL: not given */
+	int64_t quota_blocks;		/* -1: not given */
+	struct fs_volume_info info;
+};
+
+static bool volume_args_take(struct call *c, struct volume_args *a)
+{
+	uint64_t quota = 0;
+	size_t len;
+
+	a->quota_blocks = -1;
+	if (arg_given(c, "quota")) {
+		if (!arg_number(c, "quota", INT64_MAX - BLOCK, &quota))
+			return false;
+		a->quota_blocks = (int64_t)((quota + BLOCK - 1) / BLOCK);
+	}
+	if (!arg_given(c, "exports"))
+		return true;
+	if (!arg_text(c, "exports", &a->exports, &len))
+		return false;
+	if (len > FS_EXPORTS_MAX || strlen(a->exports) != len) {
+		call_fail(c, 400, "bad_argument", "exports: use at most %d characters, and no NUL",
+			  FS_EXPORTS_MAX);
+		return false;
+	}
+	return true;
+}
+
+static bool volume_name_take(struct call *c, const char *name, size_t len)
+{
+	char why[OBJNAME_WHY];
+	int err = volume_name_check(name, why);
+
+	if (!err && strlen(name) == len)
+		return true;
+	if (!err)
+		snprintf(why, sizeof(why), "%s: a name cannot hold a NUL byte", name);
+	call_fail(c, 400, err == -ENAMETOOLONG ? "name_too_long" : "bad_name", "%s", why);
+	return false;
+}
+
+static int create_run(struct call *c, void *arg)
+{
+	struct volume_args *a = arg;
+	int err = fs_volume_create(&c->req, a->name, &a->info);
+
+	if (!err && (a->exports || a->quota_blocks > 0)) {
+		err = fs_volume_set(&c->req, a->name, a->exports, a->quota_blocks);
+		if (err)
+			fs_volume_destroy(&c->req, a->name);
+		else
+			err = fs_volume_find(c->admin->cfg.fs, a->name, &a->info);
+	}
+	return err ? err : fs_wait_stable(c->admin->cfg.fs, c->req.stable_seq);
+}
+
+void post_volumes(struct call *c)
+{
+	CLEANUP_FREE struct volume_args *a = calloc(1, sizeof(*a));
+	size_t len;
+	int err;
+
+	if (!a) {
+		call_fail_err(c, -ENOMEM, "volume");
+		return;
+	}
+	if (!arg_text(c, "name", &a->name, &len) || !volume_name_take(c, a->name, len) ||
+	    !volume_args_take(c, a))
+		return;
+	err = call_run(c, create_run, a);
+	if (err == -EINVAL)
+		call_fail(c, 400, "invalid", "%s: the exports text is not understood: %s", a->name,
+			  a->exports ? a->exports : "");
+	else if (err)
+		call_fail_err(c, err, "%s", a->name);
+	else
+		call_reply(c, 201, json_volume(&a->info));
+}
+
+static int set_run(struct call *c, void *arg)
+{
+	struct volume_args *a = arg;
+	int err = fs_volume_set(&c->req, a->name, a->exports, a->quota_blocks);
+
+	if (!err)
+		err = fs_volume_find(c->admin->cfg.fs, a->name, &a->info);
+	return err ? err : fs_wait_stable(c->admin->cfg.fs, c->req.stable_seq);
+}
+
+static int find_run(struct call *c, void *arg)
+{
+	struct volume_args *a = arg;
+
+	return fs_volume_find(c->admin->cfg.fs, a->name, &a->info);
+}
+
+static void volume_answer(struct call *c, struct volume_args *a, run_fn fn)
+{
+	int err;
+
+	a->name = c->name;
+	if (!volume_name_take(c, a->name, strlen(a->name)))
+		return;
+	err = call_run(c, fn, a);
+	if (err)
+		call_fail_err(c, err == -ENOENT ? -ENOMEDIUM : err, "%s", a->name);
+	else
+		call_reply(c, 200, json_volume(&a->info));
+}
+
+void get_volume(struct call *c)
+{
+	CLEANUP_FREE struct volume_args *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		call_fail_err(c, -ENOMEM, "%s", c->name);
+	else
+		volume_answer(c, a, find_run);
+}
+
+void patch_volume(struct call *c)
+{
+	CLEANUP_FREE struct volume_args *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		call_fail_err(c, -ENOMEM, "%s", c->name);
+	else if (!arg_given(c, "quota") && !arg_given(c, "exports"))
+		call_fail(c, 400, "missing", "%s: nothing to set; give quota or exports", c->name);
+	else if (volume_args_take(c, a))
+		volume_answer(c, a, set_run);
+}
+
+static int destroy_run(struct call *c, void *arg)
+{
+	struct volume_args *a = arg;
+	int err = fs_volume_destroy(&c->req, a->name);
+
+	return err ? err : fs_wait_stable(c->admin->cfg.fs, c->req.stable_seq);
+}
+
+void delete_volume(struct call *c)
+{
+	struct volume_args a = { .name = c->name };
+	int err;
+
+	if (!volume_name_take(c, a.name, strlen(a.name)))
+		return;
+	err = call_run(c, destroy_run, &a);
+	if (err)
+		call_fail_err(c, err == -ENOENT ? -ENOMEDIUM : err, "%s", a.name);
+	else
+		call_reply(c, 200, json_pack("{s:s}", "destroyed", a.name));
+}

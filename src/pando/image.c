@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Disk image formats, by way of qemu-img, and temporary files.
+ *
+ * The format is never left to qemu-img's guess: a raw image is what its guest wrote, and a
+ * guest could write the header of another format that names files of the host.
+ */
+#include "pando/pando.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+extern char **environ;
+
+volatile int interrupted;
+
+static void on_signal(int sig)
+{
+	interrupted = 1;
+}
+
+void interrupt_catch(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+
+	/* no SA_RESTART: a read from a pipe ends */
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+}
+
+bool is_zero(const void *p, size_t len)
+{
+	const unsigned char *s = p;
+
+	return !len || (!s[0] && !memcmp(s, s + 1, len - 1));
+}
+
+static const char *const format_names[IMAGE_FORMATS] = {
+	[IMAGE_RAW] = "raw", [IMAGE_QCOW2] = "qcow2", [IMAGE_VMDK] = "vmdk",
+	[IMAGE_VHDX] = "vhdx", [IMAGE_VPC] = "vpc",
+};
+
+const char *image_format_name(enum image_format f)
+{
+	return format_names[f];
+}
+
+int image_format_parse(const char *name, enum image_format *ret)
+{
+	int i;
+
+	for (i = 0; i < IMAGE_FORMATS; i++)
+		if (!strcmp(name, format_names[i])) {
+			*ret = (enum image_format)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+enum image_format image_format_of(const void *head, size_t len)
+{
+	static const struct { const char *magic; size_t len; enum image_format format; } rows[] = {
+		{ "QFI\xfb", 4, IMAGE_QCOW2 },
+		{ "KDMV", 4, IMAGE_VMDK },
+		{ "COWD", 4, IMAGE_VMDK },
+		{ "# Disk DescriptorFile", 21, IMAGE_VMDK },
+		{ "vhdxfile", 8, IMAGE_VHDX },
+		{ "conectix", 8, IMAGE_VPC },
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (len >= rows[i].len && !memcmp(head, rows[i].magic, rows[i].len))
+			return rows[i].format;
+	return IMAGE_RAW;
+}
+
+/* ---- qemu-img ---------------------------------------------------------------------------------- */
+
+/* Runs ARGV with standard output going to OUT_FD; its exit code, or 127. */
+static int program_run(char *const argv[], int out_fd)
+{
+	posix_spawn_file_actions_t actions;
+	int err, status;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
+	err = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	if (err)
+		return 127;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 127;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+/* qemu-img takes "a:b" for a protocol unless it is a path with a slash first. */
+static char *plain_path(const char *path)
+{
+	char *text;
+
+	if (*path == '/')
+		return strdup(path);
+	return asprintf(&text, "./%s", path) < 0 ? NULL : text;
+}
+
+static int program_fail(const char *src, int code)
+{
+	if (interrupted)
+		return fail("%s: interrupted; nothing was left behind", src);
+	if (code == 127)
+		return fail("%s: qemu-img cannot be run; install the package qemu-utils", src);
+	return fail("%s: qemu-img could not convert it (its message is above)", src);
+}
+
+int image_convert(const char *src, enum image_format from, const char *dst, enum image_format to)
+{
+	CLEANUP_FREE char *src_path = plain_path(src);
+	CLEANUP_FREE char *dst_path = plain_path(dst);
+	bool terminal = isatty(STDERR_FILENO);
+	char *argv[] = { "qemu-img", "convert", terminal ? "-p" : "-q", "-f",
+			 (char *)format_names[from], "-O", (char *)format_names[to], src_path,
+			 dst_path, NULL };
+	int code = src_path && dst_path ? program_run(argv, STDERR_FILENO) : 1;
+
+	return code || interrupted ? program_fail(src, code) : DONE;
+}
+
+int image_check_alone(const char *src, enum image_format from)
+{
+	CLEANUP_FREE char *src_path = plain_path(src);
+	char *argv[] = { "qemu-img", "info", "--output=json", "-f", (char *)format_names[from],
+			 src_path, NULL };
+	CLEANUP_FILE FILE *out = tmpfile();
+	const char *other;
+	json_t *info;
+	int code;
+
+	if (!out || !src_path)
+		return fail("%s: cannot make a temporary file: %s", src, strerror(errno));
+	code = program_run(argv, fileno(out));
+	if (code)
+		return code == 127 ? program_fail(src, code)
+				   : fail("%s: qemu-img cannot read it as %s; name its format with "
+					  "--format", src, format_names[from]);
+	rewind(out);
+	info = json_loadf(out, 0, NULL);
+	other = json_text(info, "backing-filename");
+	if (!*other)
+		other = json_text(json_object_get(json_object_get(json_object_get(info,
+					"format-specific"), "data"), "data-file"), "filename");
+	if (!*other)
+		other = json_text(json_object_get(json_object_get(info, "format-specific"), "data"),
+				  "data-file");
+	code = *other ? fail("%s: is only a part of an image, the rest is in %s; make one image of "
+			     "it first with 'qemu-img convert'", src, other) : DONE;
+	json_decref(info);
+	return code;
+}
+
+/* ---- temporary files ------------------------------------------------------------------------- */
+
+int temp_make(const char *near, bool beside, char **ret_path, int *ret_fd)
+{
+	CLEANUP_FREE char *copy = strdup(near);
+	const char *tmp = getenv("TMPDIR");
+	char *path;
+	int fd;
+
+	if (!copy)
+		return fail("out of memory");
+	if (beside || !tmp || !*tmp)
+		tmp = dirname(copy);
+	if (asprintf(&path, "%s/.pando-XXXXXX", tmp) < 0)
+		return fail("out of memory");
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0) {
+		fail("%s: cannot make a temporary file there: %s%s", tmp, strerror(errno),
+		     beside ? "" : "; choose another directory with $TMPDIR");
+		free(path);
+		return FAILED;
+	}
+	*ret_path = path;
+	*ret_fd = fd;
+	return DONE;
+}

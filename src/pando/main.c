@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pando: the command line.  The table of verbs, their options and their help are here. */
+#include "pando/pando.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/size.h"
+#include "admin/sockpath.h"
+
+static const struct option_row create_options[] = {
+	{ "size", "SIZE", "how large the pool is; a block device's own size is the default" },
+	{ "log-size", "SIZE", "how large its intent log is (default: by the pool's size)" },
+	{ "force", NULL, "use a block device although there is data on it" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row volume_options[] = {
+	{ "quota", "SIZE", "most bytes that its files may map, before sharing; 0 for no limit" },
+	{ "exports", "TEXT", "who may mount it over NFS, as in pandod(8); empty for the default" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row owner_rows[] = {
+	{ "parents", NULL, "make missing directories on the way; one that exists is no error" },
+	{ "mode", "MODE", "octal permissions (default 0755)" },
+	{ "owner", "UID[:GID]", "numeric owner and group (default 0:0)" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row rm_options[] = {
+	{ "recursive", NULL, "remove a directory with all that is in it" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row clone_options[] = {
+	{ "count", "N", "make N clones in one atomic step; the name holds %d or %03d" },
+	{ "start", "N", "number of the first of them (default 1)" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row import_options[] = {
+	{ "format", "FORMAT", "raw, qcow2, vmdk, vhdx or vpc (default: by the file's first bytes)" },
+	{ "replace", NULL, "replace an existing file, in the moment the import is complete" },
+	{ "mode", "MODE", "octal permissions (default 0644)" },
+	{ "owner", "UID[:GID]", "numeric owner and group (default 0:0)" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row export_options[] = {
+	{ "format", "FORMAT", "raw, qcow2, vmdk, vhdx or vpc (default raw)" },
+	{ "replace", NULL, "replace an existing file, in the moment the export is complete" },
+	{ NULL, NULL, NULL },
+};
+
+static const struct verb verbs[] = {
+	{ "pool", "create", "FILE", 1, 1, 0, "make an empty pool in a file or on a block device",
+	  "A file is made sparse and must not exist.", create_options, pool_create },
+	{ "pool", "check", "FILE", 1, 1, VERB_JSON, "verify a pool that no pandod has open",
+	  "Walks the whole pool, recounts every reference and verifies every checksum.  Exits 1 "
+	  "with one line for each finding if anything is off.", NULL, pool_check },
+	{ "pool", "status", "", 0, 0, VERB_ONLINE | VERB_JSON, "show how the pool is doing", NULL,
+	  NULL, pool_status },
+	{ "pool", "checkpoint", "", 0, 0, VERB_ONLINE | VERB_JSON, "take a checkpoint now", NULL,
+	  NULL, pool_checkpoint },
+	{ "volume", "create", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "make a volume", NULL,
+	  volume_options, volume_create },
+	{ "volume", "list", "", 0, 0, VERB_ONLINE | VERB_JSON, "list the volumes", NULL, NULL,
+	  volume_list },
+	{ "volume", "show", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "show a volume", NULL, NULL,
+	  volume_show },
+	{ "volume", "set", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "change a volume's settings", NULL,
+	  volume_options, volume_set },
+	{ "volume", "destroy", "NAME", 1, 1, VERB_ONLINE, "remove a volume and all its files",
+	  "There is no question and no way back.", NULL, volume_destroy },
+	{ NULL, "import", "FILE VOLUME:/path", 2, 2, VERB_ONLINE | VERB_JSON,
+	  "copy a disk image into the pool",
+	  "FILE may be - for raw data from standard input.  Holes and zeros take no space.  The "
+	  "file appears under its name when it is complete and durable.  Formats other than raw "
+	  "are read through qemu-img, which needs room for a raw copy in $TMPDIR, or else beside "
+	  "FILE.", import_options, image_import },
+	{ NULL, "export", "VOLUME:/path FILE", 2, 2, VERB_ONLINE, "copy a file out of the pool",
+	  "Holes stay holes.  To export a disk that is in use, clone it and export the clone: it "
+	  "is one point in time.", export_options, image_export },
+	{ NULL, "clone", "VOLUME:/source VOLUME:/clone", 2, 2, VERB_ONLINE | VERB_JSON,
+	  "make a clone of a file, or many at once",
+	  "The time does not depend on the file's size, and the clones are durable when the "
+	  "command returns: all of them, or none.", clone_options, file_clone },
+	{ NULL, "ls", "VOLUME:/path", 1, 1, VERB_ONLINE | VERB_JSON, "list a directory", NULL, NULL,
+	  file_ls },
+	{ NULL, "stat", "VOLUME:/path", 1, 1, VERB_ONLINE | VERB_JSON, "show a file's attributes",
+	  NULL, NULL, file_stat },
+	{ NULL, "rm", "VOLUME:/path...", 1, 1000000, VERB_ONLINE, "remove files and directories",
+	  NULL, rm_options, file_rm },
+	{ NULL, "mkdir", "VOLUME:/path...", 1, 1000000, VERB_ONLINE, "make directories", NULL,
+	  owner_rows, file_mkdir },
+};
+#define VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static const struct option_row common_rows[] = {
+	{ "json", NULL, "print JSON, with exact bytes" },
+	{ "socket", "PATH", "pandod's socket (default /run/pando/pandod.sock, see pando(1))" },
+	{ "help", NULL, "show this help" },
+};
+
+/* ---- help ------------------------------------------------------------------------------------ */
+
+static void verb_line(const struct verb *v, char *buf, size_t cap)
+{
+	snprintf(buf, cap, "pando%s%s %s", v->noun ? " " : "", v->noun ? v->noun : "", v->name);
+}
+
+static void print_wrapped(const char *text)
+{
+	size_t column = 0, n;
+
+	while (*text) {
+		text += strspn(text, " ");
+		n = strcspn(text, " ");
+		if (column && column + 1 + n > 78) {
+			putchar('\n');
+			column = 0;
+		}
+		column += (size_t)printf("%s%.*s", column ? " " : "", (int)n, text);
+		text += n;
+	}
+	putchar('\n');
+}
+
+static void print_option(const struct option_row *o)
+{
+	char left[64];
+
+	snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+	printf("  %-18s %s\n", left, o->help);
+}
+
+static int help_verb(const struct verb *v)
+{
+	const struct option_row *o;
+	char line[64];
+
+	verb_line(v, line, sizeof(line));
+	printf("usage: %s [OPTION]... %s\n\n%c%s.\n", line, v->args, v->help[0] & ~0x20,
+	       v->help + 1);
+	if (v->details) {
+		putchar('\n');
+		print_wrapped(v->details);
+	}
+	printf("\nOptions:\n");
+	for (o = v->options; o && o->name; o++)
+		print_option(o);
+	if (v->flags & VERB_JSON)
+		print_option(&common_rows[0]);
+	if (v->flags & VERB_ONLINE)
+		print_option(&common_rows[1]);
+	print_option(&common_rows[2]);
+	return print_done();
+}
+
+static int help_all(const char *noun)
+{
+	char line[64], left[80];
+	size_t i;
+
+	printf("usage: pando %s%sVERB [OPTION]... [ARGUMENT]...\n\n", noun ? noun : "[NOUN]",
+	       noun ? " " : " ");
+	for (i = 0; i < VERBS; i++) {
+		if (noun && (!verbs[i].noun || strcmp(noun, verbs[i].noun)))
+			continue;
+		verb_line(&verbs[i], line, sizeof(line));
+		snprintf(left, sizeof(left), "%s %s", line, verbs[i].args);
+		printf("  %-42s %s\n", left, verbs[i].help);
+	}
+	if (!noun)
+		printf("\nObjects in a pool are written VOLUME:/path.  'pando VERB --help' tells "
+		       "more;\n'pando --version' prints the version.  Exit codes: 0 done, 1 failed, "
+		       "2 bad usage.\n");
+	return print_done();
+}
+
+/* ---- errors ------------------------------------------------------------------------------------ */
+
+int fail(const char *fmt, ...)
+{
+	char text[1400], line[1500];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	text_printable(text, strlen(text), line, sizeof(line));
+	progress_end();
+	fprintf(stderr, "pando: %s\n", line);
+	return FAILED;
+}
+
+int usage(const struct cmd *c, const char *fmt, ...)
+{
+	char text[800], line[64] = "pando";
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (c && c->verb)
+		verb_line(c->verb, line, sizeof(line));
+	fail("%s; see '%s --help'", text, line);
+	return BAD_USAGE;
+}
+
+/* ---- values -------------------------------------------------------------------------------------- */
+
+const char *cmd_option(const struct cmd *c, const char *name)
+{
+	const struct option_row *o;
+
+	for (o = c->verb->options; o && o->name; o++)
+		if (!strcmp(o->name, name))
+			return c->values[o - c->verb->options];
+	return NULL;
+}
+
+int cmd_size(const struct cmd *c, const char *option, uint64_t *value)
+{
+	const char *text = cmd_option(c, option);
+	int err = text ? size_parse(text, value) : 0;
+
+	if (err == -ERANGE)
+		return usage(c, "--%s %s: too large", option, text);
+	if (err)
+		return usage(c, "--%s %s: not a size; write bytes, or a number with K, M, G or T "
+			     "such as 100G", option, text);
+	return DONE;
+}
+
+int cmd_number(const struct cmd *c, const char *option, uint64_t *value)
+{
+	const char *text = cmd_option(c, option);
+
+	if (text && (number_parse(text, value) || *value > INT64_MAX))
+		return usage(c, "--%s %s: not a whole number", option, text);
+	return DONE;
+}
+
+int cmd_object(const struct cmd *c, const char *text, struct objpath *ret)
+{
+	char why[OBJNAME_WHY];
+	int err = objpath_parse(text, strlen(text), ret, why);
+
+	/* a name that is too long is well-formed, only impossible */
+	if (err == -ENAMETOOLONG)
+		return fail("%s", why);
+	return err ? usage(c, "%s", why) : DONE;
+}
+
+/* ---- parsing ------------------------------------------------------------------------------------ */
+
+static const struct verb *verb_find(const char *noun, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < VERBS; i++)
+		if (!strcmp(verbs[i].name, name) &&
+		    (noun ? verbs[i].noun && !strcmp(verbs[i].noun, noun) : !verbs[i].noun))
+			return &verbs[i];
+	return NULL;
+}
+
+static bool noun_known(const char *noun)
+{
+	size_t i;
+
+	for (i = 0; i < VERBS; i++)
+		if (verbs[i].noun && !strcmp(verbs[i].noun, noun))
+			return true;
+	return false;
+}
+
+enum { OPT_JSON = 1000, OPT_SOCKET, OPT_HELP };
+
+/* The options of V for getopt_long(); one-letter forms for those that hands know. */
+static void options_build(const struct verb *v, struct option *long_options, char *letters)
+{
+	const struct option_row *o;
+	unsigned n = 0;
+
+	*letters++ = ':';
+	*letters++ = 'h';
+	for (o = v->options; o && o->name; o++, n++) {
+		long_options[n] = (struct option){ o->name, o->arg ? required_argument : no_argument,
+						   NULL, (int)n };
+		if (!strcmp(o->name, "recursive"))
+			*letters++ = 'r';
+		if (!strcmp(o->name, "parents"))
+			*letters++ = 'p';
+	}
+	if (v->flags & VERB_JSON)
+		long_options[n++] = (struct option){ "json", no_argument, NULL, OPT_JSON };
+	if (v->flags & VERB_ONLINE)
+		long_options[n++] = (struct option){ "socket", required_argument, NULL, OPT_SOCKET };
+	long_options[n++] = (struct option){ "help", no_argument, NULL, OPT_HELP };
+	long_options[n] = (struct option){ 0 };
+	*letters = 0;
+}
+
+/* DONE, BAD_USAGE, or -1 when help was asked for. */
+static int options_parse(struct cmd *c, int argc, char **argv)
+{
+	struct option long_options[OPTIONS_MAX + 4];
+	char letters[8];
+	int o;
+
+	options_build(c->verb, long_options, letters);
+	opterr = 0;
+	optind = 1;
+	while ((o = getopt_long(argc, argv, letters, long_options, NULL)) != -1) {
+		if (o == 'h' || o == OPT_HELP)
+			return -1;
+		else if (o == OPT_JSON)
+			c->json = true;
+		else if (o == OPT_SOCKET)
+			c->socket = optarg;
+		else if (o == ':')
+			return usage(c, "%s: needs a value", argv[optind - 1]);
+		else if (o == '?')
+			return usage(c, "%s: no such option", argv[optind - 1]);
+		else if (o == 'r' || o == 'p')
+			c->values[0] = "";	/* the first row of those that have them */
+		else
+			c->values[o] = optarg ? optarg : "";
+	}
+	c->argc = argc - optind;
+	c->argv = argv + optind;
+	if (c->argc < c->verb->min_args || c->argc > c->verb->max_args)
+		return *c->verb->args ? usage(c, "it takes: %s", c->verb->args)
+				      : usage(c, "%s: it takes no arguments", c->argv[0]);
+	return DONE;
+}
+
+static int verb_run(const struct verb *v, int argc, char **argv)
+{
+	struct cmd c = { .verb = v };
+	char socket_path[256];
+	int err = options_parse(&c, argc, argv);
+
+	if (err == -1)
+		return help_verb(v);
+	if (err)
+		return err;
+	if (!c.socket) {
+		if (socket_default_path(socket_path, sizeof(socket_path)))
+			return usage(&c, "the default socket's path is too long; use --socket");
+		c.socket = socket_path;
+	}
+	err = v->run(&c);
+	client_done(&c);
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	const struct verb *v;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2)
+		return usage(NULL, "a verb is missing");
+	if (!strcmp(argv[1], "--version")) {
+		printf("pando " PANDO_VERSION "\n");
+		return print_done();
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+		return help_all(NULL);
+	if (noun_known(argv[1])) {
+		if (argc < 3)
+			return usage(NULL, "%s: a verb is missing", argv[1]);
+		if (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"))
+			return help_all(argv[1]);
+		v = verb_find(argv[1], argv[2]);
+		return v ? verb_run(v, argc - 2, argv + 2)
+			 : usage(NULL, "%s %s: no such verb", argv[1], argv[2]);
+	}
+	v = verb_find(NULL, argv[1]);
+	return v ? verb_run(v, argc - 1, argv + 1) : usage(NULL, "%s: no such verb", argv[1]);
+}

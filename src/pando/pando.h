@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of the command line: one const row for each verb (main.c), a handler each, and what
+ * the handlers share.  A handler returns the exit code: 0 done, 1 failed, 2 bad usage; what
+ * went wrong is on standard error as one line then.
+ */
+#ifndef PANDO_PANDO_H
+#define PANDO_PANDO_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "admin/objname.h"
+#include "base/buf.h"
+
+enum { DONE = 0, FAILED = 1, BAD_USAGE = 2 };
+
+#define OPTIONS_MAX 12
+
+struct option_row {
+	const char *name;
+	const char *arg;		/* NULL: a flag */
+	const char *help;
+};
+
+enum { VERB_ONLINE = 1,			/* asks pandod: has --socket */
+       VERB_JSON = 2 };			/* has --json */
+
+struct cmd;
+struct verb {
+	const char *noun;		/* NULL: the verb stands alone */
+	const char *name;
+	const char *args;
+	int min_args, max_args;
+	int flags;
+	const char *help;		/* one line */
+	const char *details;		/* more, or NULL */
+	const struct option_row *options; /* ends with a NULL name; NULL: none of its own */
+	int (*run)(struct cmd *c);
+};
+
+struct cmd {
+	const struct verb *verb;
+	int argc;			/* what is left after the options */
+	char **argv;
+	bool json;
+	const char *socket;
+	const char *values[OPTIONS_MAX];	/* of verb->options, NULL: not given */
+	void *curl;			/* client.c's */
+};
+
+/* The value of an option ("" for a flag); NULL when it was not given. */
+const char *cmd_option(const struct cmd *c, const char *name);
+
+/* One line on standard error after "pando: "; return FAILED and BAD_USAGE. */
+int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+int usage(const struct cmd *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Option values and arguments; DONE, or BAD_USAGE after saying why. */
+int cmd_size(const struct cmd *c, const char *option, uint64_t *value);
+int cmd_number(const struct cmd *c, const char *option, uint64_t *value);
+int cmd_object(const struct cmd *c, const char *text, struct objpath *ret);
+
+/* ---- client.c: requests to pandod --------------------------------------------------------- */
+
+struct request {
+	const char *method;
+	struct buf url;
+	json_t *body;			/* freed with the request */
+	const void *data;		/* instead of body */
+	size_t data_len;
+};
+/* PATH may hold one name that is escaped: "/v1/volumes/" and NAME, else NAME is NULL. */
+void request_init(struct request *r, const char *method, const char *path, const char *name);
+void request_arg(struct request *r, const char *key, const char *value);
+void request_arg_u64(struct request *r, const char *key, uint64_t value);
+void request_done(struct request *r);
+
+/* Sends R and frees it.  FAILED after printing what went wrong.  *ret_json is the caller's. */
+int client_call(struct cmd *c, struct request *r, json_t **ret_json);
+/* The same for an answer that is not JSON. */
+int client_data(struct cmd *c, struct request *r, struct buf *ret_data);
+/* Sends R and frees it; nothing is said whatever comes of it. */
+void client_forget(struct cmd *c, struct request *r);
+void client_done(struct cmd *c);
+
+/* ---- print.c -------------------------------------------------------------------------------- */
+
+int print_json(const json_t *j);	/* FAILED if standard output is full or closed */
+int print_done(void);			/* flushes; the same */
+
+/* Columns that line up.  A cell's text is copied, made safe for a terminal. */
+struct table { char **cells; unsigned n, cap, columns; const char *align; bool failed; };
+void table_init(struct table *t, const char *align, ...);	/* 'l' or 'r' each; headings */
+void table_cell(struct table *t, const char *text);
+void table_size(struct table *t, uint64_t bytes);
+int table_print(struct table *t);	/* and frees it */
+
+uint64_t json_u64(const json_t *j, const char *key);
+const char *json_text(const json_t *j, const char *key);	/* "" if it isn't there */
+
+/* A line that is overwritten, on a terminal only. */
+void progress(const char *what, uint64_t done, uint64_t total);
+void progress_end(void);
+
+/* ---- image.c: qemu-img, and files with holes ------------------------------------------------- */
+
+extern volatile int interrupted;	/* by SIGINT, SIGTERM or SIGHUP */
+void interrupt_catch(void);
+
+enum image_format { IMAGE_RAW, IMAGE_QCOW2, IMAGE_VMDK, IMAGE_VHDX, IMAGE_VPC, IMAGE_FORMATS };
+const char *image_format_name(enum image_format f);
+int image_format_parse(const char *name, enum image_format *ret);	/* -EINVAL */
+/* By the first bytes; raw if nothing is recognised. */
+enum image_format image_format_of(const void *head, size_t len);
+/* Runs qemu-img convert from SRC to DST (a file that exists and is empty). */
+int image_convert(const char *src, enum image_format from, const char *dst, enum image_format to);
+/* FAILED with a message if an image needs other files that it names (a backing file). */
+int image_check_alone(const char *src, enum image_format from);
+/* A temporary file in $TMPDIR, else beside NEAR; its path is the caller's to free and unlink. */
+int temp_make(const char *near, bool beside, char **ret_path, int *ret_fd);
+bool is_zero(const void *p, size_t len);
+
+/* ---- verbs ------------------------------------------------------------------------------------ */
+
+int pool_create(struct cmd *c);
+int pool_check(struct cmd *c);
+int pool_status(struct cmd *c);
+int pool_checkpoint(struct cmd *c);
+int volume_create(struct cmd *c);
+int volume_list(struct cmd *c);
+int volume_show(struct cmd *c);
+int volume_set(struct cmd *c);
+int volume_destroy(struct cmd *c);
+int file_ls(struct cmd *c);
+int file_stat(struct cmd *c);
+int file_mkdir(struct cmd *c);
+int file_rm(struct cmd *c);
+int file_clone(struct cmd *c);
+int image_import(struct cmd *c);
+int image_export(struct cmd *c);
+
+/* --mode and --owner into a request's body. */
+int owner_options(const struct cmd *c, json_t *body);
+
+#endif

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pools.  create and check work on a pool that no daemon has open: they run storage's own
+ * functions in a fiber of a loop of their own.
+ */
+#include "pando/pando.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "admin/size.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fiber.h"
+#include "base/loop.h"
+#include "dev/dev.h"
+#include "fs/fs.h"
+
+#define POOL_MIN_BYTES ((uint64_t)FS_MIN_BLOCKS * DEV_BLOCK)
+
+/* ---- a loop for one function ----------------------------------------------------------------- */
+
+struct offline {
+	struct loop *loop;
+	int (*fn)(void *arg);
+	void *arg;
+	int result;
+};
+
+static void offline_fiber(void *arg)
+{
+	struct offline *o = arg;
+
+	o->result = o->fn(o->arg);
+	loop_stop(o->loop);
+}
+
+static int run_offline(int (*fn)(void *arg), void *arg)
+{
+	struct offline o = { .fn = fn, .arg = arg };
+	int err = loop_new(LOOP_AUTO, &o.loop);
+
+	if (err)
+		return fail("cannot start an event loop: %s", err_text(err));
+	err = fiber_spawn(offline_fiber, &o, "offline");
+	if (!err)
+		err = loop_run(o.loop);
+	if (err)
+		return fail("cannot run the event loop: %s", err_text(err));
+	loop_free(o.loop);
+	return o.result;
+}
+
+static int open_fail(const char *path, int err)
+{
+	if (err == -EBUSY)
+		return fail("%s: the pool is open elsewhere; stop the pandod that has it", path);
+	if (err == -ENOENT)
+		return fail("%s: no such file; 'pando pool create' makes a pool", path);
+	if (err == -EISDIR)
+		return fail("%s: is a directory; name a file or a block device", path);
+	return fail("%s: cannot open it: %s", path, err_text(err));
+}
+
+/* ---- create ---------------------------------------------------------------------------------- */
+
+struct create_args {
+	const char *path;
+	struct fs_format_opts opts;
+};
+
+static int format_do(void *arg)
+{
+	struct create_args *a = arg;
+	struct dev *d;
+	int err = dev_file_open(a->path, 0, &d);
+
+	if (err)
+		return open_fail(a->path, err);
+	err = fs_format(d, &a->opts);
+	dev_close(d);
+	if (err == -EINVAL && a->opts.log_bytes)
+		return fail("%s: a log of %llu bytes does not go with this pool; leave --log-size "
+			    "out, or choose another", a->path,
+			    (unsigned long long)a->opts.log_bytes);
+	if (err == -ENOSPC)
+		return fail("%s: no room for the pool's own structures; give it more space, or a "
+			    "larger --size", a->path);
+	return err ? fail("%s: cannot write the pool: %s", a->path, err_text(err)) : DONE;
+}
+
+/* A block device may hold something that its owner still wants. */
+static int device_check(const struct cmd *c, const char *path)
+{
+	CLEANUP_FREE unsigned char *head = malloc(1 << 20);
+	CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0 || !head)
+		return fail("%s: %s", path, strerror(errno));
+	n = pread(fd, head, 1 << 20, 0);
+	if (n < 0)
+		return fail("%s: cannot read it: %s", path, strerror(errno));
+	if (!is_zero(head, (size_t)n) && !cmd_option(c, "force"))
+		return fail("%s: there is data on this device; --force makes a pool of it all the "
+			    "same", path);
+	return DONE;
+}
+
+static int file_make(const char *path, uint64_t size)
+{
+	int err = dev_file_create(path, size);
+
+	if (err == -EEXIST)
+		return fail("%s: exists already; remove it, or choose another name", path);
+	if (err == -EFBIG)
+		return fail("%s: %llu bytes are more than the file system there allows in one file",
+			    path, (unsigned long long)size);
+	if (err == -ENOENT)
+		return fail("%s: the directory does not exist; make it first", path);
+	return err ? fail("%s: cannot make the file: %s", path, err_text(err)) : DONE;
+}
+
+static int create_report(struct cmd *c, const char *path, uint64_t size)
+{
+	char text[SIZE_TEXT];
+
+	printf("%s: an empty pool of %s; start it with: pandod --pool %s\n", path,
+	       size_text(size, text), path);
+	return print_done();
+}
+
+int pool_create(struct cmd *c)
+{
+	struct create_args a = { .path = c->argv[0] };
+	uint64_t size = 0;
+	struct stat st;
+	bool device;
+	int err;
+
+	if (cmd_size(c, "size", &size) || cmd_size(c, "log-size", &a.opts.log_bytes))
+		return BAD_USAGE;
+	device = !stat(a.path, &st) && S_ISBLK(st.st_mode);
+	if (!device && !cmd_option(c, "size"))
+		return usage(c, "%s: say how large it shall be with --size", a.path);
+	if (cmd_option(c, "size") && size < POOL_MIN_BYTES)
+		return fail("%s: %llu bytes are too small for a pool; use at least %llu MiB", a.path,
+			    (unsigned long long)size, (unsigned long long)POOL_MIN_BYTES >> 20);
+	if (cmd_option(c, "log-size") && a.opts.log_bytes > size && size)
+		return fail("%s: the log would be larger than the pool; leave --log-size out, or "
+			    "make it smaller", a.path);
+	err = device ? device_check(c, a.path) : file_make(a.path, size);
+	if (err)
+		return err;
+	if (device && size)
+		a.opts.nblocks = size / DEV_BLOCK;
+	err = run_offline(format_do, &a);
+	if (err && !device)
+		unlink(a.path);
+	return err ? err : create_report(c, a.path, size);
+}
+
+/* ---- check ------------------------------------------------------------------------------------- */
+
+struct check_args {
+	const char *path;
+	bool json;
+	json_t *findings;
+	struct fs_check_stats stats;
+};
+
+static void finding(void *arg, const char *line)
+{
+	struct check_args *a = arg;
+	char text[1000];
+
+	text_printable(line, strlen(line), text, sizeof(text));
+	if (a->json)
+		json_array_append_new(a->findings, json_string(text));
+	else
+		printf("%s: %s\n", a->path, text);
+}
+
+static int check_report(struct check_args *a, int64_t n)
+{
+	struct fs_check_stats *s = &a->stats;
+	json_t *j;
+
+	if (!a->json) {
+		printf("%s: %lld finding%s; %llu volumes, %llu files, %llu directories, %llu blocks "
+		       "(%llu of them index blocks), %llu log records\n", a->path, (long long)n,
+		       n == 1 ? "" : "s", (unsigned long long)s->volumes,
+		       (unsigned long long)s->files, (unsigned long long)s->directories,
+		       (unsigned long long)s->blocks, (unsigned long long)s->index_blocks,
+		       (unsigned long long)s->log_records);
+		return n ? FAILED : print_done();
+	}
+	j = json_pack("{s:s,s:b,s:I,s:O,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "path", a->path, "clean",
+		      n == 0, "finding_count", (json_int_t)n, "findings", a->findings, "volumes",
+		      (json_int_t)s->volumes, "files", (json_int_t)s->files, "directories",
+		      (json_int_t)s->directories, "inodes", (json_int_t)s->inodes, "blocks",
+		      (json_int_t)s->blocks, "index_blocks", (json_int_t)s->index_blocks,
+		      "log_records", (json_int_t)s->log_records);
+	n = print_json(j) || n;
+	json_decref(j);
+	return n ? FAILED : DONE;
+}
+
+static int check_do(void *arg)
+{
+	struct check_args *a = arg;
+	struct dev *d;
+	int err = dev_file_open(a->path, DEV_FILE_RDONLY, &d);
+	int64_t n;
+
+	if (err)
+		return open_fail(a->path, err);
+	n = fs_check(d, finding, a, &a->stats);
+	dev_close(d);
+	if (n == -EFORMAT)
+		return fail("%s: not a pool, or one of a newer format than this version knows; "
+			    "nothing was changed", a->path);
+	if (n < 0)
+		return fail("%s: cannot check it: %s", a->path, err_text((int)n));
+	return check_report(a, n);
+}
+
+int pool_check(struct cmd *c)
+{
+	struct check_args a = { .path = c->argv[0], .json = c->json, .findings = json_array() };
+	int err = run_offline(check_do, &a);
+
+	json_decref(a.findings);
+	return err;
+}
+
+/* ---- asking pandod ------------------------------------------------------------------------------ */
+
+static void row_size(struct table *t, const json_t *j, const char *label, const char *key)
+{
+	table_cell(t, label);
+	table_size(t, json_u64(j, key));
+}
+
+static void row_number(struct table *t, const json_t *j, const char *label, const char *key)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)json_u64(j, key));
+	table_cell(t, label);
+	table_cell(t, text);
+}
+
+int pool_status(struct cmd *c)
+{
+	struct request r;
+	struct table t;
+	json_t *j;
+	int err;
+
+	request_init(&r, "GET", "/v1/pool", NULL);
+	err = client_call(c, &r, &j);
+	if (err)
+		return err;
+	if (c->json) {
+		err = print_json(j);
+		json_decref(j);
+		return err;
+	}
+	table_init(&t, "ll", "pool", json_text(j, "path"));
+	table_cell(&t, "state");
+	table_cell(&t, json_is_true(json_object_get(j, "read_only")) ? json_text(j, "reason")
+								      : "read-write");
+	row_size(&t, j, "size", "size_bytes");
+	row_size(&t, j, "available", "available_bytes");
+	row_size(&t, j, "free", "free_bytes");
+	row_size(&t, j, "free after the next checkpoint", "pending_free_bytes");
+	row_size(&t, j, "fixed tables and log", "metadata_bytes");
+	row_size(&t, j, "log in use", "log_used_bytes");
+	row_size(&t, j, "cache", "cache_bytes");
+	row_size(&t, j, "cache in use", "cache_used_bytes");
+	row_size(&t, j, "dirty", "dirty_bytes");
+	row_number(&t, j, "generation", "generation");
+	row_number(&t, j, "checkpoints since the start", "checkpoints_total");
+	row_number(&t, j, "removed trees to reap", "reap_entries");
+	row_number(&t, j, "checksum errors", "checksum_errors_total");
+	row_number(&t, j, "I/O errors", "io_errors_total");
+	json_decref(j);
+	return table_print(&t);
+}
+
+int pool_checkpoint(struct cmd *c)
+{
+	struct request r;
+	json_t *j;
+	int err;
+
+	request_init(&r, "POST", "/v1/pool/checkpoint", NULL);
+	err = client_call(c, &r, &j);
+	if (err)
+		return err;
+	if (c->json)
+		err = print_json(j);
+	else
+		printf("generation %llu is durable\n", (unsigned long long)json_u64(j, "generation"));
+	json_decref(j);
+	return err ? err : print_done();
+}

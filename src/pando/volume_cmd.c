@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Volumes. */
+#include "pando/pando.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int name_check(struct cmd *c)
+{
+	char why[OBJNAME_WHY];
+
+	return volume_name_check(c->argv[0], why) ? fail("%s", why) : DONE;
+}
+
+static void volume_row(struct table *t, const json_t *v)
+{
+	const char *exports = json_text(v, "exports");
+	char files[24];
+
+	snprintf(files, sizeof(files), "%llu", (unsigned long long)json_u64(v, "files"));
+	table_cell(t, json_text(v, "name"));
+	table_cell(t, files);
+	table_size(t, json_u64(v, "mapped"));
+	if (json_u64(v, "quota"))
+		table_size(t, json_u64(v, "quota"));
+	else
+		table_cell(t, "none");
+	table_cell(t, *exports ? exports : "(default)");
+}
+
+static int volumes_print(const json_t *list)
+{
+	struct table t;
+	const json_t *v;
+	size_t i;
+
+	table_init(&t, "lrrrl", "NAME", "FILES", "MAPPED", "QUOTA", "EXPORTS");
+	json_array_foreach(list, i, v)
+		volume_row(&t, v);
+	return table_print(&t);
+}
+
+int volume_list(struct cmd *c)
+{
+	struct request r;
+	json_t *j, *list;
+	int err;
+
+	request_init(&r, "GET", "/v1/volumes", NULL);
+	err = client_call(c, &r, &j);
+	if (err)
+		return err;
+	list = json_object_get(j, "volumes");
+	err = c->json ? print_json(list) : volumes_print(list);
+	json_decref(j);
+	return err;
+}
+
+/* Sends R, whose answer is a volume, and prints that. */
+static int volume_call(struct cmd *c, struct request *r, bool quiet)
+{
+	json_t *j, *list;
+	int err = client_call(c, r, &j);
+
+	if (err)
+		return err;
+	if (c->json)
+		err = print_json(j);
+	else if (!quiet) {
+		list = json_pack("[O]", j);
+		err = volumes_print(list);
+		json_decref(list);
+	}
+	json_decref(j);
+	return err;
+}
+
+static int settings_add(struct cmd *c, json_t *body)
+{
+	const char *exports = cmd_option(c, "exports");
+	uint64_t quota = 0;
+
+	if (cmd_size(c, "quota", &quota))
+		return BAD_USAGE;
+	if (exports && json_object_set_new(body, "exports", json_string(exports)))
+		return usage(c, "--exports: must be UTF-8 text");
+	if (cmd_option(c, "quota"))
+		json_object_set_new(body, "quota", json_integer((json_int_t)quota));
+	return DONE;
+}
+
+int volume_create(struct cmd *c)
+{
+	struct request r;
+	int err = name_check(c);
+
+	if (err)
+		return err;
+	request_init(&r, "POST", "/v1/volumes", NULL);
+	r.body = json_pack("{s:s}", "name", c->argv[0]);
+	err = settings_add(c, r.body);
+	if (err) {
+		request_done(&r);
+		return err;
+	}
+	return volume_call(c, &r, true);
+}
+
+int volume_show(struct cmd *c)
+{
+	struct request r;
+	int err = name_check(c);
+
+	if (err)
+		return err;
+	request_init(&r, "GET", "/v1/volumes/", c->argv[0]);
+	return volume_call(c, &r, false);
+}
+
+int volume_set(struct cmd *c)
+{
+	struct request r;
+	int err = name_check(c);
+
+	if (err)
+		return err;
+	if (!cmd_option(c, "quota") && !cmd_option(c, "exports"))
+		return usage(c, "give --quota or --exports");
+	request_init(&r, "PATCH", "/v1/volumes/", c->argv[0]);
+	r.body = json_object();
+	err = settings_add(c, r.body);
+	if (err) {
+		request_done(&r);
+		return err;
+	}
+	return volume_call(c, &r, true);
+}
+
+int volume_destroy(struct cmd *c)
+{
+	struct request r;
+	int err = name_check(c);
+
+	if (err)
+		return err;
+	request_init(&r, "DELETE", "/v1/volumes/", c->argv[0]);
+	return client_call(c, &r, NULL);
+}
