@@ -163,10 +163,11 @@ static int run(struct load_run *r)
 static void report_server(const struct load_run *r)
 {
 	const struct load_cfg *c = r->cfg;
-	double ops = r->ops ? (double)r->ops : 1, cpu = (double)(r->cpu_server1 - r->cpu_server0);
+	double cpu = (double)(r->cpu_server1 - r->cpu_server0), ops = r->ops ? (double)r->ops : 1;
 	uint64_t user = 0, sys = 0, hwm = 0, later = 0;
 
-	printf(",\n \"server_cpu_us_per_op\": %.3f, \"server_cpu_s\": %.4f", cpu / 1e3 / ops, cpu / 1e9);
+	printf(",\n \"server_cpu_us_per_op\": %.3f, \"server_cpu_s\": %.4f", cpu / 1e3 / ops,
+	       cpu / 1e9);
 	if (r->bytes)
 		printf(", \"server_cpu_ms_per_gib\": %.1f",
 		       cpu / 1e6 / ((double)r->bytes / (1u << 30)));
@@ -180,8 +181,8 @@ static void report_server(const struct load_run *r)
 			       (double)(later - r->cpu_server0) / 1e3 / ops);
 	}
 	if (!server_stat(c->server_pid, &user, &sys, &hwm))
-		printf(",\n \"server_user_ms_total\": %" PRIu64 ", \"server_sys_ms_total\": %" PRIu64
-		       ", \"server_hwm_kib\": %" PRIu64, user, sys, hwm);
+		printf(",\n \"server_user_ms_total\": %" PRIu64 ", \"server_sys_ms_total\": %"
+		       PRIu64 ", \"server_hwm_kib\": %" PRIu64, user, sys, hwm);
 }
 
 static void report(const struct load_run *r)
@@ -190,9 +191,10 @@ static void report(const struct load_run *r)
 	double s = (double)(r->end_ns - r->window_ns) / 1e9;
 	double self = (double)(r->cpu_self1 - r->cpu_self0) / 1e9;
 
-	printf("{\"engine\": \"%s\", \"op\": \"%s\", \"pattern\": \"%s\", \"conns\": %u, \"depth\": %u, "
-	       "\"bs\": %u, \"size\": %" PRIu64 ",\n", c->raw ? "raw" : "libnfs", op_names[c->op],
-	       c->random ? "random" : "sequential", c->conns, c->depth, c->bs, c->size);
+	printf("{\"engine\": \"%s\", \"op\": \"%s\", \"pattern\": \"%s\", \"conns\": %u, "
+	       "\"depth\": %u, \"bs\": %u, \"size\": %" PRIu64 ",\n",
+	       c->raw ? "raw" : "libnfs", op_names[c->op], c->random ? "random" : "sequential",
+	       c->conns, c->depth, c->bs, c->size);
 	printf(" \"ops\": %" PRIu64 ", \"errors\": %" PRIu64 ", \"first_error\": \"%s\", "
 	       "\"elapsed_s\": %.4f, \"ops_s\": %.1f, \"mb_s\": %.2f,\n", r->ops, r->errors,
 	       r->first_error, s, (double)r->ops / s, (double)r->bytes / 1e6 / s);
@@ -200,7 +202,8 @@ static void report(const struct load_run *r)
 	       hist_us(&r->lat, 0.5), hist_us(&r->lat, 0.99), hist_us(&r->lat, 0.999),
 	       (double)r->lat.max / 1e3);
 	printf(" \"client_cpu_us_per_op\": %.3f, \"client_busy\": %.3f, \"client_saturated\": %s",
-	       r->ops ? self * 1e6 / (double)r->ops : 0, self / s, self / s > 0.95 ? "true" : "false");
+	       r->ops ? self * 1e6 / (double)r->ops : 0, self / s,
+	       self / s > 0.95 ? "true" : "false");
 	if (c->server_pid)
 		report_server(r);
 	printf("}\n");
@@ -345,8 +348,8 @@ int main(int argc, char **argv)
 	int err = run(&r);
 
 	if (err) {
-		fprintf(stderr, "nfsload: %s: %s\n", r.first_error[0] ? r.first_error : "the load broke off",
-			strerror(-err));
+		fprintf(stderr, "nfsload: %s: %s\n",
+			r.first_error[0] ? r.first_error : "the load broke off", strerror(-err));
 		return 1;
 	}
 	report(&r);

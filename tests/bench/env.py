@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a benchmark runs in: a temporary directory, processes, loop mounts.
+
+Everything that an Env starts or mounts it also ends and unmounts, in reverse order.  Where
+the kernel allows it the whole run sits in network, mount and process namespaces of its own
+(see `run`), so that nothing is left even after SIGKILL."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+
+class Skip(Exception):
+    """This cannot be measured here; the message says why."""
+
+
+class Env:
+    def __init__(self, tmp, build, privileged):
+        self.tmp = tmp
+        self.build = build
+        self.privileged = privileged
+        self.procs = []
+        self.mounts = []
+
+    # ---- programs ------------------------------------------------------------------------
+
+    def tool(self, name):
+        for path in (os.path.join(self.build, "tests/bench", name),
+                     os.path.join(self.build, name)):
+            if os.access(path, os.X_OK):
+                return path
+        raise Skip(f"{name} is not built under {self.build}")
+
+    def installed(self, name):
+        path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+        if not path:
+            raise Skip(f"{name} is not installed")
+        return path
+
+    def run(self, *cmd, timeout=600):
+        """Runs to the end; what it wrote, or Skip with its own words."""
+        try:
+            p = subprocess.run([str(c) for c in cmd], capture_output=True, text=True,
+                               timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise Skip(f"{os.path.basename(str(cmd[0]))} took more than {timeout} s") from None
+        if p.returncode:
+            said = (p.stderr or p.stdout).strip().splitlines()
+            raise Skip(f"{os.path.basename(str(cmd[0]))}: {said[-1] if said else p.returncode}")
+        return p.stdout
+
+    def run_json(self, *cmd, timeout=600):
+        return json.loads(self.run(*cmd, timeout=timeout))
+
+    def start(self, name, *cmd):
+        log = open(os.path.join(self.tmp, name + ".out"), "ab")
+        p = subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=log,
+                             stderr=log)
+        log.close()
+        p.name = name
+        self.procs.append(p)
+        return p
+
+    def stop(self, p, sig=signal.SIGTERM, timeout=60):
+        if p in self.procs:
+            self.procs.remove(p)
+        if p.poll() is None:
+            p.send_signal(sig)
+            try:
+                p.wait(timeout)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+
+    def last_words(self, name):
+        try:
+            with open(os.path.join(self.tmp, name + ".out"), errors="replace") as f:
+                lines = f.read().strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "no message"
+
+    # ---- file systems in files -------------------------------------------------------------
+
+    def mkfs_mount(self, fs, size, name):
+        """A new file system of a sparse file; the loop device bypasses the page cache, so
+        that it is not cached twice and a flush reaches the disk."""
+        if not self.privileged:
+            raise Skip("loop devices need root")
+        mkfs = self.installed("mkfs." + fs)
+        losetup = self.installed("losetup")
+        image = os.path.join(self.tmp, name + ".img")
+        path = os.path.join(self.tmp, name)
+        os.makedirs(path, exist_ok=True)
+        with open(image, "wb") as f:
+            f.truncate(size)
+        self.run(mkfs, "-q", image)
+        loop = self.run(losetup, "--direct-io=on", "--find", "--show", image).strip()
+        try:
+            self.run("mount", "-t", fs, loop, path)
+        finally:
+            self.run(losetup, "--detach", loop)     # takes effect at the unmount
+        self.mounts.append(path)
+        return path
+
+    def unmount(self, path):
+        if path in self.mounts:
+            self.mounts.remove(path)
+            self.run("umount", path)
+        for image in (path + ".img",):
+            if os.path.exists(image):
+                os.unlink(image)
+
+    # ---- and the rest ----------------------------------------------------------------------
+
+    def need_space(self, size):
+        s = os.statvfs(self.tmp)
+        free = s.f_bavail * s.f_frsize
+        if free < size + (4 << 30):
+            raise Skip(f"needs {size >> 30} GiB of disk and 4 to spare, {free >> 30} are free")
+
+    def close(self):
+        for p in reversed(list(self.procs)):
+            self.stop(p, timeout=20)
+        for path in reversed(list(self.mounts)):
+            try:
+                self.unmount(path)
+            except Skip as e:
+                print(f"bench: {e}")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def cpu_seconds(pid):
+    """CPU time of all threads of a process: its POSIX clock, made as the kernel wants it."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def wait_port(port, proc, name, env, timeout=60):
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if proc.poll() is not None:
+            raise Skip(f"{name} ended: {env.last_words(proc.name)}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.005)
+    raise Skip(f"{name} did not listen within {timeout} s")
