@@ -42,7 +42,8 @@ unsigned fiber_count(void);
 uint64_t fiber_switches(void);
 
 /* Simulated crashes only: every fiber of this thread ceases to exist where it stands.
- * Nothing is unwound, and what only they could release is lost.  Not from within a fiber. */
+ * Nothing is unwound, and what only they could release is lost.  Timers and deferred calls
+ * on their stacks are left behind, so the loop can only be freed then.  Not from a fiber. */
 void fiber_abandon_all(void);
 
 /* A queue of waiting fibers.  Zero-initialise by waitq_init(). */
