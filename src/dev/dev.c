@@ -72,7 +72,8 @@ static int check(const struct dev *d, const struct dev_io *io)
 		check_iov(io);
 	if (io->op != DEV_FLUSH && (io->block > d->nblocks || io->nblocks > d->nblocks - io->block))
 		return -ERANGE;
-	if (io->op != DEV_READ && d->readonly)
+	/* a flush is for readers too: what a dead writer left may still be in a volatile cache */
+	if ((io->op == DEV_WRITE || io->op == DEV_DISCARD) && d->readonly)
 		return -EROFS;
 	if (io->op == DEV_DISCARD && !d->can_discard)
 		return -EOPNOTSUPP;
