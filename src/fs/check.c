@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fs_check(): the superblocks, the order of the passes, and how findings are said.
+ * See check_int.h for what is where.
+ */
+#include "fs/check_int.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/crc.h"
+
+/* ---- findings ------------------------------------------------------------------------- */
+
+void finding(struct check *c, const char *fmt, ...)
+{
+	char line[1500];
+	va_list ap;
+
+	if (c->quiet)
+		return;
+	if (c->findings++ >= FINDINGS_MAX)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	c->report(c->arg, line);
+}
+
+const char *quoted(const char *s, size_t len)
+{
+	static char bufs[4][4 * 256 + 4];
+	static unsigned turn;
+	char *buf = bufs[turn++ % 4];
+	size_t n = 0;
+
+	buf[n++] = '\'';
+	for (size_t i = 0; i < len && i < 256 && s[i]; i++) {
+		unsigned char ch = s[i];
+
+		if (ch < ' ' || ch == 0x7f || ch == '\\' || ch == '\'')
+			n += snprintf(buf + n, 5, "\\x%02x", ch);
+		else
+			buf[n++] = ch;
+	}
+	buf[n++] = '\'';
+	buf[n] = 0;
+	return buf;
+}
+
+/* The path of an inode as far as names were found; empty if there is none. */
+static void path_text(struct check *c, struct check_volume *v, uint64_t ino, char *ret, size_t len)
+{
+	char path[512], name[FS_NAME_MAX + 1];
+	size_t at = sizeof(path) - 1;
+
+	ret[0] = 0;
+	path[at] = 0;
+	for (unsigned depth = 0; ino != INO_ROOT; depth++) {
+		struct info *i = info_find(v, ino);
+		size_t n;
+
+		if (!i || !i->parent || !dir_name_of(c, v, i->parent, ino, name, sizeof(name)))
+			return;
+		n = strlen(name);
+		if (depth > 64 || n + 1 > at) {
+			snprintf(ret, len, " (...%s)", path + at);
+			return;
+		}
+		at -= n;
+		memcpy(path + at, name, n);
+		path[--at] = '/';
+		ino = i->parent;
+	}
+	for (char *p = path + at; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	snprintf(ret, len, " (%s)", path[at] ? path + at : "/");
+}
+
+const char *where_text(struct check *c, const struct where *w)
+{
+	static char bufs[2][900];
+	static unsigned turn;
+	char *buf = bufs[turn++ % 2], path[600];
+	struct check_volume *v;
+
+	buf[0] = 0;
+	if (c->quiet || c->findings >= FINDINGS_MAX)
+		return buf;
+	if (w->reap && w->entry) {
+		snprintf(buf, sizeof(bufs[0]), "reap list, entry %" PRIu64, w->entry - 1);
+		return buf;
+	}
+	if (!w->volume) {
+		snprintf(buf, sizeof(bufs[0]), w->reap ? "reap list" : "volume table");
+		return buf;
+	}
+	v = &c->volumes[w->volume - 1];
+	if (!w->ino) {
+		snprintf(buf, sizeof(bufs[0]), "volume %.260s, inode file",
+			 quoted(v->rec.name, FS_VOLUME_NAME_MAX));
+		return buf;
+	}
+	path_text(c, v, w->ino, path, sizeof(path));
+	snprintf(buf, sizeof(bufs[0]), "volume %.260s, inode %" PRIu64 "%s",
+		 quoted(v->rec.name, FS_VOLUME_NAME_MAX), w->ino, path);
+	return buf;
+}
+
+/* ---- memory --------------------------------------------------------------------------- */
+
+bool grow(struct check *c, void *array, uint64_t n, uint64_t *cap, size_t size)
+{
+	void **p = array, *more;
+	uint64_t want;
+
+	if (n < *cap)
+		return true;
+	want = *cap ? *cap + *cap / 2 + 1 : 16;
+	more = realloc(*p, want * size);
+	if (!more) {
+		c->err = -ENOMEM;
+		return false;
+	}
+	*p = more;
+	*cap = want;
+	return true;
+}
+
+void *frame_push(struct check *c)
+{
+	assert(c->nframes < FRAMES);
+	return c->frames + (size_t)c->nframes++ * BLOCK_SIZE;
+}
+
+void frame_pop(struct check *c)
+{
+	assert(c->nframes);
+	c->nframes--;
+}
+
+/* ---- superblocks ------------------------------------------------------------------------ */
+
+struct copy { uint64_t block; int slot; bool valid; struct superblock sb; };
+
+static bool super_valid(const struct superblock *sb)
+{
+	return !memcmp(sb->magic, SUPER_MAGIC, sizeof(sb->magic)) &&
+	       sb->crc == crc32c(0, sb, offsetof(struct superblock, crc));
+}
+
+static bool newer(const struct superblock *a, const struct superblock *b)
+{
+	return a->life != b->life ? a->life > b->life : a->generation > b->generation;
+}
+
+static bool same(const struct superblock *a, const struct superblock *b)
+{
+	return a->life == b->life && a->generation == b->generation;
+}
+
+static void copy_read(struct check *c, struct copy *k, uint64_t block, int slot)
+{
+	int err;
+	const void *p = read_block(c, block, &err);
+
+	k->block = block;
+	k->slot = slot;
+	k->valid = false;
+	if (!p)
+		return;
+	memcpy(&k->sb, p, BLOCK_SIZE);
+	k->valid = super_valid(&k->sb);
+}
+
+/*
+ * Both copies of the newest generation must be there.  The older slot may hold anything: the
+ * next checkpoint overwrites it, and a crash leaves it torn.
+ */
+static void supers_check(struct check *c, struct copy *k)
+{
+	int slot = -1;
+
+	for (unsigned i = 0; i < 4; i++)
+		copy_read(c, &k[i], i < 2 ? i : c->sb.nblocks - SUPER_END_BLOCKS + i - 2, i & 1);
+	for (unsigned i = 0; i < 4; i++) {
+		if (k[i].valid && same(&k[i].sb, &c->sb))
+			slot = k[i].slot;
+		if (k[i].valid && newer(&k[i].sb, &c->sb))
+			finding(c, "superblock at block %" PRIu64 ": of a newer generation than the one "
+				"that would be opened", k[i].block);
+		if (k[i].valid && memcmp(k[i].sb.uuid, c->sb.uuid, sizeof(c->sb.uuid)))
+			finding(c, "superblock at block %" PRIu64 ": of another pool", k[i].block);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		if (k[i].slot != slot)
+			continue;
+		if (!k[i].valid)
+			finding(c, "superblock at block %" PRIu64 ": damaged; opening the pool rewrites it "
+				"from the other copy", k[i].block);
+		else if (memcmp(&k[i].sb, &c->sb, BLOCK_SIZE))
+			finding(c, "superblock at block %" PRIu64 ": differs from the other copy; opening "
+				"the pool rewrites it", k[i].block);
+	}
+}
+
+/* What the rest relies on: NULL, or why the pool can't be looked at. */
+static const char *geometry_wrong(const struct superblock *sb)
+{
+	uint64_t zones = sb->nblocks / ZONE_BLOCKS + (sb->nblocks % ZONE_BLOCKS != 0);
+
+	if (sb->block_size != BLOCK_SIZE)
+		return "its blocks are not of 4096 bytes";
+	if (sb->nblocks < FS_MIN_BLOCKS || zones > (uint64_t)DIRS_MAX * DIR_ZONES)
+		return "its size is impossible";
+	if (sb->ndirs != (zones + DIR_ZONES - 1) / DIR_ZONES)
+		return "it has the wrong number of directory pages for its size";
+	if (sb->log_block < ZONE_HEADER_BLOCKS || !sb->log_blocks || sb->log_blocks > ZONE_BLOCKS ||
+	    sb->log_block > ZONE_BLOCKS || sb->log_block + sb->log_blocks > ZONE_BLOCKS ||
+	    sb->log_block + sb->log_blocks > sb->nblocks - SUPER_END_BLOCKS)
+		return "its log lies outside of the first zone";
+	return NULL;
+}
+
+static int begin(struct check *c)
+{
+	char why[200] = "", line[700];
+	const char *wrong = NULL;
+	int err = super_read(c->dev, &c->sb, why, sizeof(why));
+
+	if (!err) {
+		wrong = geometry_wrong(&c->sb);
+		if (!wrong && c->sb.nblocks > c->dev->nblocks)
+			wrong = "the device is shorter than the pool: it was cut off";
+		if (!wrong)
+			return 0;
+		err = -EFORMAT;
+		snprintf(line, sizeof(line), "%s: %s; nothing can be checked", c->dev->name, wrong);
+	} else {
+		snprintf(line, sizeof(line), "%s", why[0] ? why : err_text(err));
+	}
+	c->report(c->arg, line);
+	return err;
+}
+
+static void super_check(struct check *c)
+{
+	struct copy *k = calloc(4, sizeof(*k));
+
+	if (!k) {
+		c->err = -ENOMEM;
+		return;
+	}
+	supers_check(c, k);
+	free(k);
+	if (c->sb.compat)
+		finding(c, "superblock: unknown compatible features 0x%" PRIx64, c->sb.compat);
+	if (c->sb.log_seq > c->sb.last_event + 1 && c->sb.log_seq >> EVENT_LIFE_SHIFT > c->sb.life)
+		finding(c, "superblock: the log begins in life %" PRIu64 ", which is still to come",
+			c->sb.log_seq >> EVENT_LIFE_SHIFT);
+}
+
+/* ---- all of it ------------------------------------------------------------------------ */
+
+static void passes(struct check *c)
+{
+	super_check(c);
+	if (!c->err)
+		c->err = table_load(c);
+	if (!c->err)
+		volumes_pass(c);
+	if (!c->err)
+		tree_pass(c);
+	if (!c->err)
+		table_compare(c);
+	if (!c->err)
+		owner_pass(c);
+	if (!c->err)
+		table_report_bad(c);
+	if (!c->err)
+		log_check(c);
+}
+
+static void release(struct check *c)
+{
+	table_release(c);
+	volumes_release(c);
+	tree_release(c);
+	free(c->frames);
+	free(c->lines);
+	free(c->line_tags);
+	free(c->run);
+}
+
+static void report_rest(struct check *c)
+{
+	char line[80];
+
+	if (c->findings <= FINDINGS_MAX)
+		return;
+	snprintf(line, sizeof(line), "%" PRIu64 " more findings", c->findings - FINDINGS_MAX);
+	c->report(c->arg, line);
+}
+
+int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), void *arg,
+		 struct fs_check_stats *ret_stats)
+{
+	struct check *c = calloc(1, sizeof(*c));
+	int64_t ret;
+
+	if (!c)
+		return -ENOMEM;
+	c->dev = d;
+	c->report = report;
+	c->arg = arg;
+	ret = begin(c);
+	if (!ret)
+		ret = read_init(c);
+	if (!ret) {
+		passes(c);
+		report_rest(c);
+		ret = c->err ? c->err : (int64_t)c->findings;
+		if (c->err)
+			report(arg, "the check could not be finished: out of memory");
+	} else if (ret == -ENOMEM) {
+		report(arg, "the check needs more memory than there is");
+	}
+	if (ret_stats && ret >= 0)
+		*ret_stats = c->stats;
+	release(c);
+	free(c);
+	return ret;
+}

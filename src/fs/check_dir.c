@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Directories: the B+tree over the pages of a directory's file.  Every page is met exactly once,
+ * in the tree or in the list of free pages; keys lie in the range that the parent page gives,
+ * and are made of their names; every entry leads to a live inode of its generation and type.
+ */
+#include "fs/check_int.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "fs/dir_int.h"
+
+struct dpage { uint64_t index, block; bool met; };
+
+struct dir_scan {
+	struct check *c;
+	struct check_volume *v;
+	struct info *dir;
+	struct inode inode;
+	struct where where;
+	struct dpage *pages;		/* sorted by index */
+	uint64_t npages, cap;
+	uint64_t entries;
+	bool incomplete;
+};
+
+static void add_page(struct check *c, uint64_t index, uint64_t block, const void *data, void *arg)
+{
+	struct dir_scan *s = arg;
+
+	if (grow(c, &s->pages, s->npages, &s->cap, sizeof(*s->pages)))
+		s->pages[s->npages++] = (struct dpage){ .index = index, .block = block };
+}
+
+static struct dpage *page_find(struct dir_scan *s, uint64_t index)
+{
+	uint64_t lo = 0, hi = s->npages;
+
+	while (lo < hi) {
+		uint64_t mid = lo + (hi - lo) / 2;
+
+		if (s->pages[mid].index < index)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < s->npages && s->pages[lo].index == index ? &s->pages[lo] : NULL;
+}
+
+/* The page in a frame, verified; NULL if there is nothing to go on with.  frame_pop() it. */
+static const struct dir_page *page_enter(struct dir_scan *s, uint64_t index)
+{
+	struct dpage *d = page_find(s, index);
+	const char *why;
+	struct dir_page *p;
+
+	if (!d) {
+		finding(s->c, "%s: page %" PRIu64 " of the directory is missing",
+			where_text(s->c, &s->where), index);
+		s->incomplete = true;
+		return NULL;
+	}
+	if (d->met) {
+		finding(s->c, "%s: page %" PRIu64 " of the directory is led to twice",
+			where_text(s->c, &s->where), index);
+		return NULL;
+	}
+	d->met = true;
+	p = frame_push(s->c);
+	if (!read_meta(s->c, d->block, p, &why)) {
+		s->incomplete = true;	/* the block is reported with its owner */
+		frame_pop(s->c);
+		return NULL;
+	}
+	why = dir_page_verify(p);
+	if (why) {
+		finding(s->c, "%s: page %" PRIu64 " of the directory (block %" PRIu64 "): %s",
+			where_text(s->c, &s->where), index, d->block, why);
+		s->incomplete = true;
+		frame_pop(s->c);
+		return NULL;
+	}
+	return p;
+}
+
+/* ---- entries -------------------------------------------------------------------------- */
+
+static void link_to(struct dir_scan *s, struct info *i)
+{
+	if (s->dir->ino == INO_ORPHANS) {
+		i->orphan = true;
+		return;
+	}
+	i->names++;
+	i->parent = s->dir->ino;
+	if (i->type == FS_DIR)
+		s->dir->subdirs++;
+}
+
+static bool key_right(const struct dir_scan *s, const struct dir_item *it)
+{
+	uint64_t hash = dir_hash(s->v->rec.hash_key, (struct fs_name){ it->name, it->name_len });
+
+	/* The keys of a hash of 0 begin behind the reserved ones. */
+	return it->key >= DIR_KEY_FIRST && (it->key & ~(uint64_t)(DIR_NUMBERS - 1)) == hash;
+}
+
+static void item_finding(struct dir_scan *s, const struct dir_item *it, const char *what)
+{
+	finding(s->c, "%s: entry %s %s (inode %" PRIu64 ", generation 0x%" PRIx64 ", type %u)",
+		where_text(s->c, &s->where), quoted(it->name, it->name_len), what, it->ino,
+		it->generation, it->type);
+}
+
+static void item_check(struct dir_scan *s, const struct dir_item *it)
+{
+	struct info *i = info_find(s->v, it->ino);
+
+	s->entries++;
+	if (!key_right(s, it))
+		item_finding(s, it, "stands under a key that is not its name's");
+	if (!i && s->v->incomplete)
+		return;
+	if (!i) {
+		item_finding(s, it, "leads to an inode that is not in use");
+	} else if (i->ino == INO_ROOT || i->ino == INO_ORPHANS) {
+		item_finding(s, it, "leads to an inode that has no names");
+	} else if (i->generation != it->generation) {
+		item_finding(s, it, "leads to another generation of its inode");
+	} else {
+		if (i->type != it->type)
+			item_finding(s, it, "has another type than its inode");
+		link_to(s, i);
+	}
+}
+
+static void leaf_check(struct dir_scan *s, const struct dir_page *p, uint64_t index, uint64_t lo,
+		       uint64_t hi)
+{
+	uint32_t off = 0;
+
+	while (off < p->free_start) {
+		const struct dir_item *it = page_item(p, off);
+
+		if (it->key < lo || it->key >= hi) {
+			finding(s->c, "%s: page %" PRIu64 " of the directory: the key of entry %s is not in "
+				"the page's range", where_text(s->c, &s->where), index,
+				quoted(it->name, it->name_len));
+			break;
+		}
+		item_check(s, it);
+		off += item_size(it->name_len);
+	}
+	if (!p->count && index)
+		finding(s->c, "%s: page %" PRIu64 " of the directory is empty",
+			where_text(s->c, &s->where), index);
+}
+
+/* ---- the tree --------------------------------------------------------------------------- */
+
+static void tree_check(struct dir_scan *s, uint64_t index, unsigned level, uint64_t lo, uint64_t hi);
+
+static void inner_check(struct dir_scan *s, const struct dir_page *p, uint64_t index, uint64_t lo,
+			uint64_t hi)
+{
+	const struct dir_index *x = page_index(p);
+
+	for (unsigned i = 0; i < p->count && !s->c->err; i++) {
+		uint64_t from = i ? x[i].key : lo, to = i + 1 < p->count ? x[i + 1].key : hi;
+
+		if (from < lo || from >= to || to > hi) {
+			finding(s->c, "%s: page %" PRIu64 " of the directory: the range of its child %u "
+				"is not in its own", where_text(s->c, &s->where), index, i);
+			s->incomplete = true;
+			return;
+		}
+		tree_check(s, x[i].page, p->level - 1, from, to);
+	}
+}
+
+static void tree_check(struct dir_scan *s, uint64_t index, unsigned level, uint64_t lo, uint64_t hi)
+{
+	const struct dir_page *p = page_enter(s, index);
+
+	if (!p)
+		return;
+	if (p->level != level) {
+		finding(s->c, "%s: page %" PRIu64 " of the directory has level %u, but it should be %u",
+			where_text(s->c, &s->where), index, p->level, level);
+		s->incomplete = true;
+	} else if (level) {
+		inner_check(s, p, index, lo, hi);
+	} else {
+		leaf_check(s, p, index, lo, hi);
+	}
+	frame_pop(s->c);
+}
+
+static void free_pages_check(struct dir_scan *s)
+{
+	uint64_t next = s->inode.dir_free, n = 0;
+
+	while (next && n++ <= s->npages && !s->incomplete) {
+		const struct dir_page *p = page_enter(s, next - 1);
+
+		if (!p)
+			break;
+		if (p->level != DIR_LEVEL_FREE) {
+			finding(s->c, "%s: page %" PRIu64 " of the directory is in the list of free pages, "
+				"but it is not free", where_text(s->c, &s->where), next - 1);
+			s->incomplete = true;
+		}
+		next = p->next_free;
+		frame_pop(s->c);
+	}
+}
+
+static void pages_check(struct dir_scan *s)
+{
+	uint64_t lost = 0;
+
+	for (uint64_t i = 0; i < s->npages; i++)
+		lost += !s->pages[i].met;
+	if (lost)
+		finding(s->c, "%s: %" PRIu64 " pages of the directory are neither in its tree nor free",
+			where_text(s->c, &s->where), lost);
+	if (s->npages != s->inode.dir_pages)
+		finding(s->c, "%s: says that the directory has %" PRIu64 " pages, and it has %" PRIu64,
+			where_text(s->c, &s->where), s->inode.dir_pages, s->npages);
+	if (s->entries != s->inode.entries)
+		finding(s->c, "%s: says that the directory has %" PRIu64 " entries, and it has %" PRIu64,
+			where_text(s->c, &s->where), s->inode.entries, s->entries);
+}
+
+static void scan(struct dir_scan *s)
+{
+	unsigned levels = s->inode.dir_levels;
+
+	if (!levels || levels > DIR_LEVELS_MAX) {
+		finding(s->c, "%s: a directory of %u levels", where_text(s->c, &s->where), levels);
+		s->incomplete = true;
+		return;
+	}
+	tree_check(s, 0, levels - 1, 0, DIR_KEY_END);
+	free_pages_check(s);
+	if (!s->incomplete && !s->c->err)
+		pages_check(s);
+}
+
+void dir_check(struct check *c, struct check_volume *v, struct info *dir)
+{
+	struct dir_scan s = { .c = c, .v = v, .dir = dir };
+
+	s.where = (struct where){ .volume = v - c->volumes + 1, .ino = dir->ino };
+	if (!info_inode(c, dir, &s.inode)) {
+		v->names_incomplete = true;
+		return;
+	}
+	s.incomplete = !each_leaf_ptr(c, &s.where, s.inode.root, s.inode.depth, add_page, &s);
+	if (!s.incomplete)
+		scan(&s);
+	if (s.incomplete)
+		v->names_incomplete = true;
+	free(s.pages);
+}
+
+/* ---- from an inode back to its name ------------------------------------------------------ */
+
+struct name_search { uint64_t ino; char *buf; size_t len; bool found; };
+
+static void search_page(struct check *c, uint64_t index, uint64_t block, const void *data, void *arg)
+{
+	struct name_search *n = arg;
+	const struct dir_page *p = data;
+	uint32_t off = 0;
+
+	if (n->found || page_verify_layout(p) || p->level)
+		return;
+	while (off < p->free_start && !n->found) {
+		const struct dir_item *it = page_item(p, off);
+
+		if (it->ino == n->ino) {
+			snprintf(n->buf, n->len, "%.*s", it->name_len, it->name);
+			n->found = true;
+		}
+		off += item_size(it->name_len);
+	}
+}
+
+bool dir_name_of(struct check *c, struct check_volume *v, uint64_t dir, uint64_t ino, char *buf,
+		 size_t len)
+{
+	struct name_search n = { .ino = ino, .buf = buf, .len = len };
+	struct info *i = info_find(v, dir);
+	struct inode inode;
+
+	if (!i || i->type != FS_DIR || !info_inode(c, i, &inode))
+		return false;
+	each_leaf(c, NULL, inode.root, inode.depth, search_page, &n);
+	return n.found;
+}

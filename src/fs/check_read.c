@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the checker reads.  Metadata lies densely in its zones, so single blocks are read 16 at
+ * a time into a direct-mapped cache; a checksum over 4 KiB costs less than remembering that a
+ * block was verified, so every use verifies again.
+ */
+#include "fs/check_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/crc.h"
+
+#define LINE_NONE UINT64_MAX
+
+int read_init(struct check *c)
+{
+	c->lines = aligned_alloc(DEV_BLOCK, (size_t)LINES * LINE_BLOCKS * BLOCK_SIZE);
+	c->line_tags = malloc(LINES * sizeof(*c->line_tags));
+	c->run = aligned_alloc(DEV_BLOCK, (size_t)CHECK_RUN * BLOCK_SIZE);
+	c->frames = aligned_alloc(DEV_BLOCK, (size_t)FRAMES * BLOCK_SIZE);
+	if (!c->lines || !c->line_tags || !c->run || !c->frames)
+		return -ENOMEM;
+	for (unsigned i = 0; i < LINES; i++)
+		c->line_tags[i] = LINE_NONE;
+	return 0;
+}
+
+/* Where one bad sector spoils a line, its other blocks are still read one by one. */
+static const void *read_single(struct check *c, unsigned line, uint64_t block, int *ret_error)
+{
+	uint8_t *p = c->lines + (size_t)line * LINE_BLOCKS * BLOCK_SIZE;
+	int err;
+
+	c->line_tags[line] = LINE_NONE;
+	err = dev_read(c->dev, block, p, 1);
+	*ret_error = err;
+	return err ? NULL : p;
+}
+
+const void *read_block(struct check *c, uint64_t block, int *ret_error)
+{
+	uint64_t tag = block / LINE_BLOCKS, first = tag * LINE_BLOCKS;
+	unsigned line = (tag * 0x9e3779b97f4a7c15ULL) >> 55;
+	uint8_t *p = c->lines + (size_t)line * LINE_BLOCKS * BLOCK_SIZE;
+	uint64_t n = LINE_BLOCKS;
+
+	_Static_assert(LINES == 1 << 9, "the shift above");
+	*ret_error = 0;
+	if (block >= c->dev->nblocks) {
+		*ret_error = -EIO;
+		return NULL;
+	}
+	if (c->line_tags[line] != tag) {
+		if (n > c->dev->nblocks - first)
+			n = c->dev->nblocks - first;
+		c->line_tags[line] = LINE_NONE;
+		if (dev_read(c->dev, first, p, n))
+			return read_single(c, line, block, ret_error);
+		c->line_tags[line] = tag;
+	}
+	return p + (block - first) * BLOCK_SIZE;
+}
+
+bool read_run(struct check *c, uint64_t block, uint32_t count, int *errors)
+{
+	bool any = false;
+
+	memset(errors, 0, count * sizeof(*errors));
+	if (!dev_read(c->dev, block, c->run, count))
+		return false;
+	for (uint32_t i = 0; i < count; i++) {
+		errors[i] = dev_read(c->dev, block + i, c->run + (size_t)i * BLOCK_SIZE, 1);
+		any |= errors[i] != 0;
+	}
+	return any;
+}
+
+const char *block_refused(struct check *c, uint64_t block)
+{
+	if (block == 0)
+		return "which is no block";
+	if (block >= c->sb.nblocks)
+		return "which is outside of the pool";
+	if (block_is_fixed(&c->sb, block))
+		return "which belongs to the pool's fixed structures";
+	return NULL;
+}
+
+bool table_lookup(struct check *c, uint64_t block, struct table_entry *ret)
+{
+	struct check_zone *z = &c->zones[block / ZONE_BLOCKS];
+	unsigned page = block % ZONE_BLOCKS / PAGE_ENTRIES;
+	const struct summary_entry *s;
+	const struct table_entry *t;
+	int err;
+
+	if (z->bad)
+		return false;
+	*ret = (struct table_entry){ 0, 0 };
+	if (!z->pages || z->pages[page].slot == SLOT_NONE)
+		return true;
+	s = &z->pages[page];
+	if (s->slot > 1)
+		return false;
+	t = read_block(c, block / ZONE_BLOCKS * ZONE_BLOCKS + ZONE_TABLE + 2 * page + s->slot, &err);
+	if (!t || crc32c(0, t, BLOCK_SIZE) != s->crc)
+		return false;
+	*ret = t[block % PAGE_ENTRIES];
+	return true;
+}
+
+bool read_meta(struct check *c, uint64_t block, void *buf, const char **ret_why)
+{
+	struct table_entry e;
+	const void *p;
+	int err;
+
+	*ret_why = block_refused(c, block);
+	if (*ret_why)
+		return false;
+	if (!table_lookup(c, block, &e)) {
+		*ret_why = "whose table page is damaged";
+		return false;
+	}
+	p = read_block(c, block, &err);
+	if (!p) {
+		*ret_why = "which the device cannot read";
+		return false;
+	}
+	if (crc32c(0, p, BLOCK_SIZE) != e.crc) {
+		*ret_why = e.refs ? "whose content does not match its checksum" :
+			"which is free, and whose content does not match its checksum";
+		return false;
+	}
+	memcpy(buf, p, BLOCK_SIZE);
+	return true;
+}
