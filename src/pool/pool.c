@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening and closing a pool, its background fibers, and its failed state.
+ *
+ * Opening: superblock, directory; the log's chain; what records name is taken out of the free
+ * map; replay through the same functions as the first time (checkpointing half-way when space or
+ * memory runs short); checkpoint; serve.  The life is raised by the first checkpoint.
+ */
+#include "pool/pool_int.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/crc.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#define REFS_MAX 0x7fffffffu
+
+void pool_background(struct pool *p, int delta)
+{
+	p->background += delta;
+	waitq_wake_all(&p->background_wait);
+}
+
+void pool_fail(struct pool *p, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (p->readonly)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(p->reason, sizeof(p->reason), fmt, ap);
+	va_end(ap);
+	p->readonly = true;
+	log_error("the pool is read-only from now on: %s", p->reason);
+	waitq_wake_all(&p->stable_wait);
+	waitq_wake_all(&p->ck_wait);
+	waitq_wake_all(&p->named_wait);
+	waitq_wake_all(&p->log_space_wait);
+	if (p->ck_fiber)
+		fiber_wake(p->ck_fiber);
+	log_kick(p);
+}
+
+/* ---- the zone directory ------------------------------------------------------------------ */
+
+static int read_dirs(struct pool *p, char *why, size_t why_len)
+{
+	size_t bytes = (size_t)p->sb.ndirs * DIR_PAGE_BLOCKS * BLOCK_SIZE;
+
+	p->nzones = super_zones(p->sb.nblocks);
+	if (posix_memalign((void **)&p->dir, BLOCK_SIZE, bytes))
+		return -ENOMEM;
+	for (unsigned k = 0; k < p->sb.ndirs; k++) {
+		const struct super_dir *s = &p->sb.dirs[k];
+		struct dir_entry *d = p->dir + k * DIR_ZONES;
+		int err = s->slot > 1 ? -EDAMAGED :
+			  dev_read(p->dev, (uint64_t)k * DIR_ZONES * ZONE_BLOCKS + ZONE_DIR +
+				   s->slot * DIR_PAGE_BLOCKS, d, DIR_PAGE_BLOCKS);
+
+		if (!err && crc32c(0, d, DIR_PAGE_BLOCKS * BLOCK_SIZE) != s->crc)
+			err = -EDAMAGED;
+		if (err) {
+			snprintf(why, why_len, "%s: zone directory page %u: %s", p->dev->name, k,
+				 err_text(err));
+			return err;
+		}
+	}
+	return 0;
+}
+
+/* ---- background -------------------------------------------------------------------------- */
+
+static void ck_timer_fired(struct timer *t)
+{
+	struct pool *p = container_of(t, struct pool, ck_timer);
+
+	ck_kick(p);
+	if (!p->stopping && !p->dead)
+		timer_set(t, (uint64_t)p->o.checkpoint_ms * 1000000);
+}
+
+static void reap_fiber_main(void *arg)
+{
+	struct pool *p = arg;
+
+	p->reap_fiber = fiber_self();
+	while (!p->stopping && !p->dead && !p->readonly) {
+		int r;
+
+		if (!p->reap_kicked || !p->reap_entries) {
+			fiber_park();
+			continue;
+		}
+		r = p->o.reap_step(p->o.arg);
+		if (r == 0) {
+			p->reap_kicked = false;
+			waitq_wake_all(&p->reap_wait);
+		} else if (r < 0) {
+			log_error("reaping in %s: %s; what is left stays allocated until the pool is "
+				  "opened again", p->dev->name, err_text(r));
+			p->reap_kicked = false;
+			waitq_wake_all(&p->reap_wait);
+		} else {
+			fiber_yield();
+		}
+	}
+	p->reap_fiber = NULL;
+	waitq_wake_all(&p->reap_wait);
+	pool_background(p, -1);
+}
+
+void reap_kick(struct pool *p)
+{
+	p->reap_kicked = true;
+	if (p->reap_fiber)
+		fiber_wake(p->reap_fiber);
+}
+
+void pool_reap_kick(struct pool *p)
+{
+	if (!p->o.no_background && p->started)
+		reap_kick(p);
+}
+
+int pool_reap_all(struct pool *p)
+{
+	while (p->reap_entries) {
+		int r = p->o.reap_step(p->o.arg);
+
+		if (r < 0)
+			return r;
+		if (!r)
+			break;
+	}
+	return 0;
+}
+
+/* ---- opening ----------------------------------------------------------------------------- */
+
+static void pool_free(struct pool *p)
+{
+	alloc_done(p);
+	log_done(p);
+	cache_done(p);
+	free(p->dir);
+	free(p);
+}
+
+static int spawn(struct pool *p, void (*fn)(void *), const char *name)
+{
+	int err = fiber_spawn(fn, p, name);
+
+	if (!err)
+		p->background++;
+	return err;
+}
+
+int pool_new(struct dev *d, const struct pool_opts *o, struct pool **ret, char *why, size_t why_len)
+{
+	struct pool *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->dev = d;
+	p->o = *o;
+	if (!p->o.checkpoint_ms)
+		p->o.checkpoint_ms = 5000;
+	p->max_refs = o->max_refs ? o->max_refs : REFS_MAX;
+	waitq_init(&p->ck_wait);
+	waitq_init(&p->reap_wait);
+	waitq_init(&p->background_wait);
+	waitq_init(&p->memory_wait);
+	list_init(&p->dirty);
+	list_init(&p->tdirty);
+	list_init(&p->ck.dirty);
+	list_init(&p->ck.tables);
+	timer_init(&p->ck_timer, ck_timer_fired);
+	/* What is read may still be in a volatile cache. */
+	err = d->readonly ? 0 : dev_flush(d);
+	if (err)
+		snprintf(why, why_len, "%s: %s", d->name, err_text(err));
+	if (!err)
+		err = super_read(d, &p->sb, why, why_len);
+	if (!err)
+		err = read_dirs(p, why, why_len);
+	if (!err)
+		err = cache_init(p);
+	if (!err)
+		err = alloc_init(p);
+	if (!err)
+		err = log_init(p);
+	if (err) {
+		if (err == -ENOMEM)
+			snprintf(why, why_len, "%s: out of memory; try a smaller cache", d->name);
+		pool_free(p);
+		return err;
+	}
+	p->life = p->sb.life + 1;
+	p->gen = p->sb.generation + 1;
+	p->volumes = (struct tree_root){ p->sb.volumes.ptr, p->sb.volumes.depth };
+	p->reap = (struct tree_root){ p->sb.reap.ptr, p->sb.reap.depth };
+	p->reap_entries = p->sb.reap_entries;
+	if (o->readonly || d->readonly || p->sb.ro_compat) {
+		p->readonly = true;
+		snprintf(p->reason, sizeof(p->reason), "%s", p->sb.ro_compat ?
+			 "a pool of a newer format: it can only be read" : "opened read-only");
+	}
+	*ret = p;
+	return 0;
+}
+
+int pool_recover(struct pool *p, char *why, size_t why_len)
+{
+	int err = spawn(p, ck_fiber_main, "checkpoint");
+
+	if (err)
+		return err;
+	fiber_yield();			/* it takes its place */
+	p->recovering = true;
+	err = log_recover(p, why, why_len);
+	p->recovering = false;
+	if (err)
+		return err;
+	pend_reset(p, p->claims);
+	if (p->readonly)
+		return 0;
+	err = spawn(p, log_fiber_main, "log");
+	if (!err) {
+		fiber_yield();
+		err = ck_wait_next(p);
+	}
+	if (err)
+		snprintf(why, why_len, "%s: %s", p->dev->name,
+			 p->reason[0] ? p->reason : err_text(err));
+	return err;
+}
+
+int pool_start(struct pool *p)
+{
+	int err = 0;
+
+	p->started = true;
+	if (p->readonly || p->o.no_background)
+		return 0;
+	err = spawn(p, reap_fiber_main, "reaper");
+	timer_set(&p->ck_timer, (uint64_t)p->o.checkpoint_ms * 1000000);
+	reap_kick(p);
+	return err;
+}
+
+int pool_close(struct pool *p, bool clean)
+{
+	int err = 0;
+
+	timer_cancel(&p->ck_timer);
+	if (clean && !p->readonly) {
+		p->started = false;
+		err = ck_wait_next(p);
+	}
+	p->stopping = true;
+	p->dead = !clean || p->readonly;
+	p->ck_kicked = false;
+	waitq_wake_all(&p->stable_wait);
+	waitq_wake_all(&p->ck_wait);
+	waitq_wake_all(&p->named_wait);
+	while (p->background || p->reads_inflight || p->writes_inflight) {
+		if (p->ck_fiber)
+			fiber_wake(p->ck_fiber);
+		if (p->log_fiber)
+			fiber_wake(p->log_fiber);
+		if (p->reap_fiber)
+			fiber_wake(p->reap_fiber);
+		waitq_wait_timeout(&p->background_wait, 10000000);
+	}
+	if (p->readonly)
+		err = -EROFS;
+	pool_free(p);
+	return err;
+}
+
+/* ---- looking ------------------------------------------------------------------------------ */
+
+int pool_checkpoint(struct pool *p)
+{
+	return ck_wait_next(p);
+}
+
+bool pool_readonly(struct pool *p)
+{
+	return p->readonly;
+}
+
+const struct superblock *pool_super(struct pool *p)
+{
+	return &p->sb;
+}
+
+uint64_t pool_life(struct pool *p)
+{
+	return p->life;
+}
+
+uint64_t pool_now_ns(void)
+{
+	return loop_realtime_ns();
+}
+
+struct tree_root *pool_volumes(struct pool *p)
+{
+	return &p->volumes;
+}
+
+struct tree_root *pool_reap(struct pool *p)
+{
+	return &p->reap;
+}
+
+uint64_t *pool_reap_entries(struct pool *p)
+{
+	return &p->reap_entries;
+}
+
+static uint64_t fixed_blocks(const struct pool *p)
+{
+	return p->nzones * ZONE_HEADER_BLOCKS + SUPER_END_BLOCKS + p->sb.log_blocks;
+}
+
+void pool_status(struct pool *p, struct pool_status *st)
+{
+	memset(st, 0, sizeof(*st));
+	st->nblocks = p->sb.nblocks;
+	st->free_blocks = p->free_now;
+	st->pending_blocks = p->pend->count + p->ck.pend->count;
+	st->reserved_blocks = p->reserve[0];
+	st->fixed_blocks = fixed_blocks(p);
+	st->life = p->life;
+	st->generation = p->gen;
+	st->seq = p->seq;
+	st->log_bytes = p->ring_blocks * BLOCK_SIZE;
+	st->log_used = log_used_blocks(p) * BLOCK_SIZE;
+	st->cache_bytes = (uint64_t)p->nblocks * BLOCK_SIZE;
+	st->cache_used = (uint64_t)(p->nblocks - p->nfree) * BLOCK_SIZE;
+	st->dirty_bytes = (uint64_t)(p->ndirty + p->ntdirty + p->nnamed + p->named_inflight +
+				     p->ck.ndirty + p->ck.ntables) * BLOCK_SIZE;
+	st->hits = p->stat.hits;
+	st->misses = p->stat.misses;
+	st->checkpoints = p->stat.checkpoints;
+	st->checkpoint_ns = p->stat.checkpoint_ns;
+	st->flushes = p->stat.flushes;
+	st->written = p->stat.written;
+	st->read = p->stat.read;
+	st->checksum_errors = p->stat.checksum_errors;
+	st->io_errors = p->stat.io_errors;
+	st->replayed = p->stat.replayed;
+	st->readonly = p->readonly;
+	memcpy(st->reason, p->reason, sizeof(st->reason));
+}

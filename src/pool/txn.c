@@ -1,0 +1,654 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Transactions: passes, admission, and what a pass may do to blocks.
+ *
+ *     load pass ──restart── read what is missing, wait ──┐
+ *        │  ^────────────────────────────────────────────┘
+ *        v
+ *     admit: log, memory, space ──waited── load pass
+ *        │
+ *        v  (no wait since the load pass began)
+ *     apply
+ */
+#include "pool/pool_int.h"
+
+#include <stdlib.h>
+#include "base/crc.h"
+#include "base/err.h"
+
+#define MAX_PASSES 100000
+
+void txn_begin(struct txn *t, struct pool *p)
+{
+	memset(t, 0, offsetof(struct txn, pins_inline));
+	t->pool = p;
+	t->pins = t->pins_inline;
+	t->pins_cap = TXN_PINS_INLINE;
+	t->npins = t->nwait = t->passes = 0;
+}
+
+void txn_end(struct txn *t)
+{
+	for (uint32_t i = 0; i < t->npins; i++)
+		block_unpin(t->pool, t->pins[i]);
+	if (t->pins != t->pins_inline)
+		free(t->pins);
+	t->pins = t->pins_inline;
+	t->npins = 0;
+}
+
+void txn_pin(struct txn *t, struct block *b)
+{
+	if (t->npins && t->pins[t->npins - 1] == b)
+		return;
+	if (t->npins == t->pins_cap) {
+		size_t bytes = t->pins_cap * sizeof(*t->pins);
+		struct block **more = malloc(2 * bytes);
+
+		if (!more)
+			return;		/* only a risk of reading it again */
+		memcpy(more, t->pins, bytes);
+		if (t->pins != t->pins_inline)
+			free(t->pins);
+		t->pins = more;
+		t->pins_cap *= 2;
+	}
+	block_pin(b);
+	t->pins[t->npins++] = b;
+}
+
+/* B is being read: the pass will be repeated when it is there. */
+void txn_wait_for(struct txn *t, struct block *b)
+{
+	t->missing = true;
+	if (t->nwait == sizeof(t->wait_for) / sizeof(t->wait_for[0]))
+		return;
+	block_pin(b);
+	t->wait_for[t->nwait++] = b;
+}
+
+int txn_wait_missing(struct txn *t)
+{
+	struct pool *p = t->pool;
+	int err = 0;
+
+	cache_send_reads(p);
+	if (!t->nwait) {		/* no memory for the read */
+		if (p->readonly)
+			return -ENOMEM;
+		return ck_wait_any(p);
+	}
+	for (uint32_t i = 0; i < t->nwait; i++) {
+		struct block *b = t->wait_for[i];
+		int r = block_wait_read(p, b);
+
+		if (r && !err)
+			err = r;
+		if (r)
+			block_unpin(p, b);
+		else {
+			txn_pin(t, b);
+			block_unpin(p, b);
+		}
+	}
+	t->nwait = 0;
+	return err;
+}
+
+/* ---- admission --------------------------------------------------------------------------- */
+
+static uint32_t dirty_blocks(const struct pool *p)
+{
+	return p->ndirty + p->ntdirty + p->nnamed + p->named_inflight + p->ck.ndirty + p->ck.ntables;
+}
+
+static int wait_space(struct txn *t)
+{
+	struct pool *p = t->pool;
+	uint64_t before = p->free_now;
+	int err;
+
+	if ((p->o.no_background || !p->started) && p->reap_entries) {
+		for (int i = 0; i < 64 && p->reap_entries; i++) {
+			err = p->o.reap_step(p->o.arg);
+			if (err < 0)
+				break;
+		}
+	} else if (p->reap_entries) {
+		reap_kick(p);
+	}
+	if (!p->pend->count && !(p->ck.running && p->ck.pend->count) && !p->reap_entries)
+		return -ENOSPC;
+	err = ck_wait_next(p);
+	if (err)
+		return err;
+	/* Something must come of it: freed blocks, or a shorter reap list, within some rounds. */
+	if (p->free_now <= before && ++t->passes > 200)
+		return -ENOSPC;
+	return 1;
+}
+
+/* Slows writers down before they would have to stop. */
+static void throttle(struct pool *p, uint32_t dirty, uint32_t soft, uint32_t hard)
+{
+	if (dirty > soft)
+		loop_sleep_ns((uint64_t)(dirty - soft) * 2000000 / (hard - soft + 1));
+}
+
+/* 0: go ahead, nothing was waited for; 1: waited, load again; or a negative code. */
+static int admit(struct txn *t)
+{
+	struct pool *p = t->pool;
+	uint32_t need_blocks, buffers, dirty, hard = p->nblocks / 10 * 6, soft = p->nblocks / 10 * 4;
+	uint64_t reserve;
+	int err;
+
+	if (p->readonly && !t->replay)
+		return -EROFS;
+	if (t->need_reap)
+		t->need_meta += 4 + t->need_reap / (BLOCK_SIZE / sizeof(struct reap_entry)) * 2;
+	need_blocks = t->need_meta + t->need_data;
+	t->need_tables += need_blocks + 4;
+	buffers = need_blocks + t->need_tables + 16;
+
+	if (buffers > hard)
+		return -E2BIG;
+	if (t->need_log && !t->replay && !log_has_room(p, t->need_log)) {
+		if (t->need_log > pool_record_max(p) + BLOCK_SIZE)
+			return -E2BIG;
+		log_kick(p);
+		err = log_used_blocks(p) * 4 > p->ring_blocks ? ck_wait_next(p) :
+		      pool_wait_stable(p, p->seq);
+		return err ? err : 1;
+	}
+	if (p->nnamed + p->named_inflight > p->nblocks / 4) {
+		named_start(p, 0);
+		waitq_wait(&p->named_wait);
+		return 1;
+	}
+	dirty = dirty_blocks(p);
+	if (p->ndirty + p->ntdirty > p->nblocks / 4)
+		ck_kick(p);
+	if (dirty + buffers > hard && dirty) {
+		named_start(p, 0);
+		err = ck_wait_any(p);
+		return err ? err : 1;
+	}
+	if (dirty > soft && !t->passes++) {
+		throttle(p, dirty, soft, hard);
+		return 1;
+	}
+	if (!alloc_pend_reserve(p, t->need_tables))
+		return -ENOMEM;
+	reserve = t->space == SPACE_ORDINARY ? p->reserve[0] :
+		  t->space == SPACE_DELETE ? p->reserve[1] : 0;
+	if (p->free_now < need_blocks + reserve) {
+		if (p->recovering && need_blocks <= p->free_now)
+			reserve = 0;
+		else
+			return wait_space(t);
+	}
+	err = alloc_prepare(t, t->need_meta, t->need_data);
+	if (err == -ENOSPC)
+		return wait_space(t);
+	if (err)
+		return err;
+	if (!cache_ensure(p, buffers)) {
+		err = ck_wait_any(p);
+		return err ? err : 1;
+	}
+	return 0;
+}
+
+static void pass_reset(struct txn *t)
+{
+	t->apply = t->missing = false;
+	t->need_meta = t->need_data = t->need_tables = t->need_reap = 0;
+	t->need_log = 0;
+	t->share_bias = 0;
+}
+
+int txn_run(struct txn *t, bool modify, int (*fn)(struct txn *t, void *arg), void *arg)
+{
+	uint64_t switches;
+	int err;
+
+	t->modify = modify;
+	for (unsigned n = 0; ; n++) {
+		switches = fiber_switches();
+		pass_reset(t);
+		err = fn(t, arg);
+		if (t->missing) {
+			err = txn_wait_missing(t);
+			if (err)
+				return err;
+			assert(n < MAX_PASSES);
+			continue;
+		}
+		assert(err != -ERESTART_PASS);
+		if (err || !modify)
+			return err;
+		err = admit(t);
+		if (err < 0)
+			return err;
+		if (err == 0)
+			break;
+		t->nwait = 0;
+	}
+	assert(fiber_switches() == switches);
+	t->apply = true;
+	err = fn(t, arg);
+	assert(err == 0 && fiber_switches() == switches);
+	t->apply = false;
+	return 0;
+}
+
+/* ---- blocks in passes ---------------------------------------------------------------------- */
+
+int txn_block(struct txn *t, uint64_t ptr, struct block **ret)
+{
+	struct pool *p = t->pool;
+	uint64_t addr = ptr_block(ptr);
+	const struct table_entry *e;
+	struct block *b = cache_find(p, addr);
+	int err;
+
+	if (b) {
+		if (!(b->flags & B_VALID)) {
+			assert(!t->apply);
+			txn_wait_for(t, b);
+			return -ERESTART_PASS;
+		}
+		b->flags |= B_REF;
+		if (!t->apply)
+			txn_pin(t, b);
+		p->stat.hits++;
+		*ret = b;
+		return 0;
+	}
+	assert(!t->apply);
+	if (!pool_block_ok(p, addr))
+		return -EDAMAGED;
+	err = table_entry(t, addr, &e);
+	if (err)
+		return err;
+	if (!e->refs)
+		return -EDAMAGED;
+	p->stat.misses++;
+	b = cache_take(p);
+	if (!b) {
+		t->missing = true;
+		return -ERESTART_PASS;
+	}
+	cache_insert(p, b, addr);
+	b->birth = 0;
+	b->crc = e->crc;
+	cache_queue_read(p, b);
+	txn_wait_for(t, b);
+	return -ERESTART_PASS;
+}
+
+unsigned block_children(struct pool *p, const struct block *b, uint8_t level, uint8_t kind,
+			struct child ret[INDEX_SLOTS])
+{
+	const uint64_t *slots = (const uint64_t *)b->data;
+	unsigned n = 0;
+
+	if (!level)
+		return p->o.children[kind] ? p->o.children[kind](b->data, ret) : 0;
+	for (unsigned i = 0; i < INDEX_SLOTS; i++)
+		if (ptr_block(slots[i]))
+			ret[n++] = (struct child){ slots[i], level - 1, kind, i * 8 };
+	return n;
+}
+
+static bool has_children(const struct pool *p, uint8_t level, uint8_t kind)
+{
+	return level || p->o.children[kind];
+}
+
+/* A new block: count 1, zeroed if asked, dirty, of this generation. */
+static struct block *block_new(struct pool *p, uint64_t addr, bool zero)
+{
+	struct block *b = cache_take(p);
+	struct table_entry *e = table_entry_write(p, addr);
+
+	assert(b && e->refs == 0);
+	*e = (struct table_entry){ .refs = 1 };
+	cache_insert(p, b, addr);
+	b->flags = B_VALID | B_DIRTY;
+	b->birth = p->gen;
+	b->crc = 0;
+	list_add_tail(&p->dirty, &b->dirty);
+	p->ndirty++;
+	if (zero)
+		memset(b->data, 0, BLOCK_SIZE);
+	return b;
+}
+
+/* The count of ADDR has come to zero. */
+static void block_freed(struct pool *p, uint64_t addr)
+{
+	struct block *b = cache_find(p, addr);
+
+	alloc_free(p, addr);
+	if (!b)
+		return;
+	b->flags |= B_DEAD;
+	if (b->flags & (B_FROZEN | B_UNWRITTEN | B_WRITING | B_READING))
+		return;			/* dropped when that is done */
+	if (b->flags & B_DIRTY) {
+		b->flags &= ~B_DIRTY;
+		list_del(&b->dirty);
+		p->ndirty--;
+	}
+	cache_drop(p, b);
+}
+
+static void unref_now(struct pool *p, uint64_t addr)
+{
+	struct table_entry *e = table_entry_write(p, addr);
+
+	assert(e->refs);
+	if (--e->refs == 0)
+		block_freed(p, addr);
+}
+
+int txn_unref(struct txn *t, uint64_t ptr)
+{
+	const struct table_entry *e;
+	int err;
+
+	if (t->apply) {
+		unref_now(t->pool, ptr_block(ptr));
+		return 0;
+	}
+	if (!pool_block_ok(t->pool, ptr_block(ptr)))
+		return -EDAMAGED;
+	err = table_entry(t, ptr_block(ptr), &e);
+	if (err)
+		return err;
+	t->need_tables++;
+	return e->refs ? 0 : -EDAMAGED;
+}
+
+int txn_refs(struct txn *t, uint64_t ptr, uint32_t *ret)
+{
+	const struct table_entry *e;
+	int err;
+
+	if (!pool_block_ok(t->pool, ptr_block(ptr)))
+		return -EDAMAGED;
+	err = table_entry(t, ptr_block(ptr), &e);
+	if (err)
+		return err;
+	if (!e->refs)
+		return -EDAMAGED;
+	*ret = e->refs;
+	return 0;
+}
+
+static bool in_place(const struct pool *p, const struct block *b)
+{
+	return b->birth == p->gen &&
+	       !(b->flags & (B_NAMED | B_FROZEN | B_WRITING | B_UNWRITTEN));
+}
+
+/* Load pass: +1 on each child of B, which is about to be copied. */
+static int share_children_load(struct txn *t, struct block *b, uint8_t level, uint8_t kind)
+{
+	struct child *c = malloc(INDEX_SLOTS * sizeof(*c));
+	uint32_t bias = t->share_bias;
+	unsigned n;
+	int ret = 0;
+
+	if (!c)
+		return -ENOMEM;
+	n = block_children(t->pool, b, level, kind, c);
+	for (unsigned i = 0; i < n; i++) {
+		int err;
+
+		t->share_bias = bias + i;
+		err = txn_share(t, &c[i].ptr, c[i].level, c[i].kind);
+		if (err && (!ret || ret == -ERESTART_PASS))
+			ret = err;
+		if (err && err != -ERESTART_PASS)
+			break;
+	}
+	t->share_bias = bias;
+	free(c);
+	return ret;
+}
+
+/* Apply pass: B, a fresh copy, points to everything that its original does. */
+static void share_children_now(struct txn *t, struct block *b, uint8_t level, uint8_t kind)
+{
+	struct child leaf[LEAF_CHILDREN_MAX];
+	uint64_t *slots = (uint64_t *)b->data;
+	unsigned n;
+
+	if (level) {
+		for (unsigned i = 0; i < INDEX_SLOTS; i++)
+			if (ptr_block(slots[i]))
+				txn_share(t, &slots[i], level - 1, kind);
+		return;
+	}
+	n = t->pool->o.children[kind](b->data, leaf);
+	for (unsigned i = 0; i < n; i++)
+		txn_share(t, (uint64_t *)(b->data + leaf[i].offset), leaf[i].level, leaf[i].kind);
+}
+
+static void set_block(uint64_t *ptr, uint64_t block)
+{
+	*ptr = (*ptr & ~PTR_BLOCK_MASK) | block;
+}
+
+/* The block at *PTR cannot take one more pointer: a copy for this one. */
+static int share_by_copy(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind)
+{
+	struct pool *p = t->pool;
+	struct block *b, *copy;
+	int err = txn_block(t, *ptr, &b);
+
+	if (err)
+		return err;
+	if (!t->apply) {
+		t->need_meta++;
+		t->need_tables++;
+		return has_children(p, level, kind) ? share_children_load(t, b, level, kind) : 0;
+	}
+	copy = block_new(p, alloc_meta(p), false);
+	memcpy(copy->data, b->data, BLOCK_SIZE);
+	if (has_children(p, level, kind))
+		share_children_now(t, copy, level, kind);
+	set_block(ptr, copy->key);
+	return 0;
+}
+
+int txn_share(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind)
+{
+	uint64_t addr = ptr_block(*ptr);
+	const struct table_entry *e;
+	int err;
+
+	if (t->apply) {
+		struct table_entry *w = table_entry_write(t->pool, addr);
+
+		assert(w->refs);
+		if (w->refs >= t->pool->max_refs)
+			return share_by_copy(t, ptr, level, kind);
+		w->refs++;
+		return 0;
+	}
+	if (!pool_block_ok(t->pool, addr))
+		return -EDAMAGED;
+	err = table_entry(t, addr, &e);
+	if (err)
+		return err;
+	if (!e->refs)
+		return -EDAMAGED;
+	t->need_tables++;
+	if ((uint64_t)e->refs + t->share_bias >= t->pool->max_refs)
+		return share_by_copy(t, ptr, level, kind);
+	return 0;
+}
+
+/* Apply pass: *PTR's block gets a new place; the old one loses a pointer. */
+static struct block *copy_now(struct txn *t, uint64_t *ptr, struct block *b, uint64_t to,
+			      uint8_t level, uint8_t kind)
+{
+	struct pool *p = t->pool;
+	uint64_t from = ptr_block(*ptr);
+	bool shared = table_entry_now(p, from)->refs > 1;
+	struct block *nb = block_new(p, to, false);
+
+	if (b)
+		memcpy(nb->data, b->data, BLOCK_SIZE);
+	if (shared && b && has_children(p, level, kind))
+		share_children_now(t, nb, level, kind);
+	unref_now(p, from);
+	set_block(ptr, to);
+	return nb;
+}
+
+int txn_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct block **ret)
+{
+	struct pool *p = t->pool;
+	const struct table_entry *e;
+	struct block *b;
+	int err;
+
+	if (!ptr_block(*ptr)) {
+		t->need_meta++;
+		*ret = NULL;
+		if (t->apply) {
+			*ret = block_new(p, alloc_meta(p), true);
+			set_block(ptr, (*ret)->key);
+		}
+		return 0;
+	}
+	err = txn_block(t, *ptr, &b);
+	if (err)
+		return err;
+	if (t->apply) {
+		if (in_place(p, b) && table_entry_now(p, b->key)->refs == 1)
+			*ret = b;
+		else
+			*ret = copy_now(t, ptr, b, alloc_meta(p), level, kind);
+		return 0;
+	}
+	err = table_entry(t, b->key, &e);
+	if (err)
+		return err;
+	*ret = b;
+	if (e->refs == 1 && in_place(p, b))
+		return 0;
+	t->need_meta++;
+	t->need_tables += 2;
+	if (e->refs > 1 && has_children(p, level, kind))
+		return share_children_load(t, b, level, kind);
+	return e->refs ? 0 : -EDAMAGED;
+}
+
+int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_t index,
+		 bool sequential, struct block **ret)
+{
+	struct pool *p = t->pool;
+	uint64_t addr = ptr_block(*ptr);
+	struct block *b = addr ? cache_find(p, addr) : NULL;
+	const struct table_entry *e;
+	int err;
+
+	if (t->apply) {
+		if (!addr) {
+			*ret = block_new(p, alloc_data(p, hint, index, sequential), keep);
+			set_block(ptr, (*ret)->key);
+		} else if (b && (b->flags & B_VALID) && in_place(p, b) &&
+			   table_entry_now(p, addr)->refs == 1) {
+			*ret = b;
+		} else {
+			*ret = copy_now(t, ptr, keep ? b : NULL,
+					alloc_data(p, hint, index, sequential), 0, TREE_FILE);
+		}
+		return 0;
+	}
+	*ret = NULL;
+	if (!addr) {
+		t->need_data++;
+		return 0;
+	}
+	if (!pool_block_ok(p, addr))
+		return -EDAMAGED;
+	err = table_entry(t, addr, &e);
+	if (err)
+		return err;
+	if (!e->refs)
+		return -EDAMAGED;
+	if (keep) {
+		err = txn_block(t, addr, ret);
+		if (err)
+			return err;
+	} else if (b && (b->flags & B_VALID)) {
+		txn_pin(t, b);
+	}
+	if (e->refs != 1 || !b || !(b->flags & B_VALID) || !in_place(p, b)) {
+		t->need_data++;
+		t->need_tables += 2;
+	}
+	return 0;
+}
+
+uint32_t txn_name_data(struct txn *t, struct block *b)
+{
+	struct pool *p = t->pool;
+
+	assert(t->apply && in_place(p, b) && (b->flags & B_DIRTY));
+	b->crc = crc32c(0, b->data, BLOCK_SIZE);
+	table_entry_write(p, b->key)->crc = b->crc;
+	list_del(&b->dirty);
+	p->ndirty--;
+	b->flags = (b->flags & ~B_DIRTY) | B_NAMED | B_UNWRITTEN;
+	list_add_tail(&p->named, &b->dirty);
+	p->nnamed++;
+	p->named_left[p->gen & 1]++;
+	p->epoch_left[p->epoch & 1]++;
+	if (p->epoch & 1)
+		b->flags |= B_EPOCH;
+	named_kick(p);
+	return b->crc;
+}
+
+int txn_claim(struct txn *t, uint64_t *ptr, uint64_t block, uint32_t crc)
+{
+	struct pool *p = t->pool;
+	const struct table_entry *e;
+	uint64_t old = ptr_block(*ptr);
+	int err;
+
+	assert(t->replay);
+	if (t->apply) {
+		struct table_entry *w = table_entry_write(p, block);
+
+		assert(w->refs == 0);
+		*w = (struct table_entry){ .refs = 1, .crc = crc };
+		pend_clear(p->claims, block);
+		set_block(ptr, block);
+		if (old)
+			unref_now(p, old);
+		return 0;
+	}
+	if (!pool_block_ok(p, block))
+		return -EDAMAGED;
+	err = table_entry(t, block, &e);
+	if (err)
+		return err;
+	t->need_tables += 2;
+	if (e->refs || !pend_test(p->claims, block))
+		return -EDAMAGED;
+	return old ? txn_unref(t, old) : 0;
+}
+
+uint64_t txn_event(struct txn *t)
+{
+	return t->replay ? t->replay_seq : t->pool->seq + 1;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reap list: what was removed and still has to be taken apart.  A stack of entries (block,
+ * level, kind, next child) in a tree of its own under the superblock.  A step looks at the top:
+ *
+ *     count above 1       -1, pop
+ *     no children left    free it, pop
+ *     else                move some children on: leaves without children lose a pointer each,
+ *                         others get an entry of their own on top (so the stack stays shallow)
+ *
+ * Reaping touches the list and the table only; its progress is not logged: after a crash it
+ * goes on from the last checkpoint, and replay puts there again what operations dropped.
+ */
+#include "tree/tree_int.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/err.h"
+
+#define PER_PAGE (BLOCK_SIZE / sizeof(struct reap_entry))
+#define CHILDREN_STEP 128		/* leaves that one step lets go of */
+
+static uint64_t entry_block(uint64_t ptr, uint8_t level, uint8_t kind)
+{
+	return ptr_of(ptr) | (uint64_t)level << 48 | (uint64_t)kind << 56;
+}
+
+struct page_own { struct block *page; };
+
+static int own_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
+{
+	struct page_own *o = arg;
+
+	return txn_own(t, slot, 0, TREE_REAP, &o->page);
+}
+
+/* The list's page INDEX for changing. */
+static int own_page(struct txn *t, uint64_t index, struct block **ret)
+{
+	struct page_own o = { NULL };
+	int err = tree_modify(t, pool_reap(t->pool), TREE_REAP, index, 1, own_slot, &o, NULL);
+
+	*ret = o.page;
+	return err;
+}
+
+static int push(struct txn *t, uint64_t block, uint64_t next)
+{
+	uint64_t *n = pool_reap_entries(t->pool);
+	struct block *b;
+	int err;
+
+	if (!t->apply) {
+		/* The first of a pass brings the top in; pages beyond it are new (admission counts). */
+		if (t->need_reap++)
+			return 0;
+		return own_page(t, *n / PER_PAGE, &b);
+	}
+	err = own_page(t, *n / PER_PAGE, &b);
+	assert(!err);
+	((struct reap_entry *)b->data)[*n % PER_PAGE] = (struct reap_entry){ block, next };
+	++*n;
+	pool_reap_kick(t->pool);
+	return 0;
+}
+
+static bool leaf_kind(uint8_t level, uint8_t kind)
+{
+	return !level && (kind == TREE_FILE || kind == TREE_REAP);
+}
+
+int tree_drop(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind)
+{
+	uint32_t refs;
+	int err = txn_refs(t, ptr, &refs);
+
+	if (err)
+		return err;
+	if (refs > 1 || leaf_kind(level, kind)) {
+		if (!t->apply && !leaf_kind(level, kind)) {
+			/* By the time of the apply pass others in the same operation may have let go. */
+			err = push(t, 0, 0);
+			if (err)
+				return err;
+		}
+		return txn_unref(t, ptr);
+	}
+	if (!t->apply)
+		t->need_tables++;
+	return push(t, entry_block(ptr, level, kind), 0);
+}
+
+struct step { int did; };
+
+static int drop_empty_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
+{
+	int err = txn_unref(t, *slot);
+
+	if (t->apply)
+		*slot = 0;
+	return err;
+}
+
+/* The top entry is done with; pages that hold none any more are given back. */
+static int pop(struct txn *t, uint64_t n)
+{
+	uint64_t left = n - 1;
+
+	if (t->apply)
+		*pool_reap_entries(t->pool) = left;
+	if (left % PER_PAGE == 0)
+		return tree_modify(t, pool_reap(t->pool), TREE_REAP, left / PER_PAGE, 1,
+				   drop_empty_slot, NULL, NULL);
+	return 0;
+}
+
+/* Lets go of children of B from *NEXT on.  Stops at the first that needs an entry of its own:
+ * *ret_deeper. */
+static int release_children(struct txn *t, const struct child *c, unsigned n, uint64_t *next,
+			    const struct child **ret_deeper)
+{
+	unsigned left = CHILDREN_STEP;
+	int ret = 0;
+
+	*ret_deeper = NULL;
+	while (*next < n && left--) {
+		const struct child *k = &c[*next];
+		uint32_t refs = 0;
+		int err = txn_refs(t, k->ptr, &refs);
+
+		if (!err && refs == 1 && !leaf_kind(k->level, k->kind)) {
+			if (ret)
+				break;
+			++*next;
+			*ret_deeper = k;
+			return 0;
+		}
+		if (!err && !t->apply && !leaf_kind(k->level, k->kind))
+			err = push(t, 0, 0);	/* an equal child may be the last by then */
+		if (!err)
+			err = txn_unref(t, k->ptr);
+		if (err && err != -ERESTART_PASS)
+			return err;
+		if (err)
+			ret = err;
+		++*next;
+	}
+	return ret;
+}
+
+static int step_entry(struct txn *t, struct block *page, uint64_t n, struct child *children)
+{
+	struct reap_entry *top = (struct reap_entry *)page->data + (n - 1) % PER_PAGE, e = *top;
+	uint8_t level = e.block >> 48 & 0xff, kind = e.block >> 56;
+	const struct child *deeper;
+	struct block *b;
+	uint32_t refs;
+	unsigned count;
+	int err = txn_refs(t, e.block, &refs);
+
+	if (err)
+		return err;
+	if (refs > 1 || leaf_kind(level, kind)) {
+		err = pop(t, n);
+		return err ? err : txn_unref(t, e.block);
+	}
+	err = txn_block(t, e.block, &b);
+	if (err)
+		return err;
+	count = block_children(t->pool, b, level, kind, children);
+	err = release_children(t, children, count, &e.next, &deeper);
+	if (err)
+		return err;
+	if (!t->apply) {
+		/* One of these three will happen; bring in what each needs. */
+		err = deeper ? push(t, 0, 0) : 0;
+		if (!err && !deeper && e.next >= count) {
+			err = pop(t, n);
+			if (!err)
+				err = txn_unref(t, e.block);
+		}
+		return err;
+	}
+	top->next = e.next;
+	if (deeper)
+		return push(t, entry_block(deeper->ptr, deeper->level, deeper->kind), 0);
+	if (e.next >= count) {
+		pop(t, n);
+		txn_unref(t, e.block);
+	}
+	return 0;
+}
+
+static int step(struct txn *t, void *arg)
+{
+	uint64_t n = *pool_reap_entries(t->pool);
+	struct block *page;
+	int err;
+
+	((struct step *)arg)->did = n != 0;
+	if (!n)
+		return t->apply ? 0 : -ENOENT;
+	err = own_page(t, (n - 1) / PER_PAGE, &page);
+	if (err)
+		return err;
+	{
+		struct child *c = malloc(INDEX_SLOTS * sizeof(*c));
+
+		if (!c)
+			return t->apply ? (abort(), 0) : -ENOMEM;
+		err = step_entry(t, page, n, c);
+		free(c);
+	}
+	return err;
+}
+
+int reap_step(struct pool *p)
+{
+	struct step s = { 0 };
+	struct txn t;
+	int err;
+
+	txn_begin(&t, p);
+	t.space = SPACE_PRIVILEGED;
+	err = txn_run(&t, true, step, &s);
+	txn_end(&t);
+	if (err == -ENOENT)
+		return 0;
+	return err ? err : 1;
+}

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Walks over block trees.  Copy-on-write is decided in one place, txn_own(), on one downward
+ * walk; the same code is a load pass and an apply pass.
+ *
+ * Invariants: no index block is empty; the slot of a level-1 block in its parent holds the
+ * number of its mapped slots; a tree is no deeper than its last truncation or growth needed.
+ */
+#include "tree/tree_int.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include "base/err.h"
+
+uint8_t tree_depth_for(uint64_t index)
+{
+	uint8_t depth = 0;
+
+	while (depth < TREE_DEPTH_MAX && index >= tree_span(depth))
+		depth++;
+	return depth;
+}
+
+/* ---- looking ---------------------------------------------------------------------------- */
+
+int tree_lookup(struct txn *t, const struct tree_root *r, uint64_t index, uint64_t *ret_ptr)
+{
+	uint64_t ptr = r->ptr;
+
+	if (index >= tree_span(r->depth)) {
+		*ret_ptr = 0;
+		return 0;
+	}
+	for (unsigned level = r->depth; level && ptr_of(ptr); level--) {
+		struct block *b;
+		int err = txn_block(t, ptr, &b);
+
+		if (err)
+			return err;
+		ptr = slots_of(b)[(index >> ((level - 1) * INDEX_BITS)) & (INDEX_SLOTS - 1)];
+	}
+	*ret_ptr = ptr_of(ptr);
+	return 0;
+}
+
+int tree_lookup_range(struct txn *t, const struct tree_root *r, uint64_t first, uint32_t count,
+		      uint64_t *ret_ptrs)
+{
+	uint32_t done = 0;
+	int ret = 0;
+
+	memset(ret_ptrs, 0, count * sizeof(*ret_ptrs));
+	while (done < count) {
+		uint64_t at = first + done, ptr = r->ptr;
+		uint32_t in_leaf = at & (INDEX_SLOTS - 1), n = INDEX_SLOTS - in_leaf;
+		struct block *b = NULL;
+		int err = 0;
+
+		if (n > count - done)
+			n = count - done;
+		if (at >= tree_span(r->depth))
+			return ret;
+		if (!r->depth) {
+			ret_ptrs[done] = ptr_of(ptr);
+			return ret;
+		}
+		for (unsigned level = r->depth; level && ptr_of(ptr) && !err; level--) {
+			err = txn_block(t, ptr, &b);
+			if (!err && level > 1)
+				ptr = slots_of(b)[(at >> ((level - 1) * INDEX_BITS)) & (INDEX_SLOTS - 1)];
+		}
+		if (err && err != -ERESTART_PASS)
+			return err;
+		if (err)
+			ret = err;	/* start the other reads too */
+		else if (ptr_of(ptr))
+			for (uint32_t i = 0; i < n; i++)
+				ret_ptrs[done + i] = ptr_of(slots_of(b)[in_leaf + i]);
+		done += n;
+	}
+	return ret;
+}
+
+struct seek { struct txn *t; bool data; uint64_t found; };
+
+/* The first fitting leaf at or after FIRST below PTR; 1: found. */
+static int seek_below(struct seek *s, uint64_t ptr, unsigned level, uint64_t base, uint64_t first)
+{
+	struct block *b;
+	uint64_t span, i;
+	int err;
+
+	if (!ptr_of(ptr) || !level) {
+		if (!!ptr_of(ptr) != s->data)
+			return 0;
+		s->found = first > base ? first : base;
+		return 1;
+	}
+	err = txn_block(s->t, ptr, &b);
+	if (err)
+		return err;
+	span = tree_span(level - 1);
+	for (i = first > base ? (first - base) / span : 0; i < INDEX_SLOTS; i++) {
+		uint64_t slot = slots_of(b)[i];
+
+		/* A full or an empty subtree needs no look inside. */
+		if (!ptr_of(slot) && s->data)
+			continue;
+		if (level == 2 && !s->data && mapped_of(slot) == INDEX_SLOTS)
+			continue;
+		err = seek_below(s, slot, level - 1, base + i * span, first);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int tree_seek(struct txn *t, const struct tree_root *r, uint64_t first, bool data, uint64_t *ret_index)
+{
+	struct seek s = { .t = t, .data = data };
+	int err = 0;
+
+	if (first < tree_span(r->depth))
+		err = seek_below(&s, r->ptr, r->depth, 0, first);
+	if (err < 0)
+		return err;
+	if (err)
+		*ret_index = s.found;
+	else if (data)
+		*ret_index = UINT64_MAX;
+	else
+		*ret_index = first > tree_span(r->depth) ? first : tree_span(r->depth);
+	return 0;
+}
+
+/* ---- changing leaves ---------------------------------------------------------------------- */
+
+struct modify {
+	struct txn *t;
+	uint8_t kind;
+	uint64_t first, end;		/* leaves */
+	tree_slot_fn fn;
+	void *arg;
+	int64_t mapped;
+};
+
+static bool all_zero(const uint64_t *slots)
+{
+	for (unsigned i = 0; i < INDEX_SLOTS; i++)
+		if (slots[i])
+			return false;
+	return true;
+}
+
+/* The block at *PTR has become empty: one pointer less, and that was the last. */
+static void free_empty(struct txn *t, uint64_t *ptr)
+{
+	txn_unref(t, *ptr);
+	*ptr = 0;
+}
+
+static int modify_leaf(struct modify *m, uint64_t *slot, uint64_t index)
+{
+	bool before = ptr_of(*slot);
+	int err = m->fn(m->t, slot, index, m->arg);
+
+	m->mapped += (int)!!ptr_of(*slot) - (int)before;
+	return err;
+}
+
+static int modify_below(struct modify *m, uint64_t *ptr, unsigned level, uint64_t base)
+{
+	uint64_t span, from, to;
+	int64_t mapped = m->mapped;
+	uint32_t old_mapped;
+	struct block *b;
+	int ret = 0, err;
+
+	if (!level)
+		return modify_leaf(m, ptr, base);
+	err = txn_own(m->t, ptr, level, m->kind, &b);
+	if (err)
+		return err;
+	span = tree_span(level - 1);
+	from = m->first > base ? (m->first - base) / span : 0;
+	to = (m->end - 1 - base) / span;
+	if (to >= INDEX_SLOTS)
+		to = INDEX_SLOTS - 1;
+	for (uint64_t i = from; i <= to; i++) {
+		uint64_t slot = b ? slots_of(b)[i] : 0;
+
+		err = modify_below(m, &slot, level - 1, base + i * span);
+		if (m->t->apply)
+			slots_of(b)[i] = slot;
+		if (err && (!ret || ret == -ERESTART_PASS))
+			ret = err;
+		if (err && err != -ERESTART_PASS)
+			break;
+	}
+	if (ret || !m->t->apply)
+		return ret;
+	if (m->mapped < mapped && all_zero(slots_of(b))) {
+		free_empty(m->t, ptr);
+		return 0;
+	}
+	if (level == 1) {
+		old_mapped = mapped_of(*ptr);
+		*ptr = (*ptr & ~PTR_MAPPED_MASK) |
+		       (uint64_t)(old_mapped + (m->mapped - mapped)) << PTR_MAPPED_SHIFT;
+	}
+	return 0;
+}
+
+static int count_mapped(struct txn *t, uint64_t ptr, uint64_t *ret)
+{
+	struct block *b;
+	int err = txn_block(t, ptr, &b);
+
+	if (err)
+		return err;
+	for (unsigned i = 0; i < INDEX_SLOTS; i++)
+		*ret += ptr_of(slots_of(b)[i]) != 0;
+	return 0;
+}
+
+/* Makes the tree deep enough for leaf LAST.  The old root becomes the first child. */
+static int grow(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t last)
+{
+	uint8_t want = tree_depth_for(last);
+	uint64_t mapped = 0;
+
+	if (want > TREE_DEPTH_MAX || last >= tree_span(TREE_DEPTH_MAX))
+		return -EFBIG;
+	if (!ptr_of(r->ptr)) {
+		if (t->apply && want > r->depth)
+			r->depth = want;
+		return 0;
+	}
+	if (r->depth == 1 && want > 1) {
+		/* A root at level 1 had its count in nobody's slot: now it gets one. */
+		int err = count_mapped(t, r->ptr, &mapped);
+
+		if (err)
+			return err;
+	}
+	for (uint8_t d = r->depth; d < want; d++) {
+		struct block *b;
+		uint64_t ptr = 0;
+		int err = txn_own(t, &ptr, d + 1, kind, &b);
+
+		if (err)
+			return err;
+		if (!t->apply)
+			continue;
+		slots_of(b)[0] = ptr_of(r->ptr);
+		if (d == 0)
+			mapped = 1;
+		if (d == 1)
+			slots_of(b)[0] |= mapped << PTR_MAPPED_SHIFT;
+		r->ptr = ptr_of(ptr);
+		r->depth = d + 1;
+	}
+	return 0;
+}
+
+int tree_modify(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint32_t count,
+		tree_slot_fn fn, void *arg, uint64_t *mapped)
+{
+	struct modify m = { .t = t, .kind = kind, .first = first, .end = first + count,
+			    .fn = fn, .arg = arg };
+	struct tree_root tmp = *r;
+	int err;
+
+	assert(count);
+	err = grow(t, t->apply ? r : &tmp, kind, first + count - 1);
+	if (err)
+		return err;
+	if (t->apply) {
+		err = modify_below(&m, &r->ptr, r->depth, 0);
+		r->ptr = ptr_of(r->ptr);
+		if (!r->ptr)
+			r->depth = 0;
+		if (mapped)
+			*mapped += m.mapped;
+		return err;
+	}
+	/* Load pass over a tree that will be deeper: new index blocks above the old root. */
+	{
+		uint8_t want = tree_depth_for(first + count - 1);
+		uint64_t none = 0, old = ptr_of(r->ptr);
+
+		if (want <= r->depth)
+			return modify_below(&m, &old, r->depth, 0);
+		if (old && first < tree_span(r->depth)) {
+			struct modify inside = m;
+
+			if (inside.end > tree_span(r->depth))
+				inside.end = tree_span(r->depth);
+			err = modify_below(&inside, &old, r->depth, 0);
+			if (err)
+				return err;
+		}
+		if (old && first < tree_span(r->depth))
+			m.first = tree_span(r->depth);
+		return modify_below(&m, &none, want, 0);
+	}
+}
+
+/* ---- truncating --------------------------------------------------------------------------- */
+
+struct trunc { struct txn *t; uint8_t kind; uint64_t first; uint64_t dropped; };
+
+/* The mapped leaves below PTR: from the level-2 blocks, one a GiB. */
+static int count_below(struct trunc *c, uint64_t ptr, unsigned level, uint64_t *ret)
+{
+	struct block *b;
+	int err, pending = 0;
+
+	if (!ptr_of(ptr))
+		return 0;
+	if (!level) {
+		++*ret;
+		return 0;
+	}
+	if (level == 1 && mapped_of(ptr)) {
+		*ret += mapped_of(ptr);
+		return 0;
+	}
+	err = txn_block(c->t, ptr, &b);
+	if (err)
+		return err;
+	for (unsigned i = 0; i < INDEX_SLOTS; i++) {
+		err = count_below(c, slots_of(b)[i], level - 1, ret);
+		if (err == -ERESTART_PASS)
+			pending = err;
+		else if (err)
+			return err;
+	}
+	return pending;
+}
+
+/* Drops the leaves from c->first on below *PTR, which covers leaves from BASE on. */
+static int trunc_below(struct trunc *c, uint64_t *ptr, unsigned level, uint64_t base)
+{
+	uint64_t span;
+	struct block *b;
+	uint64_t dropped;
+	int err, pending = 0;
+
+	if (!ptr_of(*ptr) || c->first >= base + tree_span(level))
+		return 0;
+	if (c->first <= base) {
+		err = count_below(c, *ptr, level, &c->dropped);
+		if (err)
+			return err;
+		err = tree_drop(c->t, *ptr, level, c->kind);
+		if (c->t->apply)
+			*ptr = 0;
+		return err;
+	}
+	err = txn_own(c->t, ptr, level, c->kind, &b);
+	if (err)
+		return err;
+	span = tree_span(level - 1);
+	dropped = c->dropped;
+	for (uint64_t i = (c->first - base) / span; i < INDEX_SLOTS; i++) {
+		uint64_t slot = slots_of(b)[i];
+
+		err = trunc_below(c, &slot, level - 1, base + i * span);
+		if (err == -ERESTART_PASS)
+			pending = err;
+		else if (err)
+			return err;
+		if (c->t->apply)
+			slots_of(b)[i] = slot;
+	}
+	if (pending || !c->t->apply)
+		return pending;
+	if (all_zero(slots_of(b)))
+		free_empty(c->t, ptr);
+	else if (level == 1)
+		*ptr = (*ptr & ~PTR_MAPPED_MASK) |
+		       (uint64_t)(mapped_of(*ptr) - (c->dropped - dropped)) << PTR_MAPPED_SHIFT;
+	return 0;
+}
+
+/* Takes away index levels that have become needless. */
+static int shrink(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t leaves)
+{
+	uint64_t ptr = r->ptr;
+
+	for (unsigned level = r->depth; level && leaves <= tree_span(level - 1); level--) {
+		struct block *b;
+		uint64_t own = ptr_of(ptr);
+		int err;
+
+		if (!own) {
+			if (t->apply)
+				r->depth = level - 1;
+			continue;
+		}
+		err = txn_own(t, &own, level, kind, &b);
+		if (err)
+			return err;
+		ptr = ptr_of(slots_of(b)[0]);
+		if (!t->apply) {
+			err = txn_unref(t, own);
+			if (err)
+				return err;
+			continue;
+		}
+		txn_unref(t, own);
+		r->ptr = ptr;
+		r->depth = level - 1;
+	}
+	if (t->apply && !r->ptr)
+		r->depth = 0;
+	return 0;
+}
+
+int tree_truncate(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint64_t *mapped)
+{
+	struct trunc c = { .t = t, .kind = kind, .first = first };
+	uint64_t ptr = r->ptr;
+	int err;
+
+	if (!first) {			/* the whole tree: its count is known */
+		if (!ptr_of(r->ptr))
+			return 0;
+		err = tree_drop(t, r->ptr, r->depth, kind);
+		if (t->apply) {
+			*r = (struct tree_root){ 0 };
+			*mapped = 0;
+		}
+		return err;
+	}
+	/* A root at level 1 has no slot that knows its count. */
+	err = trunc_below(&c, t->apply ? &r->ptr : &ptr, r->depth, 0);
+	if (err)
+		return err;
+	if (t->apply) {
+		r->ptr = ptr_of(r->ptr);
+		*mapped -= c.dropped;
+	}
+	return shrink(t, r, kind, first);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Block trees: 512-way copy-on-write radix trees that map a block index to a block.  A tree of
+ * depth 0 is its one leaf (index 0); depth d covers 512^d leaves.  All of these are called in
+ * load passes and in the apply pass of a transaction alike (pool.h), with the same arguments;
+ * the root lies in a block that the caller has had owned in this pass.
+ * Clones take one more reference to a root: see txn_share().
+ */
+#ifndef TREE_TREE_H
+#define TREE_TREE_H
+
+#include "pool/pool.h"
+
+/* Index blocks above one leaf, for a tree that has to hold leaf INDEX. */
+uint8_t tree_depth_for(uint64_t index);
+
+/* The pointer at INDEX: 0 for a hole. */
+int tree_lookup(struct txn *t, const struct tree_root *r, uint64_t index, uint64_t *ret_ptr);
+
+/* The pointers of COUNT leaves from FIRST on (at most 512; may cross index blocks). */
+int tree_lookup_range(struct txn *t, const struct tree_root *r, uint64_t first, uint32_t count,
+		      uint64_t *ret_ptrs);
+
+/*
+ * Calls FN for each of COUNT leaves from FIRST on with a pointer to its slot, which it may
+ * change in an apply pass (and only then).  The index blocks above are owned; the tree grows as
+ * needed.  In a load pass *SLOT is the present value (a private copy).  *MAPPED (the inode's count
+ * of leaves that are not holes) is adjusted in the apply pass.
+ */
+typedef int (*tree_slot_fn)(struct txn *t, uint64_t *slot, uint64_t index, void *arg);
+int tree_modify(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint32_t count,
+		tree_slot_fn fn, void *arg, uint64_t *mapped);
+
+/* Drops all leaves from index FIRST on, and makes the tree as shallow as it can be. */
+int tree_truncate(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint64_t *mapped);
+
+/* The first index at or after FIRST that is mapped (DATA) or a hole; UINT64_MAX if there is none. */
+int tree_seek(struct txn *t, const struct tree_root *r, uint64_t first, bool data, uint64_t *ret_index);
+
+/*
+ * One pointer to a tree or a part of it less: PTR leads to a block of LEVEL (0: a leaf) of a tree
+ * of KIND.  Where it is the last pointer and there is something below, the block goes to the reap
+ * list.  In a load pass, brings in what that needs.
+ */
+int tree_drop(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind);
+
+/* One bounded step of freeing what is on the reap list.  1: did something; 0: the list is empty; or a
+ * negative code.  Runs its own transaction. */
+int reap_step(struct pool *p);
+
+#endif
