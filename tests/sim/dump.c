@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads a whole pool back through its door and compares it with the model.  See sim.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "sim.h"
+
+#define LIST_BUF 8192
+
+static void *grow(void *p, uint32_t n, uint32_t *cap, size_t size)
+{
+	if (n < *cap)
+		return p;
+	*cap = *cap ? 2 * *cap : 64;
+	p = realloc(p, *cap * size);
+	if (!p)
+		abort();
+	return p;
+}
+
+/* Adds the blocks of one extent that the store calls data. */
+static void dump_extent(struct fs_req *req, struct fs_id id, uint64_t from, uint64_t to, uint64_t *sum)
+{
+	struct fs_read *r = sim_alloc(sizeof(*r));
+	unsigned char page[MBLOCK];
+
+	while (from < to) {
+		uint32_t want = to - from < FS_IO_MAX ? to - from : FS_IO_MAX, at = 0;
+
+		sim_ok(fs_read(req, id, from, want, r));
+		sim_check(r->len == want, "ino %llu: read of %u at %llu gave %u",
+			  (unsigned long long)id.ino, want, (unsigned long long)from, r->len);
+		memset(page, 0, MBLOCK);
+		for (int i = 0; i < r->niov; i++) {
+			const unsigned char *p = r->iov[i].iov_base;
+			size_t left = r->iov[i].iov_len;
+
+			while (left) {
+				uint32_t k = MBLOCK - at % MBLOCK;
+
+				if (k > left)
+					k = left;
+				memcpy(page + at % MBLOCK, p, k);
+				p += k;
+				left -= k;
+				at += k;
+				if (at % MBLOCK && at < want)
+					continue;
+				if (!block_is_zero(page))
+					*sum += block_hash((from + at - 1) / MBLOCK, page);
+				memset(page, 0, MBLOCK);
+			}
+		}
+		fs_read_done(req->fs, r);
+		from += want;
+	}
+	free(r);
+}
+
+static uint64_t dump_content(struct fs_req *req, const struct fs_attr *a)
+{
+	uint64_t data, hole = 0, sum = 0, mapped = 0;
+	int rc;
+
+	while (hole < a->size) {
+		rc = fs_seek(req, a->id, hole, true, &data);
+		if (rc == -ENXIO)
+			break;
+		sim_ok(rc);
+		sim_check(data >= hole && data < a->size, "seek for data went back or past the end");
+		sim_ok(fs_seek(req, a->id, data, false, &hole));
+		sim_check(hole > data && hole <= a->size, "ino %llu: no end to the data at %llu: %llu",
+			  (unsigned long long)a->id.ino, (unsigned long long)data,
+			  (unsigned long long)hole);
+		mapped += (hole - data + MBLOCK - 1) / MBLOCK * MBLOCK;
+		dump_extent(req, a->id, data, hole, &sum);
+	}
+	sim_check(mapped == a->mapped_bytes, "ino %llu: mapped_bytes %llu, but seek finds %llu",
+		  (unsigned long long)a->id.ino, (unsigned long long)a->mapped_bytes,
+		  (unsigned long long)mapped);
+	if (a->size > 0 && a->size <= 65536) {	/* holes too, where it costs little */
+		uint64_t again = 0;
+
+		dump_extent(req, a->id, 0, a->size, &again);
+		sim_check(again == sum, "ino %llu: holes are not zeros", (unsigned long long)a->id.ino);
+	}
+	return sum;
+}
+
+static void dump_inode(struct fs_req *req, struct dump *d, const struct fs_attr *a)
+{
+	struct noderec *r;
+	char *target;
+
+	d->recs = grow(d->recs, d->nrecs, &d->recs_cap, sizeof(*d->recs));
+	r = &d->recs[d->nrecs++];
+	*r = (struct noderec){
+		.volume = a->id.volume, .ino = a->id.ino, .generation = a->id.generation,
+		.type = a->type, .mode = a->mode, .uid = a->uid, .gid = a->gid, .nlink = a->nlink,
+		.rdev = (uint64_t)a->rdev_major << 32 | a->rdev_minor, .change = a->change,
+		.mtime_sec = a->mtime.sec, .mtime_nsec = a->mtime.nsec,
+		.ctime_sec = a->ctime.sec, .ctime_nsec = a->ctime.nsec,
+		.origin_ino = a->origin.ino, .origin_generation = a->origin.generation,
+	};
+	if (a->type == FS_REG || a->type == FS_LNK)
+		r->size = a->size;
+	if (a->type == FS_REG) {
+		r->mapped = a->mapped_bytes;
+		r->content = dump_content(req, a);
+	}
+	if (a->type == FS_LNK) {
+		target = sim_alloc(FS_SYMLINK_MAX + 1);
+		sim_ok(fs_readlink(req, a->id, target, NULL));
+		r->target = text_hash(target, strlen(target));
+		free(target);
+	}
+	d->hash += noderec_hash(r);
+}
+
+static bool dumped(const struct dump *d, struct fs_id id, uint32_t from)
+{
+	for (uint32_t i = from; i < d->nrecs; i++)
+		if (d->recs[i].ino == id.ino)
+			return true;
+	return false;
+}
+
+static void dump_entry(struct fs_req *req, struct dump *d, struct fs_id dir,
+		       const struct fs_dirent *e, uint32_t first)
+{
+	struct dump_dirent *x;
+
+	sim_check(e->attr.id.ino == e->ino, "readdir: the entry's inode is not its attributes'");
+	d->ents = grow(d->ents, d->nents, &d->ents_cap, sizeof(*d->ents));
+	x = &d->ents[d->nents++];
+	*x = (struct dump_dirent){ dir, sim_alloc(e->name_len + 1), e->name_len, e->ino };
+	memcpy(x->name, e->name, e->name_len);
+	d->hash += dirent_hash(dir, e->name, e->name_len, e->ino);
+	if (e->attr.nlink == 1 || e->attr.type == FS_DIR || !dumped(d, e->attr.id, first))
+		dump_inode(req, d, &e->attr);
+}
+
+static void dump_dots(const struct fs_dirent *e, struct fs_id dir)
+{
+	sim_check(e->name_len == e->cookie && !memcmp(e->name, "..", e->name_len),
+		  "readdir: cookie %llu is not a dot", (unsigned long long)e->cookie);
+	sim_check(e->cookie != 1 || e->ino == dir.ino, "readdir: '.' is another inode");
+}
+
+static void dump_dir(struct fs_req *req, struct dump *d, struct fs_id dir, uint32_t first)
+{
+	struct fs_dirlist list = { .cap = LIST_BUF };
+	uint64_t cookie = 0;
+
+	list.buf = sim_alloc(LIST_BUF);
+	do {
+		const struct fs_dirent *e = list.buf;
+
+		sim_ok(fs_readdir(req, dir, cookie, true, &list));
+		sim_check(list.n || list.eof, "readdir gave nothing, and no end");
+		for (unsigned i = 0; i < list.n; i++, e = fs_dirent_next(e)) {
+			sim_check(e->cookie > cookie, "readdir: cookies don't ascend");
+			cookie = e->cookie;
+			if (cookie <= 2)
+				dump_dots(e, dir);
+			else
+				dump_entry(req, d, dir, e, first);
+		}
+	} while (!list.eof);
+	free(list.buf);
+}
+
+void dump_take(struct fs *fs, struct dump *d)
+{
+	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct fs_attr root;
+	struct fs_req req;
+	uint32_t after = 0;
+	int rc;
+
+	*d = (struct dump){ 0 };
+	fs_req_admin(&req, fs);
+	while (!(rc = fs_volume_next(fs, after, v))) {
+		uint32_t first = d->nrecs;
+
+		after = v->id;
+		d->hash += text_hash(v->name, strlen(v->name)) * (v->id + 1);
+		sim_ok(fs_getattr(&req, v->root, &root));
+		dump_inode(&req, d, &root);
+		/* D grows as directories are found: a walk without recursion. */
+		for (uint32_t i = first; i < d->nrecs; i++) {
+			struct noderec *r = &d->recs[i];
+
+			if (r->type == FS_DIR)
+				dump_dir(&req, d, (struct fs_id){ r->volume, 0, r->ino, r->generation },
+					 first);
+		}
+	}
+	sim_check(rc == -ENOENT, "fs_volume_next: %s", sim_err(rc));
+	free(v);
+}
+
+void dump_done(struct dump *d)
+{
+	for (uint32_t i = 0; i < d->nents; i++)
+		free(d->ents[i].name);
+	free(d->ents);
+	free(d->recs);
+}
+
+/* ---- finding the difference -------------------------------------------------------------- */
+
+static unsigned diff_recs(const struct dump *d, struct model *m)
+{
+	unsigned lines = 0, named = 0;
+	char text[700];
+
+	for (uint32_t i = 0; i < d->nrecs; i++) {
+		const struct noderec *r = &d->recs[i];
+		struct mnode *n = model_find(m, (struct fs_id){ r->volume, 0, r->ino, r->generation });
+		struct noderec want;
+
+		if (n)
+			model_noderec(n, &want);
+		if (n && !memcmp(r, &want, sizeof(want)))
+			continue;
+		noderec_print(r, text, sizeof(text));
+		fprintf(stderr, "store: %s\n", text);
+		if (n)
+			noderec_print(&want, text, sizeof(text));
+		fprintf(stderr, "model: %s\n", n ? text : "has no such inode");
+		if (++lines > 10)
+			break;
+	}
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		named += !m->nodes[i]->unnamed;
+	if (named != d->nrecs) {
+		fprintf(stderr, "store has %u inodes, model %u\n", d->nrecs, named);
+		lines++;
+	}
+	return lines;
+}
+
+static unsigned diff_ents(const struct dump *d, struct model *m)
+{
+	unsigned lines = 0, n = 0;
+
+	for (uint32_t i = 0; i < d->nents && lines < 20; i++) {
+		const struct dump_dirent *e = &d->ents[i];
+		struct mnode *dir = model_find(m, e->dir), *x;
+
+		x = dir ? model_lookup(dir, e->name, e->len) : NULL;
+		if (x && x->id.ino == e->ino)
+			continue;
+		fprintf(stderr, "store: dir %llu has '%s' -> %llu, model -> %llu\n",
+			(unsigned long long)e->dir.ino, e->name, (unsigned long long)e->ino,
+			x ? (unsigned long long)x->id.ino : 0);
+		lines++;
+	}
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		n += m->nodes[i]->nents;
+	if (n == d->nents)
+		return lines;
+	fprintf(stderr, "store has %u names, model %u\n", d->nents, n);
+	for (uint32_t i = 0; i < m->nnodes && lines < 20; i++) {
+		for (uint32_t j = 0; j < m->nodes[i]->nents; j++) {
+			const struct mdirent *e = &m->nodes[i]->ents[j];
+			uint32_t k;
+
+			for (k = 0; k < d->nents; k++)
+				if (d->ents[k].len == e->len && !memcmp(d->ents[k].name, e->name, e->len) &&
+				    d->ents[k].dir.ino == m->nodes[i]->id.ino &&
+				    d->ents[k].dir.volume == m->nodes[i]->id.volume)
+					break;
+			if (k == d->nents)
+				fprintf(stderr, "model only: dir %llu '%s'\n",
+					(unsigned long long)m->nodes[i]->id.ino, e->name), lines++;
+		}
+	}
+	return lines + 1;
+}
+
+unsigned dump_diff(const struct dump *d, struct model *m)
+{
+	unsigned lines = diff_recs(d, m) + diff_ents(d, m);
+
+	if (!lines && d->hash != model_hash(m)) {
+		fprintf(stderr, "the volumes differ\n");
+		lines++;
+	}
+	return lines;
+}
+
+void sim_compare(struct fs *fs, struct model *m, const char *when)
+{
+	struct dump d;
+
+	dump_take(fs, &d);
+	if (d.hash != model_hash(m)) {
+		dump_diff(&d, m);
+		sim_fail("store and model differ %s", when);
+	}
+	dump_done(&d);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Random operations that are worth trying on a model's state.  See sim.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+void gen_init(struct gen *g, uint64_t seed)
+{
+	static const unsigned weights[OP_KINDS] = {
+		[OP_CREATE] = 12, [OP_MKDIR] = 5, [OP_SYMLINK] = 3, [OP_MKNOD] = 1,
+		[OP_UNNAMED] = 1, [OP_FORGET] = 1, [OP_LINK] = 4, [OP_WRITE] = 34,
+		[OP_SETATTR] = 14, [OP_CLONE] = 8, [OP_REMOVE] = 12, [OP_RMDIR] = 4,
+		[OP_RENAME] = 9, [OP_VCREATE] = 0, [OP_VDESTROY] = 0, [OP_READ] = 14,
+	};
+
+	*g = (struct gen){ .names = 30, .users = MUSERS, .max_write = FS_IO_MAX, .max_clones = 12,
+			   .far = true, .odd = true };
+	memcpy(g->weights, weights, sizeof(weights));
+	rng_init(&g->rng, seed);
+}
+
+static uint64_t below(struct gen *g, uint64_t n)
+{
+	return rng_below(&g->rng, n);
+}
+
+struct mnode *gen_node(struct gen *g, struct model *m, enum fs_type type)
+{
+	uint32_t at = below(g, m->nnodes);
+
+	for (uint32_t i = 0; i < m->nnodes; i++) {
+		struct mnode *n = m->nodes[(at + i) % m->nnodes];
+
+		if (type == FS_FREE || n->type == type)
+			return n;
+	}
+	return NULL;
+}
+
+struct fs_id gen_stale(struct gen *g, struct model *m)
+{
+	struct fs_id id = gen_node(g, m, FS_FREE)->id;
+
+	switch (below(g, 3)) {
+	case 0:
+		id.generation += 1 + below(g, 3);
+		break;
+	case 1:
+		id.ino += 100000 + below(g, 1ULL << 40);
+		break;
+	default:
+		id.volume += 1000;
+	}
+	return id;
+}
+
+static struct fs_id pick(struct gen *g, struct model *m, enum fs_type type)
+{
+	struct mnode *n;
+
+	if (g->odd && rng_one_in(&g->rng, 60))
+		return gen_stale(g, m);
+	if (g->odd && rng_one_in(&g->rng, 40))
+		type = FS_FREE;
+	n = gen_node(g, m, type);
+	return n ? n->id : gen_node(g, m, FS_FREE)->id;
+}
+
+void gen_name(struct gen *g, char *buf, uint32_t *ret_len)
+{
+	static const char *const bad[] = { ".", "..", "", "a/b", "/" };
+	uint32_t len;
+
+	memset(buf, 0, OP_NAME_BUF);
+	if (g->odd && rng_one_in(&g->rng, 150)) {
+		strcpy(buf, bad[below(g, 5)]);
+		*ret_len = strlen(buf);
+		return;
+	}
+	len = snprintf(buf, OP_NAME_BUF, "n%u", (unsigned)below(g, g->names));
+	if (g->odd && rng_one_in(&g->rng, 50)) {
+		uint32_t want = rng_one_in(&g->rng, 4) ? FS_NAME_MAX + 1 : FS_NAME_MAX;
+
+		memset(buf + len, 'x', want - len);
+		len = want;
+	}
+	*ret_len = len;
+}
+
+/* A name that is there, mostly. */
+static void old_name(struct gen *g, struct model *m, struct fs_id dir, char *buf, uint32_t *ret_len)
+{
+	struct mnode *d = model_find(m, dir);
+	struct mdirent *e;
+
+	if (!d || !d->nents || rng_one_in(&g->rng, 12)) {
+		gen_name(g, buf, ret_len);
+		return;
+	}
+	e = &d->ents[below(g, d->nents)];
+	memset(buf, 0, OP_NAME_BUF);
+	memcpy(buf, e->name, e->len);
+	*ret_len = e->len;
+}
+
+uint64_t gen_offset(struct gen *g, const struct mnode *n)
+{
+	uint64_t size = n && n->type == FS_REG ? n->size : 0;
+
+	switch (below(g, g->far ? 9 : 7)) {
+	case 0:
+		return 0;
+	case 1:
+		return below(g, 16) * MBLOCK;
+	case 2:
+		return below(g, 65536);
+	case 3:
+		return size;
+	case 4:
+		return size ? below(g, size) : 0;
+	case 5:
+		return size ? below(g, size) / MBLOCK * MBLOCK : 0;
+	case 6:
+		return below(g, 600) * MBLOCK;
+	case 7:		/* near a power of two, on either side: where trees grow */
+		return (1ULL << rng_range(&g->rng, 12, 60)) + below(g, 3 * MBLOCK) - 2 * MBLOCK;
+	default:
+		return below(g, 1ULL << rng_range(&g->rng, 20, 60));
+	}
+}
+
+static uint32_t gen_len(struct gen *g, uint64_t *offset)
+{
+	uint32_t len;
+
+	switch (below(g, 8)) {
+	case 0:
+		len = below(g, 100);
+		break;
+	case 1:
+		len = MBLOCK;
+		break;
+	case 2:
+		len = rng_range(&g->rng, 1, 3 * MBLOCK);
+		break;
+	case 3: case 4:		/* whole blocks */
+		len = MBLOCK * rng_range(&g->rng, 1, 16);
+		*offset &= ~(uint64_t)(MBLOCK - 1);
+		break;
+	case 5:			/* large and aligned: goes to the device at once */
+		len = MBLOCK * rng_range(&g->rng, 16, rng_one_in(&g->rng, 4) ? 256 : 64);
+		*offset &= ~(uint64_t)(MBLOCK - 1);
+		break;
+	case 6:
+		len = rng_range(&g->rng, 1, 65536);
+		break;
+	default:
+		len = rng_range(&g->rng, 1, rng_one_in(&g->rng, 8) ? FS_IO_MAX : 20000);
+	}
+	return len < g->max_write ? len : g->max_write;
+}
+
+static void gen_write(struct gen *g, struct model *m, struct op *op)
+{
+	op->id = pick(g, m, FS_REG);
+	op->offset = gen_offset(g, model_find(m, op->id));
+	op->len = gen_len(g, &op->offset);
+	op->seed = rng_u64(&g->rng) | 4;
+	if (rng_one_in(&g->rng, 5))
+		op->seed = below(g, 3) + 16 * below(g, 4);	/* zeros, and equal blocks */
+	op->stable = rng_one_in(&g->rng, 4);
+}
+
+static void gen_read(struct gen *g, struct model *m, struct op *op)
+{
+	op->id = pick(g, m, FS_REG);
+	op->offset = gen_offset(g, model_find(m, op->id));
+	op->len = rng_one_in(&g->rng, 3) ? FS_IO_MAX : rng_range(&g->rng, 1, 40000);
+}
+
+static const uint32_t modes[] = { 0644, 0644, 0600, 0755, 0777, 0, 0444, 0222, 0111, 0660, 0640 };
+static uint32_t gen_mode(struct gen *g, bool dir)
+{
+	if (dir && rng_one_in(&g->rng, 2))
+		return rng_one_in(&g->rng, 5) ? 01777 : 0777;
+	return modes[below(g, sizeof(modes) / sizeof(*modes))];
+}
+
+static void gen_setattr(struct gen *g, struct model *m, struct op *op)
+{
+	struct mnode *n;
+	struct fs_setattr *s = &op->set;
+
+	op->id = pick(g, m, rng_one_in(&g->rng, 4) ? FS_FREE : FS_REG);
+	n = model_find(m, op->id);
+	s->mask = 1u << below(g, 8);
+	if (rng_one_in(&g->rng, 2))
+		s->mask = FS_SET_SIZE;
+	if (rng_one_in(&g->rng, 8))
+		s->mask |= 1u << below(g, 8);
+	if (s->mask & FS_SET_MTIME)
+		s->mask &= ~FS_SET_MTIME_NOW;
+	if (s->mask & FS_SET_ATIME)
+		s->mask &= ~FS_SET_ATIME_NOW;
+	s->mode = gen_mode(g, n && n->type == FS_DIR);
+	s->uid = rng_one_in(&g->rng, 3) ? 0 : 1000 + below(g, 2);
+	s->gid = rng_one_in(&g->rng, 3) ? 100 : 1000 + below(g, 2);
+	s->size = gen_offset(g, n);
+	s->mtime = (struct fs_time){ below(g, 4000000000u), below(g, 1000000000) };
+	s->atime = (struct fs_time){ below(g, 4000000000u), below(g, 1000000000) };
+	s->guard = rng_one_in(&g->rng, 20);
+	if (s->guard && n && rng_one_in(&g->rng, 2))
+		s->guard_ctime = n->ctime;
+}
+
+static void gen_create(struct gen *g, struct model *m, struct op *op)
+{
+	op->dir = pick(g, m, FS_DIR);
+	gen_name(g, op->name, &op->name_len);
+	op->how = FS_CREATE_GUARDED;
+	if (op->kind == OP_CREATE)
+		op->how = below(g, 3);
+	if (op->how == FS_CREATE_EXCLUSIVE)
+		op->verifier = 1 + below(g, 4);
+	else if (!rng_one_in(&g->rng, 4))
+		op->set = (struct fs_setattr){ .mask = FS_SET_MODE,
+					       .mode = gen_mode(g, op->kind == OP_MKDIR) };
+	if (op->how == FS_CREATE_UNCHECKED && rng_one_in(&g->rng, 2))
+		op->set.mask |= FS_SET_SIZE;
+	if (op->kind == OP_SYMLINK) {
+		uint32_t len = rng_range(&g->rng, 1, rng_one_in(&g->rng, 3) ? 1024 : 60);
+
+		if (g->odd && rng_one_in(&g->rng, 20))
+			len = FS_SYMLINK_MAX + 1;
+		op->set.mask = 0;
+		op->target = calloc(1, len + 1);
+		for (uint32_t i = 0; i < len; i++)
+			op->target[i] = 'a' + below(g, 26);
+	}
+	if (op->kind == OP_MKNOD) {
+		op->type = (enum fs_type[]){ FS_FIFO, FS_SOCK, FS_BLK, FS_CHR }[below(g, 4)];
+		if (op->type == FS_BLK || op->type == FS_CHR) {
+			op->rdev_major = below(g, 1000);
+			op->rdev_minor = below(g, 1000);
+			op->user &= 1;		/* devices are root's to make */
+		}
+	}
+}
+
+static void gen_link(struct gen *g, struct model *m, struct op *op)
+{
+	struct mnode *n = NULL;
+
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		if (m->nodes[i]->unnamed && rng_one_in(&g->rng, 2))
+			n = m->nodes[i];
+	op->id = n ? n->id : pick(g, m, FS_REG);
+	op->dir = pick(g, m, FS_DIR);
+	op->replace = rng_one_in(&g->rng, 3);
+	gen_name(g, op->name, &op->name_len);
+}
+
+static void gen_clone(struct gen *g, struct model *m, struct op *op)
+{
+	op->id = pick(g, m, FS_REG);
+	op->dir = pick(g, m, FS_DIR);
+	op->count = rng_one_in(&g->rng, 3) ? rng_range(&g->rng, 1, g->max_clones) : 1;
+	if (g->odd && rng_one_in(&g->rng, 50))
+		op->count = 0;
+	if (rng_one_in(&g->rng, 4))
+		gen_name(g, op->name, &op->name_len);
+	else
+		op->name_len = snprintf(op->name, OP_NAME_BUF, "c%u", g->serial++);
+	if (op->count > 1 && (op->name_len > 240 || memchr(op->name, '/', op->name_len) ||
+			      !op->name_len || op->name[0] == '.'))
+		op->count = 1;
+}
+
+static void gen_volume_op(struct gen *g, struct model *m, struct op *op)
+{
+	op->user = 0;
+	op->name_len = snprintf(op->name, OP_NAME_BUF, "vol%u", (unsigned)below(g, 4));
+	if (op->kind == OP_VDESTROY && m->nvolumes < 2)
+		op->name_len = snprintf(op->name, OP_NAME_BUF, "none");
+}
+
+static void gen_unnamed(struct gen *g, struct model *m, struct op *op)
+{
+	struct mnode *n = NULL;
+
+	op->user = 0;
+	op->set = (struct fs_setattr){ .mask = FS_SET_MODE, .mode = 0640 };
+	if (op->kind == OP_UNNAMED) {
+		op->id = gen_node(g, m, FS_DIR)->id;
+		return;
+	}
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		if (m->nodes[i]->unnamed)
+			n = m->nodes[i];
+	if (n)
+		op->id = n->id;
+	else
+		op->id = gen_stale(g, m);
+}
+
+static enum op_kind gen_kind(struct gen *g)
+{
+	unsigned sum = 0, k, at;
+
+	for (k = 0; k < OP_KINDS; k++)
+		sum += g->weights[k];
+	at = below(g, sum);
+	for (k = 0; at >= g->weights[k]; k++)
+		at -= g->weights[k];
+	return k;
+}
+
+void gen_op(struct gen *g, struct model *m, struct op *op)
+{
+	*op = (struct op){ .kind = gen_kind(g) };
+	if (g->users > 1 && rng_one_in(&g->rng, 4))
+		op->user = below(g, g->users);
+	switch (op->kind) {
+	case OP_CREATE: case OP_MKDIR: case OP_SYMLINK: case OP_MKNOD:
+		gen_create(g, m, op);
+		break;
+	case OP_UNNAMED: case OP_FORGET:
+		gen_unnamed(g, m, op);
+		break;
+	case OP_LINK:
+		gen_link(g, m, op);
+		break;
+	case OP_WRITE:
+		gen_write(g, m, op);
+		break;
+	case OP_SETATTR:
+		gen_setattr(g, m, op);
+		break;
+	case OP_CLONE:
+		gen_clone(g, m, op);
+		break;
+	case OP_REMOVE: case OP_RMDIR:
+		op->dir = pick(g, m, FS_DIR);
+		old_name(g, m, op->dir, op->name, &op->name_len);
+		break;
+	case OP_RENAME:
+		op->dir = pick(g, m, FS_DIR);
+		op->dir2 = rng_one_in(&g->rng, 2) ? op->dir : pick(g, m, FS_DIR);
+		old_name(g, m, op->dir, op->name, &op->name_len);
+		if (rng_one_in(&g->rng, 2))
+			gen_name(g, op->name2, &op->name2_len);
+		else
+			old_name(g, m, op->dir2, op->name2, &op->name2_len);
+		break;
+	case OP_VCREATE: case OP_VDESTROY:
+		gen_volume_op(g, m, op);
+		break;
+	case OP_READ:
+		gen_read(g, m, op);
+		break;
+	case OP_KINDS:
+		abort();
+	}
+}

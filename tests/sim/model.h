@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pool as plain memory: what src/fs must look like from above, without blocks that are
+ * shared, generations, logs or caches.  The tests run every operation on both and compare.
+ *
+ *   struct op      one operation: its arguments, and what the store answered
+ *   model_run()    what may the store answer?  and, on success: make it so
+ *   struct noderec one inode as both sides see it; the sum of their hashes, and of those of
+ *                  the directory entries, is the state's hash, independent of any order
+ *
+ * What only the store can know (inode numbers, generations, times, change numbers) is learned
+ * from its answers, and must then stay as it was, over reopening and crashes too.
+ *
+ * A file's content is a sorted array of counted 4 KiB blocks; blocks of zeros are left out, so
+ * its length is what the store must report as mapped.  Clones share the array until one of
+ * them writes.
+ *
+ * Where several errors apply, any of them will do: the order of the checks is the store's.
+ */
+#ifndef SIM_MODEL_H
+#define SIM_MODEL_H
+
+#include "fs/fs.h"
+
+#define MBLOCK 4096
+#define MUSERS 4			/* 0: management; 1: uid 0; 2, 3: ordinary */
+
+enum op_kind {
+	OP_CREATE, OP_MKDIR, OP_SYMLINK, OP_MKNOD, OP_UNNAMED, OP_FORGET, OP_LINK, OP_WRITE,
+	OP_SETATTR, OP_CLONE, OP_REMOVE, OP_RMDIR, OP_RENAME, OP_VCREATE, OP_VDESTROY, OP_READ,
+	OP_KINDS
+};
+extern const char *const op_names[OP_KINDS];
+
+#define OP_NAME_BUF 272			/* room for a name that is too long */
+
+/* Arguments, then what came back.  new_ids and data are the op's: op_done() frees them. */
+struct op {
+	enum op_kind kind;
+	unsigned user;
+	struct fs_id id;		/* file: of write, setattr, link, clone (source), read */
+	struct fs_id dir, dir2;		/* dir2: where rename goes */
+	char name[OP_NAME_BUF], name2[OP_NAME_BUF];
+	uint32_t name_len, name2_len;
+	uint64_t offset;
+	uint32_t len;
+	uint64_t seed;			/* of the pattern that is written */
+	bool stable, replace;
+	enum fs_create_how how;
+	enum fs_type type;		/* OP_MKNOD */
+	uint64_t verifier;
+	uint32_t rdev_major, rdev_minor;
+	struct fs_setattr set;
+	char *target;			/* OP_SYMLINK */
+	uint32_t count;			/* OP_CLONE: NAME, NAME.1, NAME.2 ... */
+
+	int rc;
+	uint64_t seq;			/* the event that it was, or the one before it */
+	struct fs_time time;
+	struct fs_id *new_ids;		/* OP_CLONE: count of them, else at most one */
+	uint32_t bad;			/* OP_CLONE: which name was there */
+	unsigned char *data;		/* OP_READ */
+	uint32_t got;
+	bool eof;
+	struct fs_time new_mtime, new_atime;	/* OP_CREATE */
+};
+void op_done(struct op *op);
+void op_clone_name(const struct op *op, uint32_t i, char *buf);	/* OP_NAME_BUF */
+/* The bytes that a write of SEED writes: noise, with blocks of zeros among it for some seeds. */
+void op_pattern(uint64_t seed, uint64_t offset, unsigned char *buf, uint32_t len);
+void op_print(const struct op *op, char *buf, size_t len);
+
+/* Errors that apply (then success is wrong), and some that may come as well. */
+struct expect {
+	int must[16], nmust;
+	int may[8], nmay;
+	bool noop;			/* success that changes nothing */
+};
+bool expect_allows(const struct expect *e, int rc);
+
+struct mblk { uint32_t refs; uint64_t hash; unsigned char data[MBLOCK]; };
+struct mext { uint64_t index; struct mblk *blk; };
+struct mcontent { uint32_t refs, n, cap; uint64_t sum; struct mext *e; };
+
+struct mnode;
+struct mdirent { uint64_t hash; char *name; uint32_t len; struct mnode *node; };
+struct mnode {
+	struct fs_id id;
+	enum fs_type type;
+	uint32_t mode, uid, gid, nlink, rdev_major, rdev_minor;
+	uint64_t size, change, verifier;
+	struct fs_time mtime, ctime;
+	struct fs_id origin;
+	bool unnamed;
+	struct mcontent *content;	/* FS_REG */
+	char *target;			/* FS_LNK */
+	struct mdirent *ents;		/* FS_DIR */
+	uint32_t nents, ents_cap;
+	struct mnode *parent;		/* FS_DIR */
+	uint32_t index;			/* in model.nodes */
+	struct mnode *hash_next;
+};
+
+struct mvolume { uint32_t id; char name[FS_VOLUME_NAME_MAX + 1]; uint64_t fsid; struct mnode *root; };
+
+struct model {
+	struct mnode **nodes;
+	uint32_t nnodes, nodes_cap;
+	struct mnode **hash;
+	struct mvolume *volumes;
+	uint32_t nvolumes;
+	/* Called for every entry that is added or taken away. */
+	void (*on_dirent)(void *arg, struct mnode *dir, const char *name, uint32_t len);
+	void *arg;
+};
+
+struct model *model_new(void);
+void model_free(struct model *m);
+/* The same state again, without on_dirent; contents are shared. */
+struct model *model_clone(const struct model *m);
+void model_cred(unsigned user, struct fs_cred *ret);
+/* Volumes are learned: the store's answer is taken over. */
+void model_add_volume(struct model *m, const struct fs_volume_info *info, const struct fs_attr *root);
+struct mvolume *model_volume(struct model *m, const char *name);
+
+/*
+ * What OP may answer in this state.  With apply, and if success is allowed, the change is made,
+ * with what OP learned from the store.
+ */
+void model_run(struct model *m, const struct op *op, bool apply, struct expect *ret);
+/* Unnamed files vanish: what a crash or a clean restart does. */
+void model_restart(struct model *m);
+
+struct mnode *model_find(struct model *m, struct fs_id id);
+struct mnode *model_lookup(struct mnode *dir, const char *name, uint32_t len);
+bool model_may(const struct mnode *n, unsigned user, unsigned rwx);
+bool model_below(const struct mnode *n, const struct mnode *top);
+uint32_t model_read(const struct mnode *n, uint64_t offset, uint32_t len, unsigned char *buf);
+/* As lseek: -ENXIO or 0. */
+int model_seek(const struct mnode *n, uint64_t offset, bool data, uint64_t *ret);
+
+/* Padding-free, zeroed before it is filled; fields that no one can predict stay 0. */
+struct noderec {
+	uint64_t volume, ino, generation, type, mode, uid, gid, nlink, rdev, size, mapped;
+	uint64_t content, target, change, mtime_sec, mtime_nsec, ctime_sec, ctime_nsec;
+	uint64_t origin_ino, origin_generation;
+};
+uint64_t noderec_hash(const struct noderec *r);
+void noderec_print(const struct noderec *r, char *buf, size_t len);
+uint64_t block_hash(uint64_t index, const void *data);	/* one block's part of content */
+bool block_is_zero(const void *data);
+uint64_t dirent_hash(struct fs_id dir, const char *name, uint32_t len, uint64_t ino);
+uint64_t text_hash(const char *s, size_t len);
+
+void model_noderec(const struct mnode *n, struct noderec *ret);
+uint64_t model_hash(const struct model *m);
+
+#endif
