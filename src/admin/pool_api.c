@@ -122,22 +122,110 @@ void get_health(struct call *c)
 		call_reply(c, 200, json_pack("{s:s}", "status", "ok"));
 }
 
-/* ---- metrics: the text format of Prometheus ------------------------------------------------- */
+/* ---- NFS --------------------------------------------------------------------------------------- */
 
-struct metrics {
+#define PROCS_MAX 128
+#define CLIENTS_MAX 1024
+
+struct client_row { struct rpc_client_info info; char addr[RPC_ADDR_TEXT]; };
+
+struct nfs_numbers {
 	struct fs_status pool;
-	struct nfs_stats nfs;
+	struct nfs_server_stats nfs;
+	struct rpc_server_stats rpc;
+	struct nfs_proc_info procs[PROCS_MAX];
+	unsigned nprocs;
+	struct client_row clients[CLIENTS_MAX];
+	unsigned nclients;
+	uint64_t now_ns;
 };
 
-static int metrics_run(struct call *c, void *arg)
+static void proc_add(void *arg, const struct nfs_proc_info *i)
 {
-	struct metrics *m = arg;
+	struct nfs_numbers *n = arg;
 
-	fs_status(c->admin->cfg.fs, &m->pool);
-	if (c->admin->cfg.nfs)
-		nfs_server_stats(c->admin->cfg.nfs, &m->nfs);
+	if (n->nprocs < PROCS_MAX)
+		n->procs[n->nprocs++] = *i;
+}
+
+static void client_add(void *arg, const struct rpc_client_info *i)
+{
+	struct nfs_numbers *n = arg;
+
+	if (n->nclients == CLIENTS_MAX)
+		return;
+	n->clients[n->nclients].info = *i;
+	rpc_addr_text(&i->addr, n->clients[n->nclients++].addr);
+}
+
+static int numbers_run(struct call *c, void *arg)
+{
+	struct nfs_numbers *n = arg;
+	struct nfs_server *nfs = c->admin->cfg.nfs;
+
+	fs_status(c->admin->cfg.fs, &n->pool);
+	if (!nfs)
+		return 0;
+	n->now_ns = loop_now_ns();
+	nfs_server_stats(nfs, &n->nfs);
+	rpc_server_stats(nfs_server_rpc(nfs), &n->rpc);
+	nfs_server_procs(nfs, proc_add, n);
+	rpc_server_clients(nfs_server_rpc(nfs), client_add, n);
 	return 0;
 }
+
+static json_t *json_proc(const struct nfs_proc_info *p)
+{
+	return json_pack("{s:s,s:I,s:s,s:I,s:I,s:I}", "program", p->program, "version",
+			 (json_int_t)p->version, "procedure", p->proc, "calls",
+			 (json_int_t)p->calls, "errors", (json_int_t)p->errors, "total_ns",
+			 (json_int_t)p->total_ns);
+}
+
+static json_t *json_client(const struct nfs_numbers *n, const struct client_row *r)
+{
+	return json_pack("{s:s,s:I,s:I,s:I,s:I,s:I}", "address", r->addr, "connections",
+			 (json_int_t)r->info.conns, "requests", (json_int_t)r->info.requests,
+			 "bytes_in", (json_int_t)r->info.bytes_in, "bytes_out",
+			 (json_int_t)r->info.bytes_out, "idle_ms",
+			 (json_int_t)((n->now_ns - r->info.last_ns) / 1000000));
+}
+
+static json_t *json_nfs(const struct nfs_numbers *n)
+{
+	json_t *procs = json_array(), *clients = json_array();
+	unsigned i;
+
+	for (i = 0; i < n->nprocs; i++)
+		json_array_append_new(procs, json_proc(&n->procs[i]));
+	for (i = 0; i < n->nclients; i++)
+		json_array_append_new(clients, json_client(n, &n->clients[i]));
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o?,s:o?}", "bytes_read",
+			 (json_int_t)n->nfs.bytes_read, "bytes_written",
+			 (json_int_t)n->nfs.bytes_written, "connections", (json_int_t)n->rpc.conns,
+			 "requests", (json_int_t)n->rpc.requests, "duplicate_requests",
+			 (json_int_t)n->nfs.drc_hits, "in_flight", (json_int_t)n->rpc.in_flight,
+			 "procedures", procs, "clients", clients);
+}
+
+void get_nfs(struct call *c)
+{
+	struct nfs_numbers *n = calloc(1, sizeof(*n));
+	int err;
+
+	c->state = n;
+	if (!c->admin->cfg.nfs) {
+		call_fail(c, 404, "not_found", "NFS: is not served by this pandod");
+		return;
+	}
+	err = n ? call_run(c, numbers_run, n) : -ENOMEM;
+	if (err)
+		call_fail_err(c, err, "NFS");
+	else
+		call_reply(c, 200, json_nfs(n));
+}
+
+/* ---- metrics: the text format of Prometheus ------------------------------------------------- */
 
 static void metric(struct buf *b, const char *name, uint64_t value, const char *help)
 {
@@ -148,25 +236,58 @@ static void metric(struct buf *b, const char *name, uint64_t value, const char *
 		   counter ? "counter" : "gauge", name, (unsigned long long)value);
 }
 
+static void proc_metrics(struct buf *b, const struct nfs_numbers *n, const char *name,
+			 const char *help, uint64_t (*value)(const struct nfs_proc_info *p))
+{
+	const struct nfs_proc_info *p;
+
+	buf_printf(b, "# HELP pando_%s %s\n# TYPE pando_%s counter\n", name, help, name);
+	for (p = n->procs; p < n->procs + n->nprocs; p++)
+		if (p->calls)
+			buf_printf(b, "pando_%s{program=\"%s%u\",procedure=\"%s\"} %llu\n", name,
+				   p->program, p->version, p->proc, (unsigned long long)value(p));
+}
+
+static uint64_t proc_calls(const struct nfs_proc_info *p) { return p->calls; }
+static uint64_t proc_errors(const struct nfs_proc_info *p) { return p->errors; }
+static uint64_t proc_ns(const struct nfs_proc_info *p) { return p->total_ns; }
+
+static void metrics_write(struct buf *b, struct admin *a, const struct nfs_numbers *n)
+{
+#define PUT(name, value, help) metric(b, "pool_" name, value, help);
+	POOL_NUMBERS(PUT, &n->pool)
+#undef PUT
+	metric(b, "pool_read_only", n->pool.readonly, "1 when the pool takes no changes");
+	metric(b, "management_requests_total", atomic_load(&a->requests),
+	       "Requests to the management API");
+	metric(b, "management_failures_total", atomic_load(&a->failures),
+	       "Of them, answered with an error");
+	metric(b, "nfs_connections", n->rpc.conns, "Connections of NFS clients");
+	metric(b, "nfs_requests_total", n->rpc.requests, "RPC requests");
+	metric(b, "nfs_in_flight", n->rpc.in_flight, "Of them, being served");
+	metric(b, "nfs_read_bytes_total", n->nfs.bytes_read, "Bytes that clients read");
+	metric(b, "nfs_written_bytes_total", n->nfs.bytes_written, "Bytes that clients wrote");
+	metric(b, "nfs_duplicate_requests_total", n->nfs.drc_hits,
+	       "Retransmissions that got their first answer");
+	proc_metrics(b, n, "nfs_calls_total", "Calls by procedure", proc_calls);
+	proc_metrics(b, n, "nfs_errors_total", "Of them, answered with an error", proc_errors);
+	proc_metrics(b, n, "nfs_nanoseconds_total", "Time spent in them", proc_ns);
+}
+
 void get_metrics(struct call *c)
 {
-	CLEANUP_FREE struct metrics *m = calloc(1, sizeof(*m));
-	struct admin *a = c->admin;
+	struct nfs_numbers *n = calloc(1, sizeof(*n));
 	struct buf b;
+	int err;
 
-	if (!m || call_run(c, metrics_run, m)) {
-		call_fail_err(c, -ENOMEM, "metrics");
+	c->state = n;
+	err = n ? call_run(c, numbers_run, n) : -ENOMEM;
+	if (err) {
+		call_fail_err(c, err, "metrics");
 		return;
 	}
 	buf_init(&b, 256 * 1024);
-#define PUT(name, value, help) metric(&b, "pool_" name, value, help);
-	POOL_NUMBERS(PUT, &m->pool)
-#undef PUT
-	metric(&b, "pool_read_only", m->pool.readonly, "1 when the pool takes no changes");
-	metric(&b, "management_requests_total", atomic_load(&a->requests),
-	       "Requests to the management API");
-	metric(&b, "management_failures_total", atomic_load(&a->failures),
-	       "Of them, answered with an error");
+	metrics_write(&b, c->admin, n);
 	if (b.failed) {
 		buf_release(&b);
 		call_fail_err(c, -ENOMEM, "metrics");

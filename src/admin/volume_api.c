@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nfs/exports.h"
+
 #define BLOCK 4096ull
 #define VOLUMES_PAGE 64		/* read in one go of the loop */
 
@@ -87,6 +89,7 @@ struct volume_args {
 static bool volume_args_take(struct call *c, struct volume_args *a)
 {
 	uint64_t quota = 0;
+	char why[300];
 	size_t len;
 
 	a->quota_blocks = -1;
@@ -102,6 +105,10 @@ static bool volume_args_take(struct call *c, struct volume_args *a)
 	if (len > FS_EXPORTS_MAX || strlen(a->exports) != len) {
 		call_fail(c, 400, "bad_argument", "exports: use at most %d characters, and no NUL",
 			  FS_EXPORTS_MAX);
+		return false;
+	}
+	if (exports_check(a->exports, why, sizeof(why))) {
+		call_fail(c, 400, "bad_argument", "exports: %s", why);
 		return false;
 	}
 	return true;
@@ -149,10 +156,7 @@ void post_volumes(struct call *c)
 	    !volume_args_take(c, a))
 		return;
 	err = call_run(c, create_run, a);
-	if (err == -EINVAL)
-		call_fail(c, 400, "invalid", "%s: the exports text is not understood: %s", a->name,
-			  a->exports ? a->exports : "");
-	else if (err)
+	if (err)
 		call_fail_err(c, err, "%s", a->name);
 	else
 		call_reply(c, 201, json_volume(&a->info));
