@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The NFS server's life: its programs, its sockets, port mapping, numbers. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "nfs/server_int.h"
+
+#define DRC_ENTRIES 8192
+#define DRC_BYTES (4u << 20)
+#define STOP_GRACE_MS 5000
+
+static const struct rpc_program *const main_programs[] = { &nfs3_program, &mount3_program };
+static const struct rpc_program *const portmap_programs[] = {
+	&portmap2_program, &portmap3_program, &portmap4_program
+};
+
+/* ---- making and freeing -------------------------------------------------------------- */
+
+static void free_service(struct rpc_service *sv)
+{
+	for (unsigned i = 0; i < sv->nbindings; i++)
+		free(sv->bindings[i].stats);
+}
+
+static int make_service(struct nfs_server *s, struct rpc_service *sv, struct rpc_binding *bindings,
+			const struct rpc_program *const *programs, unsigned n)
+{
+	sv->bindings = bindings;
+	sv->nbindings = n;
+	for (unsigned i = 0; i < n; i++) {
+		bindings[i].program = programs[i];
+		bindings[i].ctx = s;
+		bindings[i].stats = calloc(programs[i]->nprocs, sizeof(*bindings[i].stats));
+		if (!bindings[i].stats)
+			return -ENOMEM;
+	}
+	rpc_service_check(sv);
+	return 0;
+}
+
+static int copy_config(struct nfs_server *s, const struct nfs_config *cfg)
+{
+	static const char *const default_listen[] = { "127.0.0.1:2049" };
+	const char *const *listen = cfg->nlisten ? cfg->listen : default_listen;
+	unsigned n = cfg->nlisten ? cfg->nlisten : 1;
+	const char **copy = calloc(n, sizeof(*copy));
+
+	s->cfg = *cfg;
+	s->cfg.portmap = strdup(cfg->portmap ? cfg->portmap : "127.0.0.1:111");
+	s->cfg.listen = copy;
+	s->cfg.nlisten = copy ? n : 0;
+	for (unsigned i = 0; copy && i < n; i++) {
+		copy[i] = strdup(listen[i]);
+		if (!copy[i])
+			return -ENOMEM;
+	}
+	return copy && s->cfg.portmap ? 0 : -ENOMEM;
+}
+
+static void add_replayed(void *arg, const struct fs_replayed *r)
+{
+	struct nfs_server *s = arg;
+	const struct drc_key key = { r->drc_client, r->drc_xid, r->drc_proc };
+
+	_Static_assert(sizeof(r->result) <= DRC_OBJECT_BYTES, "a replayed object fits");
+	drc_add_replayed(s->drc, &key, &r->result, sizeof(r->result));
+}
+
+int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_server **ret_server)
+{
+	struct nfs_server *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	s->fs = fs;
+	list_init(&s->mounts);
+	err = copy_config(s, cfg);
+	if (!err)
+		err = make_service(s, &s->service, s->bindings, main_programs, 2);
+	if (!err)
+		err = make_service(s, &s->portmap_service, s->portmap_bindings, portmap_programs, 3);
+	if (!err)
+		err = drc_new(DRC_ENTRIES, DRC_BYTES, &s->drc);
+	if (!err)
+		err = rpc_server_new(&cfg->limits, &s->rpc);
+	if (err) {
+		nfs_server_free(s);
+		return err;
+	}
+	s->service.drc = s->drc;
+	fs_take_replayed(fs, add_replayed, s);
+	*ret_server = s;
+	return 0;
+}
+
+void nfs_server_free(struct nfs_server *s)
+{
+	if (!s)
+		return;
+	rpc_server_free(s->rpc);
+	drc_free(s->drc);
+	free_service(&s->service);
+	free_service(&s->portmap_service);
+	exports_forget(s);
+	mounts_forget(s);
+	for (unsigned i = 0; i < s->cfg.nlisten; i++)
+		free((char *)s->cfg.listen[i]);
+	free((void *)s->cfg.listen);
+	free((char *)s->cfg.portmap);
+	free(s);
+}
+
+/* ---- listening ----------------------------------------------------------------------- */
+
+static bool is_wildcard(const char *text)
+{
+	struct rpc_addr a;
+	char why[200];
+
+	if (rpc_parse_listen(text, &a, why, sizeof(why)))
+		return false;
+	for (int i = rpc_addr_is_v4(&a) ? 12 : 0; i < 16; i++)
+		if (a.ip[i])
+			return false;
+	return true;
+}
+
+/* QEMU's and other clients ask port 111 and nobody else. */
+static void start_portmap(struct nfs_server *s)
+{
+	struct rpc_addr a;
+	int err;
+
+	s->portmap_state = NFS_PORTMAP_OFF;
+	if (!s->cfg.portmap[0])
+		return;
+	err = rpc_server_listen(s->rpc, s->cfg.portmap, &s->portmap_service, NULL, s->portmap_why,
+				sizeof(s->portmap_why));
+	if (!err) {
+		s->portmap_state = NFS_PORTMAP_OWN;
+		return;
+	}
+	s->portmap_state = NFS_PORTMAP_FAILED;
+	if (err == -EADDRINUSE && !rpc_parse_listen(s->cfg.portmap, &a, s->portmap_why,
+						    sizeof(s->portmap_why)) && a.port == 111 &&
+	    !rpcbind_register(s->port, s->listening_all, s->portmap_why, sizeof(s->portmap_why)))
+		s->portmap_state = NFS_PORTMAP_RPCBIND;
+}
+
+int nfs_server_start(struct nfs_server *s, char *why, size_t why_len)
+{
+	for (unsigned i = 0; i < s->cfg.nlisten; i++) {
+		uint16_t port;
+		int err = rpc_server_listen(s->rpc, s->cfg.listen[i], &s->service, &port, why,
+					    why_len);
+
+		if (err)
+			return err;
+		if (!i)
+			s->port = port;
+		s->listening_all |= is_wildcard(s->cfg.listen[i]);
+	}
+	start_portmap(s);
+	return 0;
+}
+
+uint16_t nfs_server_port(const struct nfs_server *s)
+{
+	return s->port;
+}
+
+enum nfs_portmap nfs_server_portmap(const struct nfs_server *s, const char **ret_why)
+{
+	*ret_why = s->portmap_why;
+	return s->portmap_state;
+}
+
+void nfs_server_stop(struct nfs_server *s)
+{
+	if (s->portmap_state == NFS_PORTMAP_RPCBIND)
+		rpcbind_unregister();
+	rpc_server_stop(s->rpc, STOP_GRACE_MS);
+}
+
+/* ---- looking ------------------------------------------------------------------------- */
+
+const struct rpc_service *nfs_server_service(struct nfs_server *s)
+{
+	return &s->service;
+}
+
+struct rpc_server *nfs_server_rpc(struct nfs_server *s)
+{
+	return s->rpc;
+}
+
+static void tell_procs(const struct rpc_service *sv,
+		       void (*fn)(void *arg, const struct nfs_proc_info *i), void *arg)
+{
+	for (unsigned i = 0; i < sv->nbindings; i++) {
+		const struct rpc_program *g = sv->bindings[i].program;
+
+		for (unsigned k = 0; k < g->nprocs; k++) {
+			const struct rpc_proc_stats *st = &sv->bindings[i].stats[k];
+			const struct nfs_proc_info info = {
+				.program = g->name, .version = g->vers, .proc = g->procs[k].name,
+				.calls = st->calls, .errors = st->errors, .total_ns = st->total_ns,
+			};
+
+			if (g->procs[k].handle)
+				fn(arg, &info);
+		}
+	}
+}
+
+void nfs_server_procs(const struct nfs_server *s, void (*fn)(void *arg, const struct nfs_proc_info *i),
+		      void *arg)
+{
+	tell_procs(&s->service, fn, arg);
+	tell_procs(&s->portmap_service, fn, arg);
+}
+
+void nfs_server_stats(const struct nfs_server *s, struct nfs_server_stats *ret_stats)
+{
+	struct drc_stats d;
+
+	drc_stats(s->drc, &d);
+	*ret_stats = (struct nfs_server_stats){
+		.bytes_read = s->bytes_read, .bytes_written = s->bytes_written,
+		.drc_entries = d.entries, .drc_hits = d.hits,
+	};
+}

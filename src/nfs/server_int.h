@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the programs of the NFS server share. */
+#ifndef NFS_SERVER_INT_H
+#define NFS_SERVER_INT_H
+
+#include "base/err.h"
+#include "base/list.h"
+#include "fs/fs.h"
+#include "nfs/exports.h"
+#include "nfs/handle.h"
+#include "nfs/server.h"
+#include "nfs/status.h"
+#include "rpc/drc.h"
+#include "rpc/rpc.h"
+
+#define NFS_PROGRAM 100003
+#define MOUNT_PROGRAM 100005
+#define PORTMAP_PROGRAM 100000
+#define MOUNTS_MAX 1024			/* entries that MOUNT's DUMP remembers */
+#define EXPORT_BUCKETS 64
+#define EXPORTS_CACHED_MAX 1024
+
+struct export_cached {
+	struct export_cached *next;
+	uint32_t volume;
+	struct exports exports;
+};
+
+struct nfs_mount { struct list entry; struct rpc_addr addr; char path[]; };
+
+struct nfs_server {
+	struct fs *fs;
+	struct nfs_config cfg;		/* its strings are copies */
+	struct rpc_server *rpc;
+	struct rpc_service service, portmap_service;
+	struct rpc_binding bindings[2], portmap_bindings[3];
+	struct drc *drc;
+	uint16_t port;
+	bool listening_all;		/* some address is a wildcard */
+	enum nfs_portmap portmap_state;
+	char portmap_why[200];
+	struct export_cached *exports[EXPORT_BUCKETS];
+	unsigned nexports;
+	uint64_t exports_epoch;
+	struct list mounts;
+	unsigned nmounts;
+	uint64_t bytes_read, bytes_written;
+};
+
+/* One request on a file: what every handler begins with. */
+struct nfs_op {
+	struct nfs_server *server;
+	struct fs_req req;
+	struct fs_id id;
+	bool rw;
+};
+
+extern const struct rpc_program nfs3_program, mount3_program;
+extern const struct rpc_program portmap2_program, portmap3_program, portmap4_program;
+
+/* The rule by which the caller of C may use VOLUME; -EACCES when there is none.  May wait. */
+int export_find(struct rpc_call *c, uint32_t volume, struct export_rule *ret_rule);
+/*
+ * The same for a request on a file: the caller's credentials as the rule turns them.  Also
+ * sets c->auth_stat when his kind of credentials won't do.
+ */
+int export_enter(struct rpc_call *c, uint32_t volume, struct fs_cred *ret_cred, bool *ret_rw);
+void exports_forget(struct nfs_server *s);
+
+/* nfs/rpcbind.c: enters our programs at an rpcbind on this machine, or removes them.  Blocks the
+ * thread, for two seconds at most: at start and at the end only. */
+int rpcbind_register(uint16_t port, bool any_addr, char *why, size_t why_len);
+void rpcbind_unregister(void);
+
+/* mount.c */
+void mounts_forget(struct nfs_server *s);
+
+#endif
