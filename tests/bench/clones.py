@@ -2,15 +2,14 @@
 """Clones: FICLONE on XFS and Btrfs beside Pando, and what only Pando can be asked."""
 
 import os
-import shutil
 import statistics
-import time
 
 from env import Skip
 from servers import Pando
 
 GIB = 1 << 30
 COUNT = 100
+MANY = 10000
 
 
 def label(size, kind):
@@ -30,16 +29,20 @@ def peer_image(env, fs, size, kind, limit):
             os.mkdir(folder)
             out[sync] = env.run_json(tool, "clone", f"{path}/golden", folder, COUNT, sync,
                                      limit, timeout=limit * 10 + 120)
+        if kind == "plain":
+            os.mkdir(f"{path}/many")
+            out["many"] = env.run_json(tool, "clone", f"{path}/golden", f"{path}/many", MANY,
+                                       "nosync", limit, timeout=limit * 10 + 120)
         return out
     finally:
         env.unmount(path)
 
 
-def per_hundred(r):
+def scaled(r, count):
     """us for COUNT clones, and a note when fewer were made."""
-    if r["clones"] == COUNT:
+    if r["clones"] == count:
         return r["elapsed_us"], ""
-    return (r["elapsed_us"] * COUNT / r["clones"],
+    return (r["elapsed_us"] * count / r["clones"],
             f"{r['clones']} clones measured in {r['elapsed_us'] / 1e6:.1f} s, extrapolated")
 
 
@@ -55,8 +58,13 @@ def make_images(env, p, size, prefix=""):
     p.quiesce()
 
 
+def single_us(p, src, dst, n):
+    return [p.clone(src, f"{dst}{i:03d}")["elapsed_us"] for i in range(n)]
+
+
 def pando_hundred(p, src, folder):
-    """us in the server and bytes of metadata of COUNT clones in one call; the median of 3."""
+    """us in the server and bytes of metadata of COUNT clones in one call, us of one clone by
+    itself; medians."""
     times, space = [], []
     for i in range(3):
         p.mkdir(f"{folder}{i}")
@@ -65,24 +73,30 @@ def pando_hundred(p, src, folder):
         times.append(p.clone(src, f"{folder}{i}/vm-%03d", COUNT)["elapsed_us"])
         p.quiesce()
         space.append(p.used_bytes() - before)
-    return statistics.median(times), statistics.median(space)
+    p.mkdir(f"{folder}-one")
+    one = single_us(p, src, f"{folder}-one/vm-", 21)
+    return statistics.median(times), statistics.median(space), statistics.median(one)
 
 
 def report_size(report, size, kind, peers, ours):
     what = f"{COUNT} clones, {label(size, kind)}"
-    us, space = ours or (None, None)
+    us, space, single = ours or (None, None, None)
     for name, result in peers.items():
         if isinstance(result, str):
             report.add("clones", what, "us", pando=us, peer_name=name, note=f"{name}: {result}")
             continue
         note = f"{result['extents']} extents"
         for sync, words in (("nosync", ""), ("fsync", ", fsync each")):
-            total, more = per_hundred(result[sync])
+            total, more = scaled(result[sync], COUNT)
             report.add("clones", what + words, "us", peer=total, pando=us, peer_name=name,
                        note="; ".join(x for x in (note, more) if x), detail=result[sync])
         r = result["nosync"]
         report.add("clones", what + ": space", "bytes", peer=r["space_bytes"] * COUNT
                    / r["clones"], pando=space, peer_name=name)
+        if kind == "fragmented":
+            report.add("clones", f"one clone, {label(size, kind)}", "us", peer_name=name,
+                       peer=result["nosync"]["elapsed_us"] / result["nosync"]["clones"],
+                       pando=single, note=note)
     if ours:
         report.add("clones", what + ": one durable call", "us", pando=us, target="< 5 ms",
                    reached=us < 5000)
@@ -108,11 +122,7 @@ def size_rows(env, report, args, size, kind):
         except Skip as e:
             report.add("clones", label(size, kind), "us", note=f"Pando: {e}")
     report_size(report, size, kind, peers, ours)
-    return p if ours else None
-
-
-def single_us(p, src, dst, n):
-    return [p.clone(src, f"{dst}{i:03d}")["elapsed_us"] for i in range(n)]
+    return p if ours else None, {n: r for n, r in peers.items() if not isinstance(r, str)}
 
 
 def big_and_small(env, report, p, size):
@@ -129,26 +139,39 @@ def big_and_small(env, report, p, size):
                note=f"medians of 100: {b:.0f} us and {s:.0f} us")
 
 
-def callers(env, report, p, count=20000, n=32):
+def callers(env, report, p, xfs, count=20000, n=32):
+    """The peer: XFS, an image in one piece, one caller, fsync each."""
+    peer = xfs["fsync"]["clones"] * 1e6 / xfs["fsync"]["elapsed_us"] if xfs else None
     p.mkdir("calls")
     r = env.run_json(env.tool("clonecalls"), p.socket, n, count, "bench:/golden",
                      "bench:/calls/c-", timeout=300)
     report.add("clones", f"one clone a call, durable, {n} callers at once", "/s",
-               pando=r["clones_s"], less=False, target="> 5,000/s", reached=r["clones_s"] > 5000,
+               peer=peer, peer_name="XFS", pando=r["clones_s"], less=False,
+               target="> 5,000/s", reached=r["clones_s"] > 5000,
                note=f"p50 {r['p50_us']} us, p99 {r['p99_us']} us", detail=r)
 
 
-def ten_thousand(report, p):
-    p.mkdir("many")
-    p.quiesce()
-    before = p.used_bytes()
-    us = p.clone("golden", "many/vm-%05d", 10000)["elapsed_us"]
-    p.quiesce()
-    space = p.used_bytes() - before
-    report.add("clones", "10,000 clones in a directory", "us", pando=us, target="< 1 s",
-               reached=us < 1e6)
-    report.add("clones", "10,000 clones in a directory: pool space", "bytes", pando=space,
-               target="< 8 MiB", reached=space < 8 << 20)
+def ten_thousand(report, p, src, words, peers):
+    """MANY clones in one directory, one call; the peers one FICLONE after the other."""
+    what, us, space = f"{MANY:,} clones, {words}", None, None
+    if p:
+        p.mkdir("many-" + src)
+        p.quiesce()
+        before = p.used_bytes()
+        us = p.clone(src, f"many-{src}/vm-%05d", MANY)["elapsed_us"]
+        p.quiesce()
+        space = p.used_bytes() - before
+    for name, result in peers.items():
+        total, note = scaled(result["many"], MANY)
+        report.add("clones", what, "us", peer=total, peer_name=name, pando=us,
+                   note=note or "the peers' not durable")
+        report.add("clones", what + ": space", "bytes", peer_name=name, pando=space,
+                   peer=result["many"]["space_bytes"] * MANY / result["many"]["clones"])
+    if p:
+        report.add("clones", what + ": one durable call", "us", pando=us, target="< 1 s",
+                   reached=us < 1e6)
+        report.add("clones", what + ": pool space", "bytes", pando=space, target="< 8 MiB",
+                   reached=space < 8 << 20)
 
 
 def memory_row(report, p, words):
@@ -160,17 +183,18 @@ def memory_row(report, p, words):
 
 def bench_clones(env, report, args):
     sizes = [1] if args.quick else [1, 4, 16]
-    size_rows_done = size_rows(env, report, args, GIB, "plain")
-    if size_rows_done:
-        size_rows_done.stop()
+    p, plain = size_rows(env, report, args, GIB, "plain")
+    ten_thousand(report, p, "base", label(GIB, "plain"), plain)
+    if p:
+        p.stop()
     for size in sizes:
-        p = size_rows(env, report, args, size * GIB, "fragmented")
+        p, _ = size_rows(env, report, args, size * GIB, "fragmented")
         if not p:
             continue
         if size == sizes[-1]:
             big_and_small(env, report, p, size * GIB)
-            callers(env, report, p, 5000 if args.quick else 20000)
-            ten_thousand(report, p)
+            callers(env, report, p, plain.get("XFS"), 5000 if args.quick else 20000)
+            ten_thousand(report, p, "golden", label(size * GIB, "fragmented"), {})
             memory_row(report, p, "after the clones")
         p.stop()
 
