@@ -140,7 +140,7 @@ bool arg_owner(struct call *c, struct fs_setattr *set);
 
 /* Sets NAME to the text; what is not UTF-8 is replaced, and NAME_percent holds the bytes. */
 int json_set_name(json_t *object, const char *key, const char *s, size_t len);
-json_t *json_attr(const struct fs_attr *attr);
+json_t *json_file(const char *name, size_t len, const struct fs_attr *attr);
 json_t *json_id(const struct fs_id *id);	/* null for none */
 json_t *json_uuid(const uint8_t uuid[16]);
 json_t *json_time(const struct fs_time *t);	/* RFC 3339, UTC */

@@ -80,18 +80,17 @@ static void file_fail(struct call *c, int err, const struct objpath *p)
 		call_fail_err(c, err, "%s:%s", p->volume, p->path);
 }
 
-/* ATTR as the object at P: with its path and name. */
-static json_t *json_file(const struct objpath *p, const struct fs_attr *attr)
+/* ATTR as the object at P: with its path too. */
+static json_t *json_path(const struct objpath *p, const struct fs_attr *attr)
 {
 	CLEANUP_FREE char *text = malloc(sizeof(p->volume) + sizeof(p->path));
-	json_t *j = text ? json_attr(attr) : NULL;
 	const char *leaf = objpath_leaf(p);
+	json_t *j = text ? json_file(leaf, strlen(leaf), attr) : NULL;
 	int n;
 
 	if (!j)
 		return NULL;
 	n = sprintf(text, "%s:%s", p->volume, p->path);
-	json_set_name(j, "name", leaf, strlen(leaf));
 	json_set_name(j, "path", text, (size_t)n);
 	return j;
 }
@@ -119,7 +118,7 @@ void get_file(struct call *c)
 		file_fail(c, err, &a->path);
 		return;
 	}
-	j = json_file(&a->path, &a->attr);
+	j = json_path(&a->path, &a->attr);
 	if (j && a->attr.type == FS_LNK)
 		json_set_name(j, "target", a->target, strlen(a->target));
 	call_reply(c, 200, j);
@@ -181,7 +180,7 @@ void post_directories(struct call *c)
 	if (err)
 		file_fail(c, err, &a->path);
 	else
-		call_reply(c, 201, json_file(&a->path, &a->attr));
+		call_reply(c, 201, json_path(&a->path, &a->attr));
 }
 
 /* ---- rm ------------------------------------------------------------------------------------- */
@@ -361,19 +360,15 @@ static int entries_run(struct call *c, void *arg)
 static json_t *json_entries(const struct list_args *a)
 {
 	const struct fs_dirent *e = a->list.buf;
-	json_t *list = json_array(), *j;
+	json_t *list = json_array();
 	uint64_t last = 0;
 	unsigned i;
 
 	for (i = 0; list && i < a->list.n; i++, e = fs_dirent_next(e)) {
-		j = json_attr(&e->attr);
-		if (!j || json_set_name(j, "name", e->name, e->name_len) ||
-		    json_array_append(list, j)) {
-			json_decref(j);
+		if (json_array_append_new(list, json_file(e->name, e->name_len, &e->attr))) {
 			json_decref(list);
 			return NULL;
 		}
-		json_decref(j);
 		last = e->cookie;
 	}
 	return json_pack("{s:o?,s:o?}", "entries", list, "next",
@@ -402,7 +397,7 @@ void get_entries(struct call *c)
 		file_fail(c, err, &a->path);
 	else if (a->attr.type != FS_DIR)
 		call_reply(c, 200, json_pack("{s:[o?],s:n}", "entries",
-					     json_file(&a->path, &a->attr), "next"));
+					     json_path(&a->path, &a->attr), "next"));
 	else
 		call_reply(c, 200, json_entries(a));
 }

@@ -109,7 +109,7 @@ json_t *json_uuid(const uint8_t u[16])
 	return json_string(text);
 }
 
-json_t *json_attr(const struct fs_attr *a)
+static json_t *json_attr(const struct fs_attr *a)
 {
 	char mode[8];
 	json_t *j;
@@ -130,5 +130,17 @@ json_t *json_attr(const struct fs_attr *a)
 		json_decref(j);
 		return NULL;
 	}
+	return j;
+}
+
+json_t *json_file(const char *name, size_t len, const struct fs_attr *attr)
+{
+	json_t *j = json_object(), *rest = json_attr(attr);
+
+	if (!j || !rest || json_set_name(j, "name", name, len) || json_object_update(j, rest)) {
+		json_decref(j);
+		j = NULL;
+	}
+	json_decref(rest);
 	return j;
 }

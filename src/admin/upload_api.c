@@ -385,7 +385,6 @@ void post_upload(struct call *c)
 {
 	struct upload_args *a = calloc(1, sizeof(*a));
 	const char *leaf;
-	json_t *j;
 	int err;
 
 	c->state = a;
@@ -402,10 +401,7 @@ void post_upload(struct call *c)
 		return;
 	}
 	leaf = objpath_leaf(&a->dst);
-	j = json_attr(&a->attr);
-	if (j)
-		json_set_name(j, "name", leaf, strlen(leaf));
-	call_reply(c, 201, j);
+	call_reply(c, 201, json_file(leaf, strlen(leaf), &a->attr));
 }
 
 static int abandon_run(struct call *c, void *arg)
