@@ -89,17 +89,34 @@ void gen_name(struct gen *g, char *buf, uint32_t *ret_len)
 	*ret_len = len;
 }
 
-/* A name that is there, mostly. */
-static void old_name(struct gen *g, struct model *m, struct fs_id dir, char *buf, uint32_t *ret_len)
+/* A directory that has names, mostly. */
+static struct fs_id pick_full(struct gen *g, struct model *m)
+{
+	for (int i = 0; i < 10; i++) {
+		struct mnode *n = gen_node(g, m, FS_DIR);
+
+		if (n->nents)
+			return n->id;
+	}
+	return pick(g, m, FS_DIR);
+}
+
+/* A name that is there, mostly, and mostly of an inode that TYPE allows. */
+static void old_name(struct gen *g, struct model *m, struct fs_id dir, enum fs_type type, char *buf,
+		     uint32_t *ret_len)
 {
 	struct mnode *d = model_find(m, dir);
 	struct mdirent *e;
 
-	if (!d || !d->nents || rng_one_in(&g->rng, 12)) {
+	if (!d || !d->nents || rng_one_in(&g->rng, 20)) {
 		gen_name(g, buf, ret_len);
 		return;
 	}
-	e = &d->ents[below(g, d->nents)];
+	for (int i = 0; i < 6; i++) {
+		e = &d->ents[below(g, d->nents)];
+		if (type == FS_FREE || (type == FS_DIR) == (e->node->type == FS_DIR))
+			break;
+	}
 	memset(buf, 0, OP_NAME_BUF);
 	memcpy(buf, e->name, e->len);
 	*ret_len = e->len;
@@ -342,17 +359,18 @@ void gen_op(struct gen *g, struct model *m, struct op *op)
 		gen_clone(g, m, op);
 		break;
 	case OP_REMOVE: case OP_RMDIR:
-		op->dir = pick(g, m, FS_DIR);
-		old_name(g, m, op->dir, op->name, &op->name_len);
+		op->dir = pick_full(g, m);
+		old_name(g, m, op->dir, op->kind == OP_RMDIR ? FS_DIR : FS_REG, op->name,
+			 &op->name_len);
 		break;
 	case OP_RENAME:
-		op->dir = pick(g, m, FS_DIR);
+		op->dir = pick_full(g, m);
 		op->dir2 = rng_one_in(&g->rng, 2) ? op->dir : pick(g, m, FS_DIR);
-		old_name(g, m, op->dir, op->name, &op->name_len);
+		old_name(g, m, op->dir, FS_FREE, op->name, &op->name_len);
 		if (rng_one_in(&g->rng, 2))
 			gen_name(g, op->name2, &op->name2_len);
 		else
-			old_name(g, m, op->dir2, op->name2, &op->name2_len);
+			old_name(g, m, op->dir2, FS_FREE, op->name2, &op->name2_len);
 		break;
 	case OP_VCREATE: case OP_VDESTROY:
 		gen_volume_op(g, m, op);

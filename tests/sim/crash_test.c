@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The power goes at every write and every flush.
+ *
+ *   crash_test [--seed N] [--seeds K] [--steps N] [--modes N] [--fresh] [--at CUT[:MODE]]
+ *
+ * A history is run once, several operations at a time.  At each request that it submits, what
+ * could lie on the medium now is kept (nothing unflushed, all of it, random parts of it, torn),
+ * with what had been acknowledged as stable by then.  Afterwards each of these disks is opened,
+ * and must hold what the model held after some number of operations: at least all that were
+ * acknowledged, at most all that were executed.  It must work on, close, and check clean.  In
+ * some of these openings the power goes again, at a random request of the recovery.
+ *
+ * The history itself is killed now and then (the daemon dies, the disk's cache lives on), and
+ * goes on from what is found then.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "batch.h"
+#include "history.h"
+#include "sim_disk.h"
+
+#define MODES_MAX 16
+
+struct cut {
+	struct dev_sim_image *images[MODES_MAX];
+	uint64_t acked, last;		/* bounds of what may be found, as event numbers */
+	uint64_t request;
+};
+
+struct test {
+	uint64_t seed;
+	unsigned steps, modes, step;
+	int64_t only_cut, only_mode;
+	struct rng rng;
+	struct gen gen;
+	struct fs_config cfg;
+	uint64_t nblocks;
+	struct dev *dev;
+	struct fs *fs;
+	struct model *m;
+	struct batch *batch;
+	struct history h;
+	struct cut *cuts;
+	uint32_t ncuts, cuts_cap;
+	uint64_t acked, requests;
+	bool record;
+	unsigned opened, second, kills, replayed, lost;
+};
+
+/* ---- the history -------------------------------------------------------------------------- */
+
+static void on_acked(void *arg, uint64_t seq)
+{
+	struct test *t = arg;
+
+	if (t->acked < seq)
+		t->acked = seq;
+}
+
+static void on_applied(void *arg, struct op *op)
+{
+	struct test *t = arg;
+
+	history_push(&t->h, t->m, op->seq);
+}
+
+/* Mode 0: nothing unflushed is there, 1: all of it, 2 and up: parts, by seed. */
+static struct dev_sim_image *cut_image(struct dev *d, unsigned mode, uint64_t seed)
+{
+	return dev_sim_crash_image(d, mode == 0 ? DEV_SIM_CUT_DROP : mode == 1 ? DEV_SIM_CUT_KEEP :
+				   DEV_SIM_CUT_RANDOM, seed, NULL);
+}
+
+static void on_submit(void *arg, struct dev *d, const struct dev_io *io)
+{
+	struct test *t = arg;
+	struct cut *c;
+
+	if (!t->record || io->op == DEV_READ)
+		return;
+	if (t->ncuts == t->cuts_cap) {
+		t->cuts_cap = t->cuts_cap ? 2 * t->cuts_cap : 256;
+		t->cuts = realloc(t->cuts, t->cuts_cap * sizeof(*t->cuts));
+		if (!t->cuts)
+			abort();
+	}
+	c = &t->cuts[t->ncuts];
+	*c = (struct cut){ .acked = t->acked, .request = t->requests++ };
+	c->last = t->fs ? fs_last_seq(t->fs) : UINT64_MAX;
+	for (unsigned i = 0; i < t->modes; i++)
+		if (t->only_cut < 0 || t->only_cut == t->ncuts)
+			c->images[i] = cut_image(d, i, t->seed * 1000003 + t->ncuts * 31 + i);
+	t->ncuts++;
+}
+
+static void run_batch(struct test *t, unsigned n)
+{
+	t->batch->wait = rng_below(&t->rng, 3);
+	batch_gen(t->batch, &t->gen, n);
+	batch_run(t->batch);
+}
+
+static void volume_op(struct test *t, enum op_kind kind, const char *name)
+{
+	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct op op = { .kind = kind };
+	struct answer *a = sim_alloc(sizeof(*a));
+	struct fs_attr root;
+	struct fs_req req;
+	struct expect e;
+
+	strcpy(op.name, name);
+	op.name_len = strlen(name);
+	sim_exec(t->fs, &op, a);
+	sim_check(!op.rc, "%s %s: %s", op_names[kind], name, sim_err(op.rc));
+	model_run(t->m, &op, true, &e);
+	if (kind == OP_VCREATE) {
+		fs_req_admin(&req, t->fs);
+		sim_ok(fs_volume_find(t->fs, name, v));
+		sim_ok(fs_getattr(&req, v->root, &root));
+		model_add_volume(t->m, v, &root);
+	}
+	history_push(&t->h, t->m, op.seq);
+	sim_ok(fs_wait_stable(t->fs, a->stable_seq));
+	on_acked(t, a->stable_seq);
+	free(v);
+	free(a);
+}
+
+/* The daemon dies, the disk's cache lives on.  The history goes on from what is found. */
+static void kill_and_open(struct test *t)
+{
+	uint64_t last = fs_last_seq(t->fs);
+	uint32_t k, died = t->ncuts;
+
+	fs_abandon(t->fs);
+	t->fs = NULL;
+	t->fs = sim_open(t->dev, &t->cfg);
+	k = history_identify(&t->h, t->fs, died, t->acked, last, "after the daemon was killed");
+	t->lost += history_lose(&t->h, k, died);
+	model_free(t->m);
+	t->m = model_clone(t->h.states[k].m);
+	model_restart(t->m);
+	t->batch->m = t->m;
+	t->batch->fs = t->fs;
+	t->kills++;
+}
+
+static void step(struct test *t)
+{
+	unsigned what = rng_below(&t->rng, 100);
+	char name[32];
+
+	if (what < 8) {
+		sim_ok(fs_checkpoint(t->fs));
+	} else if (what < 12) {
+		sim_ok(fs_reap_all(t->fs));
+	} else if (what < 16) {
+		uint64_t seq = fs_last_seq(t->fs);
+
+		sim_ok(fs_wait_stable(t->fs, seq));
+		on_acked(t, seq);
+	} else if (what < 18) {
+		snprintf(name, sizeof(name), "vol%u", (unsigned)rng_below(&t->rng, 2));
+		volume_op(t, model_volume(t->m, name) ? OP_VDESTROY : OP_VCREATE, name);
+	} else if (what < 20) {
+		kill_and_open(t);
+	} else if (what < 24) {
+		loop_sleep_ns(rng_below(&t->rng, 50000000));
+	} else {
+		run_batch(t, rng_one_in(&t->rng, 2) ? 1 : rng_range(&t->rng, 2, 8));
+	}
+}
+
+static void choose(struct test *t)
+{
+	static const uint64_t sizes[] = { 4096, 5000, 8192 };
+
+	t->nblocks = sizes[rng_below(&t->rng, 3)];
+	t->cfg = (struct fs_config){ .cache_bytes = 16 << 20, .seed = t->seed + 1 };
+	t->cfg.checkpoint_ms = rng_range(&t->rng, 2, 40);
+	t->cfg.no_background = rng_one_in(&t->rng, 2);
+	t->cfg.max_refs = rng_one_in(&t->rng, 3) ? rng_range(&t->rng, 2, 9) : 0;
+	gen_init(&t->gen, rng_u64(&t->rng));
+	t->gen.users = 1;
+	t->gen.odd = false;
+	t->gen.names = 12;
+	t->gen.max_write = 150000;
+	t->gen.max_clones = 40;
+	t->gen.weights[OP_READ] = 0;
+	t->gen.weights[OP_CLONE] = 14;
+	t->gen.weights[OP_REMOVE] = 16;
+}
+
+static void history(void *arg)
+{
+	struct test *t = arg;
+
+	t->dev = sim_disk_new(t->nblocks, t->seed);
+	dev_sim_on_submit(t->dev, on_submit, t);
+	sim_ok(fs_format(t->dev, &(struct fs_format_opts){ .uuid = { 1 } }));
+	t->fs = sim_open(t->dev, &t->cfg);
+	t->batch->fs = t->fs;
+	t->batch->m = t->m = model_new();
+	history_push(&t->h, t->m, 0);
+	volume_op(t, OP_VCREATE, "main");
+	for (int i = 0; i < 10; i++)
+		run_batch(t, 1);
+	sim_ok(fs_checkpoint(t->fs));
+	on_acked(t, fs_last_seq(t->fs));
+	t->record = true;
+	for (t->step = 0; t->step < t->steps; t->step++)
+		step(t);
+	sim_compare(t->fs, t->m, "at the end of the history");
+	on_acked(t, fs_last_seq(t->fs));
+	sim_ok(fs_close(t->fs));
+	t->fs = NULL;
+	t->record = false;
+	sim_fsck(t->dev, "after the history");
+	dev_close(t->dev);
+}
+
+/* ---- the cuts ----------------------------------------------------------------------------- */
+
+struct again { uint64_t at, n; struct dev_sim_image *image; uint64_t seed; };
+
+static void on_recovery(void *arg, struct dev *d, const struct dev_io *io)
+{
+	struct again *a = arg;
+
+	if (a->n++ == a->at)
+		a->image = cut_image(d, a->seed % 4, a->seed);
+}
+
+/* What recovery left behind must bear work: counts that are too small show themselves here. */
+static void work_on(struct fs *fs, uint64_t seed)
+{
+	struct op op = { .kind = OP_WRITE };
+	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct fs_create how = { .type = FS_REG, .how = FS_CREATE_UNCHECKED };
+	struct fs_req req;
+	struct fs_attr a;
+
+	fs_req_admin(&req, fs);
+	if (!fs_volume_find(fs, "main", v)) {
+		sim_ok(fs_create(&req, v->root, (struct fs_name){ "after", 5 }, &how, &a, NULL));
+		op.id = a.id;
+		op.len = 20 * MBLOCK;
+		op.seed = seed | 15;
+		sim_exec(fs, &op, NULL);
+		sim_check(!op.rc || op.rc == -ENOSPC, "a write after recovery: %s", sim_err(op.rc));
+		sim_ok(fs_remove(&req, v->root, (struct fs_name){ "after", 5 }, NULL));
+	}
+	free(v);
+}
+
+/* What was found once is found again. */
+static void again_same(struct test *t, struct fs **fs, struct dev *d, const struct fs_config *cfg,
+		       uint32_t k, struct rng *rng)
+{
+	if (!rng_one_in(rng, 8))
+		return;
+	sim_ok(fs_close(*fs));
+	*fs = sim_open(d, cfg);
+	sim_compare(*fs, t->h.states[k].m, "after recovery, a clean end and another opening");
+}
+
+static void try_image(struct test *t, struct dev_sim_image *image, const struct cut *c, uint64_t seed,
+		      const char *what, unsigned depth)
+{
+	struct dev *d = sim_disk_open(0, seed, image);
+	struct rng rng;
+	struct again again = { .at = UINT64_MAX, .seed = seed };
+	struct fs_config cfg = t->cfg;
+	struct fs_status st;
+	struct fs *fs;
+	char text[300];
+	uint32_t k;
+
+	rng_init(&rng, seed);
+	if (depth < 3 && rng_one_in(&rng, 4))
+		again.at = rng_below(&rng, rng_one_in(&rng, 2) ? 8 : 60);
+	cfg.seed = seed | 1;
+	dev_sim_on_submit(d, on_recovery, &again);
+	if (rng_one_in(&rng, 8))
+		sim_fsck(d, what);
+	fs = sim_open(d, &cfg);
+	fs_status(fs, &st);
+	sim_check(!st.readonly, "%s: opened read-only: %s", what, st.reason);
+	t->replayed += st.replayed_records;
+	k = history_identify(&t->h, fs, c - t->cuts, c->acked, c->last, what);
+	if (again.at == UINT64_MAX && rng_one_in(&rng, 3))
+		work_on(fs, seed);
+	else
+		again_same(t, &fs, d, &cfg, k, &rng);
+	sim_ok(fs_close(fs));
+	dev_sim_on_submit(d, NULL, NULL);
+	sim_fsck(d, what);
+	dev_close(d);
+	t->opened++;
+	if (!again.image)
+		return;
+	t->second++;
+	snprintf(text, sizeof(text), "%.200s, and again at request %llu", what,
+		 (unsigned long long)again.at);
+	try_image(t, again.image, c, seed * 7 + 1, text, depth + 1);
+	dev_sim_image_put(again.image);
+}
+
+static void try_cuts(void *arg)
+{
+	struct test *t = arg;
+	char what[120];
+
+	for (uint32_t i = 0; i < t->ncuts; i++) {
+		struct cut *c = &t->cuts[i];
+
+		for (unsigned k = 0; k < t->modes; k++) {
+			if (c->images[k] && (t->only_mode < 0 || t->only_mode == k)) {
+				snprintf(what, sizeof(what), "cut %u mode %u of seed %llu", i, k,
+					 (unsigned long long)t->seed);
+				try_image(t, c->images[k], c, t->seed + i * 17 + k, what, 0);
+			}
+			if (c->images[k])
+				dev_sim_image_put(c->images[k]);
+		}
+	}
+}
+
+static void run_seed(struct test *t)
+{
+	rng_init(&t->rng, t->seed);
+	choose(t);
+	t->batch = sim_alloc(sizeof(*t->batch));
+	t->batch->acked = on_acked;
+	t->batch->applied = on_applied;
+	t->batch->arg = t;
+	sim_run(history, t);
+	sim_run(try_cuts, t);
+	printf("seed %llu: %u states, %u cuts, %u killed (%u operations lost), %u opened, %u cut again, "
+	       "%u records replayed\n", (unsigned long long)t->seed, t->h.n, t->ncuts, t->kills,
+	       t->lost, t->opened, t->second, t->replayed);
+	history_done(&t->h);
+	model_free(t->m);
+	free(t->cuts);
+	free(t->batch);
+	sim_check(!dev_sim_live_pages(), "%llu pages of disks are left over",
+		  (unsigned long long)dev_sim_live_pages());
+}
+
+static void usage(void)
+{
+	fprintf(stderr, "usage: crash_test [--seed N] [--seeds K] [--steps N] [--modes N] [--fresh] "
+		"[--trace] [--at CUT[:MODE]]\n");
+	exit(2);
+}
+
+static void parse_at(struct test *t, const char *s)
+{
+	char *end;
+
+	t->only_cut = strtoll(s, &end, 0);
+	if (*end == ':')
+		t->only_mode = strtoll(end + 1, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+	struct test base = { .steps = 60, .modes = 4, .only_cut = -1, .only_mode = -1 };
+	uint64_t seed = 1, seeds = 1;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--trace"))
+			sim_trace = true;
+		else if (!strcmp(argv[i], "--fresh"))
+			seed = (uint64_t)time(NULL) << 16;
+		else if (i + 1 == argc)
+			usage();
+		else if (!strcmp(argv[i], "--seed"))
+			seed = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--seeds"))
+			seeds = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--steps"))
+			base.steps = strtoul(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--modes"))
+			base.modes = strtoul(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--at"))
+			parse_at(&base, argv[++i]);
+		else
+			usage();
+	}
+	if (!base.modes || base.modes > MODES_MAX)
+		usage();
+	for (uint64_t s = seed; s < seed + seeds; s++) {
+		struct test t = base;
+
+		t.seed = s;
+		snprintf(sim_replay, sizeof(sim_replay), "%s --seed %llu --steps %u --modes %u", argv[0],
+			 (unsigned long long)s, t.steps, t.modes);
+		run_seed(&t);
+	}
+	return 0;
+}

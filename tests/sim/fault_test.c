@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The n-th disk request fails, for every n until none does: once, and it and all after it.
+ * The n-th allocation fails, likewise.
+ *
+ *   fault_test [disk|alloc|format] [--at N[:GOOD]] [--stride N] [--trace]
+ *
+ * Each run opens a pool that has a log to replay, executes the same script, and closes.  What
+ * fails must say so by an error that makes sense; what succeeds must be right, in memory too;
+ * afterwards, with a disk that works again, the pool opens, checks clean, and holds a prefix of
+ * what was executed with all that was acknowledged as stable.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fiber.h"
+#include "fault_alloc.h"
+#include "history.h"
+#include "sim_disk.h"
+
+enum what { DISK, ALLOC, FORMAT };
+
+struct test {
+	enum what what;
+	uint64_t n, good_from, stride;
+	bool for_good;
+	struct dev_sim_image *base;	/* what every run begins with, and the model of it */
+	struct model *base_m;
+	/* one run: */
+	struct dev *dev;
+	struct fs *fs;
+	struct model *m;
+	struct history h;
+	uint64_t acked, last;
+	bool hit, opened;
+	unsigned step;
+	/* all runs: */
+	unsigned runs, refused, readonly, unopened;
+};
+
+static const struct fs_config config = { .cache_bytes = 16 << 20, .checkpoint_ms = 1000, .seed = 1 };
+
+static bool clean_error(const struct test *t, int rc)
+{
+	if (t->what == ALLOC && (rc == -ENOMEM || rc == -EROFS))
+		return true;
+	return t->what == DISK && (rc == -EIO || rc == -EROFS);
+}
+
+/* ---- the script --------------------------------------------------------------------------- */
+
+static struct fs_id dir_id(struct test *t, const char *name)
+{
+	struct mnode *root = model_volume(t->m, "main")->root, *n;
+
+	n = *name ? model_lookup(root, name, strlen(name)) : root;
+	return n ? n->id : (struct fs_id){ 0 };
+}
+
+static void set_name(struct op *op, const char *name)
+{
+	op->name_len = strlen(name);
+	strcpy(op->name, name);
+}
+
+/* Executes, lets the model follow, and waits for what NFS would wait for. */
+static void run_op(struct test *t, struct op *op)
+{
+	struct answer *a = sim_alloc(sizeof(*a));
+	struct expect e;
+	int rc;
+
+	t->step++;
+	fault_alloc_arm(true);
+	sim_exec(t->fs, op, a);
+	fault_alloc_arm(false);
+	model_run(t->m, op, false, &e);
+	if (op->rc && !expect_allows(&e, op->rc)) {
+		sim_check(clean_error(t, op->rc), "step %u: %s: %s", t->step, op_names[op->kind],
+			  sim_err(op->rc));
+		t->refused++;
+	}
+	if (!op->rc) {
+		sim_check(!e.nmust, "step %u: %s succeeded against the rules", t->step,
+			  op_names[op->kind]);
+		model_run(t->m, op, true, &e);
+		if (!e.noop)
+			history_push(&t->h, t->m, op->seq);
+	}
+	t->last = fs_last_seq(t->fs);
+	if (!op->rc && a->stable_seq && op->kind != OP_READ) {
+		fault_alloc_arm(true);
+		rc = fs_wait_stable(t->fs, a->stable_seq);
+		fault_alloc_arm(false);
+		sim_check(!rc || clean_error(t, rc), "step %u: wait: %s", t->step, sim_err(rc));
+		if (!rc && t->acked < a->stable_seq)
+			t->acked = a->stable_seq;
+	}
+	free(a);
+	op_done(op);
+}
+
+static void simple(struct test *t, enum op_kind kind, const char *dir, const char *name)
+{
+	struct op op = { .kind = kind, .how = FS_CREATE_GUARDED };
+
+	op.dir = dir_id(t, dir);
+	set_name(&op, name);
+	if (kind == OP_SYMLINK)
+		op.target = strdup(name);
+	run_op(t, &op);
+}
+
+static void on_file(struct test *t, enum op_kind kind, const char *name, uint64_t offset, uint32_t len,
+		    bool stable)
+{
+	struct op op = { .kind = kind, .offset = offset, .len = len, .stable = stable };
+
+	op.id = dir_id(t, name);
+	op.seed = (offset + len) * 16 + 5;
+	if (kind == OP_SETATTR) {
+		op.set = (struct fs_setattr){ .mask = FS_SET_SIZE, .size = offset };
+		op.len = 0;
+	}
+	run_op(t, &op);
+}
+
+static void to_name(struct test *t, enum op_kind kind, const char *from, const char *to, unsigned count)
+{
+	struct op op = { .kind = kind, .count = count };
+
+	if (kind == OP_RENAME) {
+		op.dir = op.dir2 = dir_id(t, "");
+		set_name(&op, from);
+		strcpy(op.name2, to);
+		op.name2_len = strlen(to);
+	} else {
+		op.id = dir_id(t, from);
+		op.dir = dir_id(t, "");
+		set_name(&op, to);
+	}
+	run_op(t, &op);
+}
+
+static void call(struct test *t, int (*fn)(struct fs *), const char *name)
+{
+	int rc;
+
+	fault_alloc_arm(true);
+	rc = fn(t->fs);
+	fault_alloc_arm(false);
+	sim_check(!rc || clean_error(t, rc), "step %u: %s: %s", t->step, name, sim_err(rc));
+}
+
+static void script_base(struct test *t)
+{
+	simple(t, OP_CREATE, "", "gold");
+	on_file(t, OP_WRITE, "gold", 0, 600000, true);
+	on_file(t, OP_WRITE, "gold", 5000000000ULL, 5000, false);
+	simple(t, OP_MKDIR, "", "dir");
+	for (int i = 0; i < 30; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "a-rather-long-name-%d", i);
+		simple(t, OP_CREATE, "dir", name);
+	}
+	to_name(t, OP_CLONE, "gold", "old", 3);
+	on_file(t, OP_WRITE, "old", 8192, 100, true);
+}
+
+static void script_log(struct test *t)
+{
+	on_file(t, OP_WRITE, "old", 40000, 140000, true);
+	to_name(t, OP_CLONE, "old", "older", 2);
+	simple(t, OP_REMOVE, "", "old.1");
+	on_file(t, OP_WRITE, "older", 5, 5, false);
+}
+
+static void script(struct test *t)
+{
+	on_file(t, OP_READ, "gold", 0, 700000, false);
+	to_name(t, OP_CLONE, "gold", "new", 20);
+	on_file(t, OP_WRITE, "new", 100, 3, true);
+	on_file(t, OP_WRITE, "new.1", 0, 200000, true);
+	on_file(t, OP_WRITE, "new.1", 300000, 70000, false);
+	on_file(t, OP_READ, "new.1", 0, 400000, false);
+	simple(t, OP_CREATE, "dir", "x");
+	simple(t, OP_SYMLINK, "", "sym");
+	to_name(t, OP_LINK, "new", "hard", 0);
+	to_name(t, OP_RENAME, "hard", "harder", 0);
+	to_name(t, OP_RENAME, "harder", "new.2", 0);
+	call(t, fs_checkpoint, "checkpoint");
+	on_file(t, OP_SETATTR, "new.1", 100001, 0, false);
+	on_file(t, OP_WRITE, "gold", 5000001000ULL, 5000, true);
+	simple(t, OP_REMOVE, "", "new.3");
+	simple(t, OP_REMOVE, "", "gold");
+	simple(t, OP_REMOVE, "", "old.2");
+	call(t, fs_reap_all, "reap");
+	on_file(t, OP_READ, "old", 0, 700000, false);
+	on_file(t, OP_WRITE, "new.4", 1ULL << 44, 70000, true);
+	simple(t, OP_MKDIR, "dir", "sub");
+	simple(t, OP_RMDIR, "dir", "sub");
+	call(t, fs_checkpoint, "checkpoint");
+	on_file(t, OP_WRITE, "new.5", 12288, 4096, true);
+}
+
+/* ---- one run ------------------------------------------------------------------------------ */
+
+/* What memory says may be an error, but not wrong. */
+static void check_memory(struct test *t)
+{
+	struct op op;
+
+	for (uint32_t i = 0; i < t->m->nnodes; i++) {
+		struct mnode *n = t->m->nodes[i];
+		unsigned char *buf;
+		struct fs_attr attr;
+		struct fs_req req;
+		int rc;
+
+		fs_req_admin(&req, t->fs);
+		rc = fs_getattr(&req, n->id, &attr);
+		sim_check(!rc || clean_error(t, rc), "getattr after a fault: %s", sim_err(rc));
+		sim_check(rc || attr.change == n->change, "ino %llu changed by a failed operation",
+			  (unsigned long long)n->id.ino);
+		if (n->type != FS_REG)
+			continue;
+		op = (struct op){ .kind = OP_READ, .id = n->id, .len = 700000 };
+		sim_exec(t->fs, &op, NULL);
+		sim_check(!op.rc || clean_error(t, op.rc), "read after a fault: %s", sim_err(op.rc));
+		buf = sim_alloc(op.len);
+		sim_check(op.rc || (op.got == model_read(n, 0, op.len, buf) &&
+				    !memcmp(buf, op.data, op.got)),
+			  "wrong data in ino %llu after a fault", (unsigned long long)n->id.ino);
+		free(buf);
+		op_done(&op);
+	}
+}
+
+static void inject(struct test *t)
+{
+	if (t->what == DISK)
+		dev_sim_fail_nth(t->dev, t->n, t->for_good);
+	if (t->what == ALLOC)
+		fault_alloc_set(t->n, t->for_good);
+}
+
+/* All that happens while the fault is in. */
+static void faulty(struct test *t)
+{
+	struct fs_status st;
+	char why[256];
+	int rc;
+
+	fault_alloc_arm(true);
+	rc = fs_open(t->dev, &config, &t->fs, why, sizeof(why));
+	fault_alloc_arm(false);
+	if (rc) {
+		sim_check(clean_error(t, rc), "open: %s: %s", sim_err(rc), why);
+		t->unopened++;
+		return;
+	}
+	t->opened = true;
+	t->last = fs_last_seq(t->fs);
+	check_memory(t);	/* all that was on the disk, or errors */
+	script(t);
+	check_memory(t);
+	fs_status(t->fs, &st);
+	t->readonly += st.readonly;
+	fault_alloc_arm(true);
+	rc = fs_close(t->fs);
+	fault_alloc_arm(false);
+	sim_check(!rc || clean_error(t, rc), "close: %s", sim_err(rc));
+	if (!rc && !st.readonly)
+		t->acked = t->last;
+}
+
+static void check_image(struct test *t, struct dev_sim_image *image, const char *what)
+{
+	struct dev *d = sim_disk_open(0, t->n + 7, image);
+	struct fs *fs = sim_open(d, &config);
+	struct fs_status st;
+
+	fs_status(fs, &st);
+	sim_check(!st.readonly, "%s: opened read-only: %s", what, st.reason);
+	history_identify(&t->h, fs, 0, t->acked, t->last, what);
+	sim_ok(fs_close(fs));
+	sim_fsck(d, what);
+	dev_close(d);
+}
+
+static void one_run(void *arg)
+{
+	struct test *t = arg;
+	struct dev_sim_image *image;
+	struct dev_sim_stats st;
+
+	t->dev = sim_disk_open(0, 3, t->base);
+	t->m = model_clone(t->base_m);
+	t->acked = t->last = 0;
+	t->opened = false;
+	t->step = 0;
+	history_push(&t->h, t->m, 0);
+	inject(t);
+	faulty(t);
+	dev_sim_stats(t->dev, &st);
+	t->hit = t->what == ALLOC ? fault_alloc_hit() : st.total >= t->n;
+	dev_sim_clear_faults(t->dev);
+	fault_alloc_set(0, false);
+	for (int mode = 0; mode < 3; mode++) {
+		static const char *const names[] = { "nothing unflushed is there", "all is there",
+						     "parts are there" };
+
+		image = dev_sim_crash_image(t->dev, mode == 0 ? DEV_SIM_CUT_DROP : mode == 1 ?
+					    DEV_SIM_CUT_KEEP : DEV_SIM_CUT_RANDOM, t->n, NULL);
+		check_image(t, image, names[mode]);
+		dev_sim_image_put(image);
+	}
+	dev_close(t->dev);
+	model_free(t->m);
+	history_done(&t->h);
+	t->runs++;
+}
+
+static void make_base(void *arg)
+{
+	struct test *t = arg;
+	struct op op = { .kind = OP_VCREATE };
+	struct fs_volume_info v;
+	struct fs_attr root;
+	struct fs_req req;
+
+	t->dev = sim_disk_new(8192, 3);
+	sim_ok(fs_format(t->dev, &(struct fs_format_opts){ .uuid = { 1 } }));
+	t->fs = sim_open(t->dev, &config);
+	t->m = model_new();
+	set_name(&op, "main");
+	sim_exec(t->fs, &op, NULL);
+	sim_ok(op.rc);
+	fs_req_admin(&req, t->fs);
+	sim_ok(fs_volume_find(t->fs, "main", &v));
+	sim_ok(fs_getattr(&req, v.root, &root));
+	model_add_volume(t->m, &v, &root);
+	script_base(t);
+	sim_ok(fs_checkpoint(t->fs));
+	script_log(t);
+	sim_ok(fs_wait_stable(t->fs, fs_last_seq(t->fs)));
+	fs_abandon(t->fs);
+	t->base = dev_sim_crash_image(t->dev, DEV_SIM_CUT_KEEP, 0, NULL);
+	t->base_m = t->m;
+	dev_close(t->dev);
+	history_done(&t->h);
+}
+
+/* Formatting: a pool, or an error and no pool; and then it can be done again. */
+static void format_run(void *arg)
+{
+	struct test *t = arg;
+	struct fs_format_opts opts = { .uuid = { 1 } };
+	struct dev_sim_stats st;
+	char why[256] = "";
+	struct fs *fs;
+	int rc;
+
+	t->dev = sim_disk_new(8192, 3);
+	dev_sim_fail_nth(t->dev, t->n, t->for_good);
+	rc = fs_format(t->dev, &opts);
+	dev_sim_stats(t->dev, &st);
+	t->hit = st.total >= t->n;
+	sim_check(!rc || rc == -EIO, "format: %s", sim_err(rc));
+	sim_check(!t->for_good || !t->hit || rc, "formatted a disk that fails");
+	dev_sim_clear_faults(t->dev);
+	if (rc && !fs_open(t->dev, &config, &fs, why, sizeof(why))) {
+		sim_ok(fs_close(fs));
+		strcpy(why, "opened");
+	}
+	sim_check(!rc || why[0], "not opened, and no reason given");
+	if (rc)
+		sim_ok(fs_format(t->dev, &opts));
+	fs = sim_open(t->dev, &config);
+	sim_ok(fs_close(fs));
+	sim_fsck(t->dev, "after formatting");
+	dev_close(t->dev);
+	t->runs++;
+	t->refused += rc != 0;
+}
+
+static void all_runs(struct test *t, enum what what, bool for_good)
+{
+	static const char *const names[] = { "disk", "alloc", "format" };
+
+	t->what = what;
+	t->for_good = for_good;
+	t->runs = t->refused = t->readonly = t->unopened = 0;
+	for (t->n = t->good_from; ; t->n += t->stride) {
+		snprintf(sim_replay, sizeof(sim_replay), "fault_test %s --at %llu%s", names[what],
+			 (unsigned long long)t->n, for_good ? ":GOOD" : "");
+		sim_run(what == FORMAT ? format_run : one_run, t);
+		if (!t->hit)
+			break;
+	}
+	printf("%s, %s: %u runs, %u operations refused, %u times read-only, %u times not opened\n",
+	       names[what], for_good ? "for good" : "once", t->runs, t->refused, t->readonly,
+	       t->unopened);
+}
+
+static void one_at(struct test *t, enum what what, const char *at)
+{
+	char *end;
+
+	t->what = what;
+	t->n = strtoull(at, &end, 0);
+	t->for_good = *end == ':';
+	snprintf(sim_replay, sizeof(sim_replay), "fault_test --at %s", at);
+	sim_run(what == FORMAT ? format_run : one_run, t);
+	printf("run %s: %s, %u operations refused, read-only %u, not opened %u\n", at,
+	       t->hit ? "hit" : "not hit", t->refused, t->readonly, t->unopened);
+}
+
+int main(int argc, char **argv)
+{
+	struct test t = { .good_from = 1, .stride = 1 };
+	const char *at = NULL, *mode = "disk";
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--trace"))
+			sim_trace = true;
+		else if (!strcmp(argv[i], "--at") && i + 1 < argc)
+			at = argv[++i];
+		else if (!strcmp(argv[i], "--stride") && i + 1 < argc)
+			t.stride = strtoull(argv[++i], NULL, 0);
+		else
+			mode = argv[i];
+	}
+	enum what what = !strcmp(mode, "disk") ? DISK : !strcmp(mode, "alloc") ? ALLOC :
+			 !strcmp(mode, "format") ? FORMAT : 99;
+	if (what > FORMAT || !t.stride) {
+		fprintf(stderr, "usage: fault_test disk|alloc|format [--at N[:GOOD]] [--stride N]\n");
+		return 2;
+	}
+	sim_run(make_base, &t);
+	if (at) {
+		one_at(&t, what, at);
+	} else {
+		all_runs(&t, what, false);
+		all_runs(&t, what, true);
+	}
+	model_free(t.base_m);
+	dev_sim_image_put(t.base);
+	sim_check(!dev_sim_live_pages(), "pages of disks are left over");
+	return 0;
+}

@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Random operations on the store and on the model, compared after each one.
+ *
+ *   model_test [--seed N] [--seeds K] [--steps N] [--fresh] [--trace]
+ *
+ * The seed also chooses the pool: small ones that fill up, small caches, a low limit of
+ * references, with and without background work.  At intervals and at the end everything is
+ * read back, closed, checked, opened and read back again; at the very end everything is
+ * deleted, and every block must be free again.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/fiber.h"
+#include "base/loop.h"
+#include "batch.h"
+#include "lister.h"
+#include "sim_disk.h"
+
+#define LISTERS 3
+
+struct test {
+	uint64_t seed;
+	unsigned steps, step;
+	struct rng rng;
+	struct gen gen;
+	struct fs_config cfg;
+	uint64_t nblocks, max_nodes;
+	struct dev *dev;
+	struct fs *fs;
+	struct model *m;
+	struct batch *batch;
+	struct answer *answer;
+	struct lister listers[LISTERS];
+	unsigned purge;			/* so many steps more, only deleting */
+	uint64_t initial_free, verifier;
+	unsigned nospace, done[OP_KINDS], failed;
+};
+
+static void on_dirent(void *arg, struct mnode *dir, const char *name, uint32_t len)
+{
+	struct test *t = arg;
+
+	for (unsigned i = 0; i < LISTERS; i++)
+		lister_touch(&t->listers[i], dir, name, len);
+}
+
+/* ---- checks of one operation ------------------------------------------------------------- */
+
+static void check_node(struct test *t, struct fs_id id)
+{
+	struct mnode *n = model_find(t->m, id);
+	struct fs_attr a;
+	struct fs_req req;
+	int rc;
+
+	fs_req_admin(&req, t->fs);
+	rc = fs_getattr(&req, id, &a);
+	if (!n) {
+		sim_check(rc == -ESTALE, "step %u: getattr of ino %llu, which is gone: %s", t->step,
+			  (unsigned long long)id.ino, sim_err(rc));
+		return;
+	}
+	sim_check(!rc, "step %u: getattr: %s", t->step, sim_err(rc));
+	sim_check(a.change == n->change && a.nlink == n->nlink && a.mode == n->mode &&
+		  a.uid == n->uid && a.gid == n->gid && a.type == n->type &&
+		  a.mtime.sec == n->mtime.sec && a.mtime.nsec == n->mtime.nsec &&
+		  a.ctime.sec == n->ctime.sec && a.ctime.nsec == n->ctime.nsec,
+		  "step %u: ino %llu: change %#llx/%#llx nlink %u/%u mode %o/%o owner %u:%u/%u:%u "
+		  "mtime %lld.%u/%lld.%u ctime %lld.%u/%lld.%u (store/model)", t->step,
+		  (unsigned long long)id.ino, (unsigned long long)a.change,
+		  (unsigned long long)n->change, a.nlink, n->nlink, a.mode, n->mode, a.uid, a.gid,
+		  n->uid, n->gid, (long long)a.mtime.sec, a.mtime.nsec, (long long)n->mtime.sec,
+		  n->mtime.nsec, (long long)a.ctime.sec, a.ctime.nsec, (long long)n->ctime.sec,
+		  n->ctime.nsec);
+	if (n->type == FS_REG)
+		sim_check(a.size == n->size && a.mapped_bytes == (uint64_t)n->content->n * MBLOCK,
+			  "step %u: ino %llu: size %llu/%llu mapped %llu/%llu (store/model)", t->step,
+			  (unsigned long long)id.ino, (unsigned long long)a.size,
+			  (unsigned long long)n->size, (unsigned long long)a.mapped_bytes,
+			  (unsigned long long)n->content->n * MBLOCK);
+}
+
+static void check_read(struct test *t, const struct op *op)
+{
+	struct mnode *n = model_find(t->m, op->id);
+	unsigned char *buf = sim_alloc(op->len + 1);
+	uint32_t len = model_read(n, op->offset, op->len, buf), i = 0;
+
+	sim_check(len == op->got, "step %u: read %u bytes, %u expected", t->step, op->got, len);
+	sim_check(op->eof == (op->offset >= n->size || op->offset + len == n->size),
+		  "step %u: read: eof %d", t->step, op->eof);
+	while (i < len && buf[i] == op->data[i])
+		i++;
+	sim_check(i == len, "step %u: ino %llu: byte %llu is %#x, not %#x", t->step,
+		  (unsigned long long)op->id.ino, (unsigned long long)op->offset + i, op->data[i],
+		  buf[i]);
+	free(buf);
+}
+
+/* What the wcc says of before must be what the model knew; PRE was taken before the operation. */
+static void check_wcc(struct test *t, const struct fs_wcc *w, const struct mnode *pre)
+{
+	if (!w->pre_valid)
+		return;
+	sim_check(w->pre_change == pre->change && w->pre_mtime.nsec == pre->mtime.nsec &&
+		  w->pre_ctime.nsec == pre->ctime.nsec &&
+		  (pre->type != FS_REG || w->pre_size == pre->size),
+		  "step %u: attributes before the change: change %#llx, expected %#llx", t->step,
+		  (unsigned long long)w->pre_change, (unsigned long long)pre->change);
+}
+
+static void check_after(struct test *t, struct op *op)
+{
+	if (op->kind == OP_READ) {
+		check_read(t, op);
+		return;
+	}
+	if (op->id.ino)
+		check_node(t, op->id);
+	if (op->dir.ino)
+		check_node(t, op->dir);
+	if (op->dir2.ino)
+		check_node(t, op->dir2);
+	for (uint32_t i = 0; op->new_ids && i < (op->kind == OP_CLONE ? op->count : 1); i++)
+		check_node(t, op->new_ids[i]);
+}
+
+static void learn_volume(struct test *t, const char *name)
+{
+	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct fs_attr root;
+	struct fs_req req;
+
+	fs_req_admin(&req, t->fs);
+	sim_ok(fs_volume_find(t->fs, name, v));
+	sim_ok(fs_getattr(&req, v->root, &root));
+	sim_check(root.type == FS_DIR && root.nlink == 2, "a new volume's root");
+	model_add_volume(t->m, v, &root);
+	free(v);
+}
+
+static void check_nospace(struct test *t, const struct op *op)
+{
+	sim_check(sim_space_short(t->fs, op), "step %u: ENOSPC, but there is room", t->step);
+	sim_check(op->kind != OP_REMOVE && op->kind != OP_RMDIR && op->kind != OP_VDESTROY,
+		  "step %u: ENOSPC from %s", t->step, op_names[op->kind]);
+	t->nospace++;
+	sim_compare(t->fs, t->m, "after ENOSPC");
+	if (!rng_one_in(&t->rng, 4))
+		t->purge = rng_range(&t->rng, 1, 60);
+}
+
+static void run_op(struct test *t, struct op *op)
+{
+	struct mnode *obj, pre = { 0 };
+	struct expect e;
+	char text[512];
+
+	obj = model_find(t->m, op->kind == OP_WRITE || op->kind == OP_SETATTR ? op->id :
+			 op->kind == OP_RENAME ? op->dir2 : op->dir);
+	if (obj)
+		pre = *obj;
+	sim_exec(t->fs, op, t->answer);
+	model_run(t->m, op, true, &e);
+	op_print(op, text, sizeof(text));
+	if (op->rc == -ENOSPC && !e.nmust) {
+		check_nospace(t, op);
+		return;
+	}
+	if (!expect_allows(&e, op->rc)) {
+		for (int i = 0; i < e.nmust; i++)
+			fprintf(stderr, "expected %s\n", sim_err(e.must[i]));
+		sim_fail("step %u: %s%s", t->step, text, e.nmust ? "" : ": expected success");
+	}
+	t->done[op->kind] += !op->rc;
+	t->failed += op->rc != 0;
+	if (obj && t->answer->wcc.pre_valid)
+		check_wcc(t, &t->answer->wcc, &pre);
+	if (op->rc)
+		return;
+	if (op->kind == OP_VCREATE)
+		learn_volume(t, op->name);
+	else if (op->kind != OP_VDESTROY)
+		check_after(t, op);
+}
+
+/* ---- questions --------------------------------------------------------------------------- */
+
+static void ask_seek(struct test *t)
+{
+	struct mnode *n = gen_node(&t->gen, t->m, FS_REG);
+	uint64_t at, got = 0, want = 0;
+	struct fs_req req;
+	bool data;
+	int rc, expected;
+
+	if (!n)
+		return;
+	at = gen_offset(&t->gen, n);
+	data = rng_one_in(&t->rng, 2);
+	fs_req_admin(&req, t->fs);
+	rc = fs_seek(&req, n->id, at, data, &got);
+	expected = model_seek(n, at, data, &want);
+	sim_check(rc == expected && got == want, "step %u: ino %llu: seek %s from %llu: %s, %llu; "
+		  "expected %s, %llu", t->step, (unsigned long long)n->id.ino, data ? "data" : "hole",
+		  (unsigned long long)at, sim_err(rc), (unsigned long long)got, sim_err(expected),
+		  (unsigned long long)want);
+}
+
+static void ask_lookup(struct test *t)
+{
+	struct mnode *dir = gen_node(&t->gen, t->m, FS_DIR), *n;
+	unsigned user = rng_below(&t->rng, t->gen.users);
+	char name[OP_NAME_BUF];
+	struct fs_attr a, da;
+	struct fs_req req;
+	uint32_t len;
+	int rc, want;
+
+	gen_name(&t->gen, name, &len);
+	if (dir->nents && rng_one_in(&t->rng, 2)) {
+		struct mdirent *e = &dir->ents[rng_below(&t->rng, dir->nents)];
+
+		memcpy(name, e->name, e->len + 1);
+		len = e->len;
+	}
+	n = model_lookup(dir, name, len);
+	if (!strcmp(name, "."))
+		n = dir;
+	if (!strcmp(name, ".."))
+		n = dir->parent ? dir->parent : dir;
+	sim_req(&req, t->fs, user);
+	rc = fs_lookup(&req, dir->id, (struct fs_name){ name, len }, &a, &da);
+	want = n ? 0 : len > FS_NAME_MAX ? -ENAMETOOLONG : -ENOENT;
+	if (!model_may(dir, user, 1))
+		want = -EACCES;
+	if (rc != want && rc && want && (!len || memchr(name, '/', len) || len > FS_NAME_MAX))
+		return;			/* which of the errors is nobody's business */
+	sim_check(rc == want, "step %u: lookup '%s' in %llu by user %u: %s, expected %s", t->step, name,
+		  (unsigned long long)dir->id.ino, user, sim_err(rc), sim_err(want));
+	sim_check(rc || (a.id.ino == n->id.ino && a.id.generation == n->id.generation &&
+			 a.change == n->change), "step %u: lookup of '%s' found another", t->step, name);
+}
+
+static void ask_access(struct test *t)
+{
+	struct mnode *n = gen_node(&t->gen, t->m, FS_FREE);
+	unsigned user = rng_below(&t->rng, t->gen.users);
+	uint32_t got = 0, all = 63, sure = 0, never = 0;
+	struct fs_attr a;
+	struct fs_req req;
+
+	sim_req(&req, t->fs, user);
+	sim_ok(fs_access(&req, n->id, all, &got, &a));
+	*(model_may(n, user, 4) ? &sure : &never) |= FS_ACCESS_READ;
+	*(model_may(n, user, 2) ? &sure : &never) |= FS_ACCESS_MODIFY | FS_ACCESS_EXTEND;
+	*(model_may(n, user, 1) ? &sure : &never) |= n->type == FS_DIR ? FS_ACCESS_LOOKUP :
+						     FS_ACCESS_EXECUTE;
+	if (n->type == FS_DIR && !model_may(n, user, 3))	/* deleting needs search too */
+		sure &= ~(FS_ACCESS_MODIFY | FS_ACCESS_EXTEND);
+	sim_check((got & sure) == sure && !(got & never),
+		  "step %u: access of user %u to ino %llu (type %d, mode %o, owner %u:%u): %#x, "
+		  "must have %#x and not %#x", t->step, user, (unsigned long long)n->id.ino, n->type,
+		  n->mode, n->uid, n->gid, got, sure, never);
+}
+
+static void ask_list(struct test *t)
+{
+	struct lister *l = &t->listers[rng_below(&t->rng, LISTERS)];
+
+	if (!l->active)
+		lister_start(l, gen_node(&t->gen, t->m, FS_DIR));
+	for (unsigned i = rng_range(&t->rng, 1, 4); i && l->active; i--)
+		lister_step(l, t->fs, t->m, rng_range(&t->rng, 32, 300) * 8,
+			    rng_one_in(&t->rng, 2) ? rng_range(&t->rng, 1, 5) : 0,
+			    rng_one_in(&t->rng, 2));
+}
+
+static void ask_stale(struct test *t)
+{
+	struct fs_id id = gen_stale(&t->gen, t->m);
+	struct fs_req req;
+	struct fs_attr a;
+
+	fs_req_admin(&req, t->fs);
+	sim_check(fs_getattr(&req, id, &a) == -ESTALE, "step %u: a stale handle is alive", t->step);
+}
+
+static void ask_stat(struct test *t)
+{
+	struct fs_fsstat st;
+	struct fs_status s;
+	struct fs_req req;
+	struct fs_attr a;
+
+	fs_req_admin(&req, t->fs);
+	sim_ok(fs_fsstat(&req, gen_node(&t->gen, t->m, FS_DIR)->id, &st, &a));
+	sim_check(st.avail_bytes <= st.free_bytes && st.free_bytes <= st.total_bytes &&
+		  st.free_files <= st.total_files, "step %u: fsstat", t->step);
+	fs_status(t->fs, &s);
+	sim_check(!s.readonly && !s.checksum_errors && !s.io_errors, "step %u: %s", t->step, s.reason);
+	sim_check(s.free_blocks <= s.size_blocks && s.log_used_bytes <= s.log_bytes,
+		  "step %u: status", t->step);
+}
+
+/* ---- the pool as a whole ----------------------------------------------------------------- */
+
+static void reopen(struct test *t)
+{
+	struct fs_status before, after;
+
+	sim_ok(fs_close(t->fs));
+	sim_fsck(t->dev, "after closing");
+	memset(&before, 0, sizeof(before));
+	t->fs = sim_open(t->dev, &t->cfg);
+	fs_status(t->fs, &after);
+	sim_check(!after.replayed_records, "%llu records replayed after a clean end",
+		  (unsigned long long)after.replayed_records);
+	sim_check(fs_verifier(t->fs) != t->verifier, "the write verifier did not change");
+	t->verifier = fs_verifier(t->fs);
+	model_restart(t->m);
+	sim_compare(t->fs, t->m, "after reopening");
+}
+
+static void settle_space(struct test *t)
+{
+	for (int i = 0; i < 2; i++) {
+		sim_ok(fs_reap_all(t->fs));
+		sim_ok(fs_checkpoint(t->fs));
+	}
+}
+
+static uint64_t free_blocks(struct test *t)
+{
+	struct fs_status st;
+
+	settle_space(t);
+	fs_status(t->fs, &st);
+	sim_check(!st.pending_free_blocks, "%llu blocks stay pending",
+		  (unsigned long long)st.pending_free_blocks);
+	sim_check(!st.reap_entries, "the reap list is not empty");
+	return st.free_blocks;
+}
+
+static void volume_op(struct test *t, enum op_kind kind, const char *name)
+{
+	struct op op = { .kind = kind };
+
+	strcpy(op.name, name);
+	op.name_len = strlen(name);
+	run_op(t, &op);
+	sim_check(!op.rc, "%s %s: %s", op_names[kind], name, sim_err(op.rc));
+}
+
+static void maybe_volume(struct test *t)
+{
+	struct op op;
+
+	memset(t->gen.weights, 0, sizeof(t->gen.weights));
+	t->gen.weights[OP_VCREATE] = 2;
+	t->gen.weights[OP_VDESTROY] = 1;
+	gen_op(&t->gen, t->m, &op);
+	run_op(t, &op);
+	op_done(&op);
+}
+
+static void set_weights(struct test *t)
+{
+	struct gen g;
+
+	gen_init(&g, 0);
+	memcpy(t->gen.weights, g.weights, sizeof(g.weights));
+	if (t->purge || t->m->nnodes > t->max_nodes) {
+		memset(t->gen.weights, 0, sizeof(t->gen.weights));
+		t->gen.weights[OP_REMOVE] = 8;
+		t->gen.weights[OP_RMDIR] = 4;
+		t->gen.weights[OP_FORGET] = 1;
+	}
+	if (t->purge)
+		t->purge--;
+}
+
+static void background(void *arg)
+{
+	struct test *t = arg;
+
+	if (rng_one_in(&t->rng, 3))
+		sim_ok(fs_reap_all(t->fs));
+	else
+		sim_ok(fs_checkpoint(t->fs));
+}
+
+struct side { struct test *t; bool batch; };
+static void side_fn(void *arg)
+{
+	struct side *s = arg;
+
+	if (s->batch)
+		batch_run(s->t->batch);
+	else
+		background(s->t);
+}
+
+static void do_batch(struct test *t)
+{
+	struct side s[2] = { { t, true }, { t, false } };
+
+	t->batch->fs = t->fs;
+	t->batch->m = t->m;
+	t->batch->wait = rng_one_in(&t->rng, 2);
+	batch_gen(t->batch, &t->gen, rng_range(&t->rng, 2, 12));
+	sim_parallel(side_fn, s, sizeof(s[0]), rng_one_in(&t->rng, 3) ? 2 : 1);
+	if (t->batch->nospace)
+		t->purge = 30;
+}
+
+static void do_sync(struct test *t)
+{
+	struct mnode *n = gen_node(&t->gen, t->m, FS_REG);
+	struct fs_req req;
+
+	if (!n)
+		return;
+	fs_req_admin(&req, t->fs);
+	sim_ok(fs_commit(&req, n->id, &t->answer->wcc));
+	sim_ok(fs_wait_stable(t->fs, req.stable_seq));
+}
+
+static void step(struct test *t)
+{
+	unsigned what = rng_below(&t->rng, 1000);
+	struct op op;
+
+	set_weights(t);
+	if (what < 70) {
+		do_batch(t);
+	} else if (what < 230) {
+		static void (*const ask[])(struct test *) = { ask_seek, ask_seek, ask_lookup,
+			ask_lookup, ask_access, ask_list, ask_list, ask_list, ask_stale, ask_stat };
+
+		ask[rng_below(&t->rng, 10)](t);
+	} else if (what < 250) {
+		do_sync(t);
+	} else if (what < 265) {
+		background(t);
+	} else if (what < 267) {
+		reopen(t);
+	} else if (what < 272) {
+		maybe_volume(t);
+	} else if (what < 290) {
+		loop_sleep_ns(rng_below(&t->rng, 2000000000));
+	} else {
+		gen_op(&t->gen, t->m, &op);
+		run_op(t, &op);
+		op_done(&op);
+	}
+}
+
+/* Removes names, leaves first, by the store's own operations, then the volumes. */
+static void delete_all(struct test *t)
+{
+	while (t->m->nvolumes) {
+		struct mvolume *v = &t->m->volumes[t->m->nvolumes - 1];
+		struct mnode *dir = v->root;
+		struct op op = { .kind = OP_REMOVE };
+		char name[FS_VOLUME_NAME_MAX + 1];
+
+		while (dir->nents && dir->ents[0].node->type == FS_DIR && dir->ents[0].node->nents)
+			dir = dir->ents[0].node;
+		if (!dir->nents) {
+			strcpy(name, v->name);
+			volume_op(t, OP_VDESTROY, name);
+			continue;
+		}
+		op.dir = dir->id;
+		memcpy(op.name, dir->ents[0].name, dir->ents[0].len);
+		op.name_len = dir->ents[0].len;
+		if (dir->ents[0].node->type == FS_DIR)
+			op.kind = OP_RMDIR;
+		run_op(t, &op);
+		sim_check(!op.rc, "deleting all: %s", sim_err(op.rc));
+	}
+}
+
+static void finish(struct test *t)
+{
+	uint64_t left;
+
+	for (unsigned i = 0; i < LISTERS; i++)
+		lister_stop(&t->listers[i]);
+	sim_compare(t->fs, t->m, "at the end");
+	reopen(t);
+	delete_all(t);
+	left = free_blocks(t);
+	sim_check(left == t->initial_free, "a leak: %llu blocks were free at first, %llu now",
+		  (unsigned long long)t->initial_free, (unsigned long long)left);
+	sim_ok(fs_close(t->fs));
+	sim_fsck(t->dev, "of the empty pool");
+}
+
+static void choose(struct test *t)
+{
+	static const uint64_t sizes[] = { 4096, 6000, 12000, 40000, 300000 };
+
+	t->nblocks = sizes[rng_below(&t->rng, 5)];
+	t->cfg.cache_bytes = (size_t)(rng_one_in(&t->rng, 3) ? 64 : 16) << 20;
+	t->cfg.no_background = rng_one_in(&t->rng, 3);
+	t->cfg.checkpoint_ms = rng_one_in(&t->rng, 2) ? 0 : rng_range(&t->rng, 2, 200);
+	t->cfg.max_refs = rng_one_in(&t->rng, 3) ? rng_range(&t->rng, 2, 9) : 0;
+	t->cfg.seed = t->seed + 1;
+	gen_init(&t->gen, rng_u64(&t->rng));
+	t->gen.names = rng_one_in(&t->rng, 4) ? 600 : 30;
+	t->gen.users = rng_one_in(&t->rng, 3) ? 1 : MUSERS;
+	t->max_nodes = rng_one_in(&t->rng, 4) ? 1200 : 250;
+	if (t->nblocks < 10000)
+		t->gen.max_write = 200000;
+}
+
+static void run_seed(void *arg)
+{
+	struct test *t = arg;
+
+	rng_init(&t->rng, t->seed);
+	choose(t);
+	t->dev = sim_disk_new(t->nblocks, t->seed);
+	t->batch = sim_alloc(sizeof(*t->batch));
+	t->answer = sim_alloc(sizeof(*t->answer));
+	t->m = model_new();
+	t->m->on_dirent = on_dirent;
+	t->m->arg = t;
+	sim_ok(fs_format(t->dev, &(struct fs_format_opts){ .uuid = { 1 } }));
+	t->fs = sim_open(t->dev, &t->cfg);
+	volume_op(t, OP_VCREATE, "none");
+	volume_op(t, OP_VDESTROY, "none");
+	t->initial_free = free_blocks(t);
+	volume_op(t, OP_VCREATE, "main");
+	for (t->step = 0; t->step < t->steps; t->step++) {
+		step(t);
+		if (t->step % 1000 == 999)
+			sim_compare(t->fs, t->m, "in between");
+	}
+	finish(t);
+	model_free(t->m);
+	dev_close(t->dev);
+	free(t->batch);
+	free(t->answer);
+}
+
+static void usage(void)
+{
+	fprintf(stderr, "usage: model_test [--seed N] [--seeds K] [--steps N] [--fresh] [--trace]\n");
+	exit(2);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seed = 1, seeds = 1, steps = 10000;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--trace"))
+			sim_trace = true;
+		else if (!strcmp(argv[i], "--fresh"))
+			seed = (uint64_t)time(NULL) << 16;
+		else if (i + 1 == argc)
+			usage();
+		else if (!strcmp(argv[i], "--seed"))
+			seed = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--seeds"))
+			seeds = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--steps"))
+			steps = strtoull(argv[++i], NULL, 0);
+		else
+			usage();
+	}
+	for (uint64_t s = seed; s < seed + seeds; s++) {
+		struct test t = { .seed = s, .steps = steps };
+
+		snprintf(sim_replay, sizeof(sim_replay), "%s --seed %llu --steps %llu", argv[0],
+			 (unsigned long long)s, (unsigned long long)steps);
+		sim_run(run_seed, &t);
+		printf("seed %llu: %llu blocks, cache %zu MiB, max_refs %u:", (unsigned long long)s,
+		       (unsigned long long)t.nblocks, t.cfg.cache_bytes >> 20, t.cfg.max_refs);
+		for (unsigned k = 0; k < OP_KINDS; k++)
+			printf(" %s %u", op_names[k], t.done[k]);
+		printf(", refused %u, full %u\n", t.failed, t.nospace);
+	}
+	return 0;
+}
