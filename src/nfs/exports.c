@@ -120,6 +120,10 @@ static int parse_option(struct parser *p, char *word)
 		r->secure = true;
 	else if (!strcmp(word, "insecure"))
 		r->secure = false;
+	else if (!strcmp(word, "sync"))
+		r->sync = true;
+	else if (!strcmp(word, "async"))
+		r->sync = false;
 	else if (!strncmp(word, "sec=", 4))
 		return parse_sec(p, word + 4);
 	else if (!strncmp(word, "anonuid=", 8) && !parse_number(word + 8, UINT32_MAX, &n))
@@ -128,7 +132,7 @@ static int parse_option(struct parser *p, char *word)
 		r->anongid = n;
 	else
 		return wrong(p, "not an option (ro, rw, root_squash, no_root_squash, all_squash, "
-			     "anonuid=N, anongid=N, sec=, secure, insecure)", word);
+			     "anonuid=N, anongid=N, sec=, secure, insecure, sync, async)", word);
 	return 0;
 }
 

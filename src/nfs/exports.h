@@ -15,6 +15,9 @@
  *	anonuid=N, anongid=N        who that is; 65534
  *	sec=sys | none | sys:none   credentials that will do; sys is the default
  *	secure | insecure           only from ports below 1024, or from any (the default)
+ *	sync | async                answer every write when it is durable, or when the client asked
+ *	                            for that (the default).  For clients that don't repeat what a
+ *	                            crash of the server lost, as QEMU's own nfs driver
  *
  * The first rule with a network that holds the client's address decides; with none, the volume
  * is not exported to it.  The empty text means "127.0.0.0/8,::1 rw no_root_squash"; a text with
@@ -31,7 +34,7 @@
 #define EXPORT_NETS_MAX 64
 
 struct export_rule {
-	bool rw, root_squash, all_squash, sec_sys, sec_none, secure;
+	bool rw, root_squash, all_squash, sec_sys, sec_none, secure, sync;
 	uint32_t anonuid, anongid;
 };
 

@@ -134,7 +134,7 @@ int export_find(struct rpc_call *c, uint32_t volume, struct export_rule *ret_rul
 	return 0;
 }
 
-int export_enter(struct rpc_call *c, uint32_t volume, struct fs_cred *ret_cred, bool *ret_rw)
+int export_enter(struct rpc_call *c, uint32_t volume, struct nfs_op *op)
 {
 	struct export_rule r;
 	int err = export_find(c, volume, &r);
@@ -145,7 +145,8 @@ int export_enter(struct rpc_call *c, uint32_t volume, struct fs_cred *ret_cred, 
 		c->auth_stat = RPC_AUTH_TOOWEAK;
 		return -EACCES;
 	}
-	squash(ret_cred, &c->cred, &r);
-	*ret_rw = r.rw;
+	squash(&op->req.cred, &c->cred, &r);
+	op->rw = r.rw;
+	op->sync = r.sync;
 	return 0;
 }

@@ -23,12 +23,12 @@ int nfs_begin(struct rpc_call *c, struct xdr_bytes fh, struct nfs_op *op)
 	if (err)
 		return err;
 	op->server = s;
-	op->rw = false;
+	op->rw = op->sync = false;
 	op->req.fs = s->fs;
 	op->req.stable_seq = 0;
 	op->req.drc_client = 0;
 	op->req.drc_xid = op->req.drc_proc = 0;
-	return export_enter(c, op->id.volume, &op->req.cred, &op->rw);
+	return export_enter(c, op->id.volume, op);
 }
 
 int nfs_begin_change(struct rpc_call *c, struct xdr_bytes fh, struct nfs_op *op)
@@ -233,6 +233,7 @@ int nfs3_write(struct rpc_call *c, void *args, void *res)
 		err = -EFBIG;
 	if (err)
 		return err;
+	stable |= op.sync;
 	op.req.drc_client = 0;		/* writing the same again after a crash does no harm */
 	err = nfs_finish(&op, fs_write(&op.req, op.id, a->offset, &iov, 1, len, stable, &r->wcc));
 	if (err)

@@ -53,6 +53,7 @@ struct nfs_op {
 	struct fs_req req;
 	struct fs_id id;
 	bool rw;
+	bool sync;			/* every write is stable */
 };
 
 extern const struct rpc_program nfs3_program, mount3_program;
@@ -61,10 +62,10 @@ extern const struct rpc_program portmap2_program, portmap3_program, portmap4_pro
 /* The rule by which the caller of C may use VOLUME; -EACCES when there is none.  May wait. */
 int export_find(struct rpc_call *c, uint32_t volume, struct export_rule *ret_rule);
 /*
- * The same for a request on a file: the caller's credentials as the rule turns them.  Also
- * sets c->auth_stat when his kind of credentials won't do.
+ * The same for a request on a file: gives OP the caller's credentials as the rule turns them,
+ * and what else the rule says.  Also sets c->auth_stat when his kind of credentials won't do.
  */
-int export_enter(struct rpc_call *c, uint32_t volume, struct fs_cred *ret_cred, bool *ret_rw);
+int export_enter(struct rpc_call *c, uint32_t volume, struct nfs_op *op);
 void exports_forget(struct nfs_server *s);
 
 /* nfs/rpcbind.c: enters our programs at an rpcbind on this machine, or removes them.  Blocks the
