@@ -27,7 +27,6 @@ help:
 
 build: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
-	@ln -sf src/pandod/pandod src/pando/pando $(BUILD)/
 
 $(BUILD)/build.ninja:
 	@command -v meson >/dev/null && command -v ninja >/dev/null || \
