@@ -12,7 +12,7 @@ struct one { struct batch *b; struct op *op; };
 static void one_fn(void *arg)
 {
 	struct one *o = arg;
-	struct answer *a = sim_alloc(sizeof(*a));
+	struct answer *a = test_alloc(sizeof(*a));
 
 	sim_exec(o->b->fs, o->op, a);
 	if (!o->op->rc && o->b->wait && a->stable_seq) {
@@ -50,7 +50,7 @@ static bool read_matches(struct batch *b, const struct op *op)
 
 	if (!n || n->change != op->seq)
 		return false;
-	buf = sim_alloc(op->len + 1);
+	buf = test_alloc(op->len + 1);
 	len = model_read(n, op->offset, op->len, buf);
 	same = len == op->got && !memcmp(buf, op->data, len) &&
 	       op->eof == (op->offset + len >= n->size);

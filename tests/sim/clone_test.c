@@ -85,7 +85,7 @@ static void test_holes(struct rig *r)
 
 static int clone_names(struct rig *r, struct fs_id src, char names[][16], uint32_t n, uint32_t *bad)
 {
-	struct fs_name *v = sim_alloc((n + 1) * sizeof(*v));
+	struct fs_name *v = test_alloc((n + 1) * sizeof(*v));
 	int rc;
 
 	for (uint32_t i = 0; i < n; i++)
@@ -219,7 +219,7 @@ static void test_durable(struct rig *r)
 static void test_failed_flush(struct rig *r)
 {
 	struct fs_id id = rig_create(r, "f");
-	struct iovec iov = { sim_alloc(4096), 4096 };
+	struct iovec iov = { test_alloc(4096), 4096 };
 	const struct dev_sim_fault f = { .kind = DEV_SIM_FAIL, .ops = DEV_SIM_OP(DEV_FLUSH) };
 	struct fs_status st;
 	struct fs_req req;
@@ -436,7 +436,7 @@ static void test_max_refs(struct rig *r)
 
 static int fill_one(struct rig *r, struct fs_id id, uint64_t offset, uint32_t len)
 {
-	struct iovec iov = { sim_alloc(len), len };
+	struct iovec iov = { test_alloc(len), len };
 	int rc;
 
 	rig_pattern(offset + 1, offset, iov.iov_base, len);
@@ -521,8 +521,8 @@ static void test_full_of_clones(struct rig *r)
 static void test_pinned_read(struct rig *r)
 {
 	struct fs_id id = rig_create(r, "p");
-	struct fs_read *rd = sim_alloc(sizeof(*rd));
-	unsigned char *want = sim_alloc(200000);
+	struct fs_read *rd = test_alloc(sizeof(*rd));
+	unsigned char *want = test_alloc(200000);
 	uint32_t at = 0;
 
 	rig_write(r, id, 0, 200000, 41);

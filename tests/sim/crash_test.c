@@ -108,9 +108,9 @@ static void run_batch(struct test *t, unsigned n)
 
 static void volume_op(struct test *t, enum op_kind kind, const char *name)
 {
-	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
 	struct op op = { .kind = kind };
-	struct answer *a = sim_alloc(sizeof(*a));
+	struct answer *a = test_alloc(sizeof(*a));
 	struct fs_attr root;
 	struct fs_req req;
 	struct expect e;
@@ -242,7 +242,7 @@ static void on_recovery(void *arg, struct dev *d, const struct dev_io *io)
 static void work_on(struct fs *fs, uint64_t seed)
 {
 	struct op op = { .kind = OP_WRITE };
-	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
 	struct fs_create how = { .type = FS_REG, .how = FS_CREATE_UNCHECKED };
 	struct fs_req req;
 	struct fs_attr a;
@@ -337,7 +337,7 @@ static void run_seed(struct test *t)
 {
 	rng_init(&t->rng, t->seed);
 	choose(t);
-	t->batch = sim_alloc(sizeof(*t->batch));
+	t->batch = test_alloc(sizeof(*t->batch));
 	t->batch->acked = on_acked;
 	t->batch->applied = on_applied;
 	t->batch->arg = t;

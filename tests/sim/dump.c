@@ -23,7 +23,7 @@ static void *grow(void *p, uint32_t n, uint32_t *cap, size_t size)
 /* Adds the blocks of one extent that the store calls data. */
 static void dump_extent(struct fs_req *req, struct fs_id id, uint64_t from, uint64_t to, uint64_t *sum)
 {
-	struct fs_read *r = sim_alloc(sizeof(*r));
+	struct fs_read *r = test_alloc(sizeof(*r));
 	unsigned char page[MBLOCK];
 
 	while (from < to) {
@@ -111,7 +111,7 @@ static void dump_inode(struct fs_req *req, struct dump *d, const struct fs_attr 
 		r->content = dump_content(req, a);
 	}
 	if (a->type == FS_LNK) {
-		target = sim_alloc(FS_SYMLINK_MAX + 1);
+		target = test_alloc(FS_SYMLINK_MAX + 1);
 		sim_ok(fs_readlink(req, a->id, target, NULL));
 		r->target = text_hash(target, strlen(target));
 		free(target);
@@ -135,7 +135,7 @@ static void dump_entry(struct fs_req *req, struct dump *d, struct fs_id dir,
 	sim_check(e->attr.id.ino == e->ino, "readdir: the entry's inode is not its attributes'");
 	d->ents = grow(d->ents, d->nents, &d->ents_cap, sizeof(*d->ents));
 	x = &d->ents[d->nents++];
-	*x = (struct dump_dirent){ dir, sim_alloc(e->name_len + 1), e->name_len, e->ino };
+	*x = (struct dump_dirent){ dir, test_alloc(e->name_len + 1), e->name_len, e->ino };
 	memcpy(x->name, e->name, e->name_len);
 	d->hash += dirent_hash(dir, e->name, e->name_len, e->ino);
 	if (e->attr.nlink == 1 || e->attr.type == FS_DIR || !dumped(d, e->attr.id, first))
@@ -154,7 +154,7 @@ static void dump_dir(struct fs_req *req, struct dump *d, struct fs_id dir, uint3
 	struct fs_dirlist list = { .cap = LIST_BUF };
 	uint64_t cookie = 0;
 
-	list.buf = sim_alloc(LIST_BUF);
+	list.buf = test_alloc(LIST_BUF);
 	do {
 		const struct fs_dirent *e = list.buf;
 
@@ -174,7 +174,7 @@ static void dump_dir(struct fs_req *req, struct dump *d, struct fs_id dir, uint3
 
 void dump_take(struct fs *fs, struct dump *d)
 {
-	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
 	struct fs_attr root;
 	struct fs_req req;
 	uint32_t after = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Failing allocations: the linker sends malloc and its like through here (-Wl,--wrap).  They
- * count, and fail, only in fibers while armed, and not inside of sim_alloc() and the device:
+ * count, and fail, only in fibers while armed, and not inside of test_alloc() and the device:
  * so those of the store and what it calls.
  */
 #ifndef SIM_FAULT_ALLOC_H

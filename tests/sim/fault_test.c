@@ -68,7 +68,7 @@ static void set_name(struct op *op, const char *name)
 /* Executes, lets the model follow, and waits for what NFS would wait for. */
 static void run_op(struct test *t, struct op *op)
 {
-	struct answer *a = sim_alloc(sizeof(*a));
+	struct answer *a = test_alloc(sizeof(*a));
 	struct expect e;
 	int rc;
 
@@ -230,7 +230,7 @@ static void check_memory(struct test *t)
 		op = (struct op){ .kind = OP_READ, .id = n->id, .len = 700000 };
 		sim_exec(t->fs, &op, NULL);
 		sim_check(!op.rc || clean_error(t, op.rc), "read after a fault: %s", sim_err(op.rc));
-		buf = sim_alloc(op.len);
+		buf = test_alloc(op.len);
 		sim_check(op.rc || (op.got == model_read(n, 0, op.len, buf) &&
 				    !memcmp(buf, op.data, op.got)),
 			  "wrong data in ino %llu after a fault", (unsigned long long)n->id.ino);

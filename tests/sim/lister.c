@@ -66,7 +66,7 @@ void lister_step(struct lister *l, struct fs *fs, struct model *m, size_t cap, u
 	struct fs_req req;
 	int rc;
 
-	list.buf = sim_alloc(cap);
+	list.buf = test_alloc(cap);
 	e = list.buf;
 	fs_req_admin(&req, fs);
 	rc = fs_readdir(&req, l->dir, l->cookie, plus, &list);

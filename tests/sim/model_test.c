@@ -88,7 +88,7 @@ static void check_node(struct test *t, struct fs_id id)
 static void check_read(struct test *t, const struct op *op)
 {
 	struct mnode *n = model_find(t->m, op->id);
-	unsigned char *buf = sim_alloc(op->len + 1);
+	unsigned char *buf = test_alloc(op->len + 1);
 	uint32_t len = model_read(n, op->offset, op->len, buf), i = 0;
 
 	sim_check(len == op->got, "step %u: read %u bytes, %u expected", t->step, op->got, len);
@@ -132,7 +132,7 @@ static void check_after(struct test *t, struct op *op)
 
 static void learn_volume(struct test *t, const char *name)
 {
-	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
 	struct fs_attr root;
 	struct fs_req req;
 
@@ -375,7 +375,7 @@ static void set_weights(struct test *t)
 
 	gen_init(&g, 0);
 	memcpy(t->gen.weights, g.weights, sizeof(g.weights));
-	if (t->purge || t->m->nnodes > t->max_nodes) {
+	if (t->purge || (t->m->nnodes > t->max_nodes && rng_one_in(&t->rng, 2))) {
 		memset(t->gen.weights, 0, sizeof(t->gen.weights));
 		t->gen.weights[OP_REMOVE] = 8;
 		t->gen.weights[OP_RMDIR] = 4;
@@ -516,7 +516,7 @@ static void choose(struct test *t)
 	gen_init(&t->gen, rng_u64(&t->rng));
 	t->gen.names = rng_one_in(&t->rng, 4) ? 600 : 30;
 	t->gen.users = rng_one_in(&t->rng, 3) ? 1 : MUSERS;
-	t->max_nodes = rng_one_in(&t->rng, 4) ? 1200 : 250;
+	t->max_nodes = rng_one_in(&t->rng, 4) ? 1500 : 400;
 	if (t->nblocks < 10000)
 		t->gen.max_write = 200000;
 }
@@ -528,8 +528,8 @@ static void run_seed(void *arg)
 	rng_init(&t->rng, t->seed);
 	choose(t);
 	t->dev = sim_disk_new(t->nblocks, t->seed);
-	t->batch = sim_alloc(sizeof(*t->batch));
-	t->answer = sim_alloc(sizeof(*t->answer));
+	t->batch = test_alloc(sizeof(*t->batch));
+	t->answer = test_alloc(sizeof(*t->answer));
 	t->m = model_new();
 	t->m->on_dirent = on_dirent;
 	t->m->arg = t;

@@ -16,7 +16,7 @@ static struct fs_name name_of(const char *s)
 
 void rig_open(struct rig *r)
 {
-	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
 
 	r->fs = sim_open(r->dev, &r->cfg);
 	fs_req_admin(&r->req, r->fs);
@@ -61,7 +61,7 @@ static void call_fn(void *arg)
 
 void rig_parallel(struct rig *r, void (*const fns[])(void *arg), unsigned n)
 {
-	struct call *calls = sim_alloc(n * sizeof(*calls));
+	struct call *calls = test_alloc(n * sizeof(*calls));
 
 	for (unsigned i = 0; i < n; i++)
 		calls[i] = (struct call){ fns[i], r };
@@ -118,7 +118,7 @@ void rig_pattern(uint64_t seed, uint64_t offset, void *buf, uint32_t len)
 
 void rig_write(struct rig *r, struct fs_id id, uint64_t offset, uint32_t len, uint64_t seed)
 {
-	struct iovec iov = { sim_alloc(len), len };
+	struct iovec iov = { test_alloc(len), len };
 
 	rig_pattern(seed, offset, iov.iov_base, len);
 	sim_ok(fs_write(&r->req, id, offset, &iov, 1, len, true, NULL));
@@ -127,7 +127,7 @@ void rig_write(struct rig *r, struct fs_id id, uint64_t offset, uint32_t len, ui
 
 void rig_write_quiet(struct rig *r, struct fs_id id, uint64_t offset, uint32_t len, uint64_t seed)
 {
-	struct iovec iov = { sim_alloc(len), len };
+	struct iovec iov = { test_alloc(len), len };
 
 	rig_pattern(seed, offset, iov.iov_base, len);
 	sim_ok(fs_write(&r->req, id, offset, &iov, 1, len, false, NULL));
@@ -148,7 +148,7 @@ void rig_write_number(struct rig *r, struct fs_id id, uint64_t offset, uint64_t 
 
 uint64_t rig_read_number(struct rig *r, struct fs_id id, uint64_t offset)
 {
-	struct fs_read *rd = sim_alloc(sizeof(*rd));
+	struct fs_read *rd = test_alloc(sizeof(*rd));
 	uint64_t n;
 
 	sim_ok(fs_read(&r->req, id, offset, sizeof(n), rd));
@@ -161,8 +161,8 @@ uint64_t rig_read_number(struct rig *r, struct fs_id id, uint64_t offset)
 
 void rig_expect(struct rig *r, struct fs_id id, uint64_t offset, uint32_t len, uint64_t seed)
 {
-	struct fs_read *rd = sim_alloc(sizeof(*rd));
-	unsigned char *want = sim_alloc(len);
+	struct fs_read *rd = test_alloc(sizeof(*rd));
+	unsigned char *want = test_alloc(len);
 	uint32_t at = 0;
 
 	sim_ok(fs_read(&r->req, id, offset, len, rd));
@@ -210,7 +210,7 @@ uint32_t rig_count(struct rig *r)
 	uint64_t cookie = 0;
 	uint32_t n = 0;
 
-	list.buf = sim_alloc(list.cap);
+	list.buf = test_alloc(list.cap);
 	do {
 		const struct fs_dirent *e = list.buf;
 
@@ -238,8 +238,8 @@ uint64_t rig_free(struct rig *r)
 static void run_one(void *arg)
 {
 	const struct rig_test *t = arg;
-	struct rig *r = sim_alloc(sizeof(*r));
-	struct fs_volume_info *v = sim_alloc(sizeof(*v));
+	struct rig *r = test_alloc(sizeof(*r));
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
 
 	r->cfg = (struct fs_config){ .cache_bytes = 16 << 20, .seed = 1, .max_refs = t->max_refs,
 				     .no_background = !t->background };

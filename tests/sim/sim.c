@@ -44,7 +44,7 @@ const char *sim_err(int rc)
 void fault_alloc_enter(void) __attribute__((weak));
 void fault_alloc_leave(void) __attribute__((weak));
 
-void *sim_alloc(size_t n)
+void *test_alloc(size_t n)
 {
 	void *p;
 
@@ -101,7 +101,7 @@ static void parallel_fiber(void *v)
 void sim_parallel(void (*fn)(void *arg), void *args, size_t arg_size, unsigned n)
 {
 	struct parallel p = { .left = n };
-	struct parallel_one *o = sim_alloc(n * sizeof(*o));
+	struct parallel_one *o = test_alloc(n * sizeof(*o));
 
 	waitq_init(&p.q);
 	for (unsigned i = 0; i < n; i++) {
@@ -153,7 +153,7 @@ static void learn(struct op *op, const struct fs_attr *a)
 
 static void learn_id(struct op *op, struct fs_id id)
 {
-	op->new_ids = sim_alloc(sizeof(*op->new_ids));
+	op->new_ids = test_alloc(sizeof(*op->new_ids));
 	op->new_ids[0] = id;
 }
 
@@ -183,7 +183,7 @@ static void exec_create(struct fs_req *req, struct op *op, struct answer *a)
 
 static void exec_write(struct fs_req *req, struct op *op, struct answer *a)
 {
-	unsigned char *buf = sim_alloc(op->len + 1);
+	unsigned char *buf = test_alloc(op->len + 1);
 	struct iovec iov[3];
 	uint32_t cut1 = op->len / 3, cut2 = op->len / 2;
 	int n = op->seed & 8 ? 3 : 1;
@@ -200,8 +200,8 @@ static void exec_write(struct fs_req *req, struct op *op, struct answer *a)
 
 static void exec_clone(struct fs_req *req, struct op *op, struct answer *a)
 {
-	struct fs_name *names = sim_alloc((op->count + 1) * sizeof(*names));
-	char *text = sim_alloc((size_t)(op->count + 1) * OP_NAME_BUF);
+	struct fs_name *names = test_alloc((op->count + 1) * sizeof(*names));
+	char *text = test_alloc((size_t)(op->count + 1) * OP_NAME_BUF);
 	struct fs_req admin;
 
 	for (uint32_t i = 0; i < op->count; i++) {
@@ -214,7 +214,7 @@ static void exec_clone(struct fs_req *req, struct op *op, struct answer *a)
 	op->rc = fs_clone(req, op->id, op->dir, names, op->count, &op->bad, &a->attr);
 	if (!op->rc) {
 		learn(op, &a->attr);
-		op->new_ids = sim_alloc((op->count + 1) * sizeof(*op->new_ids));
+		op->new_ids = test_alloc((op->count + 1) * sizeof(*op->new_ids));
 		fs_req_admin(&admin, req->fs);
 		for (uint32_t i = 0; i < op->count; i++) {
 			struct fs_attr attr;
@@ -229,7 +229,7 @@ static void exec_clone(struct fs_req *req, struct op *op, struct answer *a)
 
 static void exec_read(struct fs_req *req, struct op *op)
 {
-	struct fs_read *r = sim_alloc(sizeof(*r));
+	struct fs_read *r = test_alloc(sizeof(*r));
 	uint32_t done = 0;
 
 	op->rc = fs_read(req, op->id, op->offset, op->len, r);
@@ -237,7 +237,7 @@ static void exec_read(struct fs_req *req, struct op *op)
 		op->seq = r->attr.change;
 		op->got = r->len;
 		op->eof = r->eof;
-		op->data = sim_alloc(r->len + 1);
+		op->data = test_alloc(r->len + 1);
 		for (int i = 0; i < r->niov; i++) {
 			sim_check(done + r->iov[i].iov_len <= r->len, "read: iovecs exceed len");
 			memcpy(op->data + done, r->iov[i].iov_base, r->iov[i].iov_len);
@@ -331,7 +331,7 @@ static void exec_one(struct fs_req *req, struct op *op, struct answer *a)
 
 void sim_exec(struct fs *fs, struct op *op, struct answer *a)
 {
-	struct answer *own = a ? NULL : sim_alloc(sizeof(*own));
+	struct answer *own = a ? NULL : test_alloc(sizeof(*own));
 	struct fs_req req;
 	char text[512];
 

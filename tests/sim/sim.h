@@ -34,7 +34,7 @@ void sim_parallel(void (*fn)(void *arg), void *args, size_t arg_size, unsigned n
 /* ---- the store -------------------------------------------------------------------------- */
 
 /* For allocations that must not fail: the tests' own. */
-void *sim_alloc(size_t n);
+void *test_alloc(size_t n);
 void sim_req(struct fs_req *req, struct fs *fs, unsigned user);
 struct fs *sim_open(struct dev *d, const struct fs_config *cfg);
 /* fs_check() must find nothing. */
