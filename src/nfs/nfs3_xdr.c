@@ -306,6 +306,8 @@ static bool put_status(struct rpc_call *c, struct xdr_out *out)
 {
 	uint32_t status = nfs3_status(c->status);
 
+	if (status == NFS3ERR_JUKEBOX)
+		c->forget = true;	/* the client asks again, and not for this answer */
 	xdr_put_u32(out, status);
 	return status == NFS3_OK;
 }

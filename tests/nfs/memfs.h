@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The functions of fs/fs.h that the protocols call, on plain memory: for tests of the protocol
+ * layer, and to make it see what a real store seldom does (errors, delays, replayed requests).
+ */
+#ifndef TESTS_NFS_MEMFS_H
+#define TESTS_NFS_MEMFS_H
+
+#include "fs/fs.h"
+
+struct fs *memfs_new(void);		/* with the volumes "vol" (id 1) and "other" (id 2) */
+void memfs_free(struct fs *fs);
+void memfs_set_exports(struct fs *fs, uint32_t volume, const char *text);
+
+struct memfs_control {
+	int fail;			/* the next operation fails with this code */
+	int fail_stable;		/* waits for stability fail with this code, until cleared */
+	unsigned delay_ms;		/* every change waits so long before it happens */
+	unsigned stable_waits;		/* counted */
+	unsigned changes;		/* counted */
+	int pins;			/* reads that were not given back */
+	struct fs_cred last_cred;	/* of the last operation */
+	uint64_t drc_client;		/* of the last change */
+	uint32_t drc_xid, drc_proc;
+	struct fs_replayed replayed;	/* if drc_client is not 0 */
+};
+struct memfs_control *memfs_control(struct fs *fs);
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See proto.h. */
+#include <assert.h>
+#include <stdlib.h>
+#include "proto.h"
+
+static void new_server(struct proto *p)
+{
+	struct nfs_config cfg = { .handle_key = "0123456789abcde", .portmap = "" };
+	int err = nfs_server_new(p->fs, &cfg, &p->server);
+
+	assert(!err);
+}
+
+static void make(struct proto *p, const char *name, enum fs_type type, uint8_t ret_fh[HANDLE_BYTES])
+{
+	const struct fs_create how = { .type = type, .how = FS_CREATE_GUARDED, .target = "to/where" };
+	struct fs_attr root, attr;
+	struct fs_req req;
+	int err;
+
+	fs_req_admin(&req, p->fs);
+	err = fs_lookup_path(&req, "vol", "/", &root);
+	assert(!err);
+	err = fs_create(&req, root.id, (struct fs_name){ name, strlen(name) }, &how, &attr, NULL);
+	assert(!err);
+	handle_make((const uint8_t *)"0123456789abcde", &root.id, p->root);
+	handle_make((const uint8_t *)"0123456789abcde", &attr.id, ret_fh);
+	if (type == FS_REG) {
+		uint8_t data[10000];
+
+		for (int i = 0; i < 10000; i++)
+			data[i] = i * 31 + (i >> 8);
+		err = fs_write(&req, attr.id, 0, &(struct iovec){ data, 10000 }, 1, 10000, false, NULL);
+		assert(!err);
+	}
+}
+
+void proto_begin(struct proto *p)
+{
+	*p = (struct proto){ .xid = 1000 };
+	p->peer = (struct rpc_addr){ .ip = { [10] = 0xff, 0xff, 127, 0, 0, 1 }, .port = 5000 };
+	p->fs = memfs_new();
+	p->ctl = memfs_control(p->fs);
+	new_server(p);
+	make(p, "f", FS_REG, p->file);
+	make(p, "d", FS_DIR, p->dir);
+	make(p, "l", FS_LNK, p->link);
+	p->ctl->changes = p->ctl->stable_waits = 0;
+}
+
+void proto_restart(struct proto *p)
+{
+	nfs_server_free(p->server);
+	new_server(p);
+}
+
+void proto_end(struct proto *p)
+{
+	nfs_server_free(p->server);
+	assert(p->ctl->pins == 0);
+	memfs_free(p->fs);
+}
+
+uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len)
+{
+	uint8_t *reply, *exact = malloc(m->len ? m->len : 1);
+	int err;
+
+	/* in a block of just its size, so that a sanitizer sees every byte too far */
+	memcpy(exact, m->data, m->len);
+	err = rpc_serve(nfs_server_service(p->server), &p->peer, exact, m->len, &reply, ret_len);
+	free(exact);
+	return err ? NULL : reply;
+}
+
+void proto_head(struct proto *p, uint32_t prog, uint32_t vers, uint32_t proc, struct msg *m)
+{
+	msg_call(m, p->xid++, prog, vers, proc, p->uid);
+}
+
+void put_fh(struct msg *m, const uint8_t fh[HANDLE_BYTES])
+{
+	msg_opaque(m, fh, HANDLE_BYTES);
+}
+
+void put_sattr(struct msg *m, int mode, int64_t size)
+{
+	msg_u32(m, mode >= 0);
+	if (mode >= 0)
+		msg_u32(m, mode);
+	msg_u32(m, 0);
+	msg_u32(m, 0);
+	msg_u32(m, size >= 0);
+	if (size >= 0)
+		msg_u64(m, size);
+	msg_u32(m, 1);			/* atime: now */
+	msg_u32(m, 2);			/* mtime: this one */
+	msg_u32(m, 77777);
+	msg_u32(m, 999999999);
+}
+
+static void put_dirop(struct msg *m, const uint8_t fh[HANDLE_BYTES], const char *name)
+{
+	put_fh(m, fh);
+	msg_string(m, name);
+}
+
+static void put_args(struct proto *p, uint32_t proc, struct msg *m)
+{
+	switch (proc) {
+	case 1: case 18: case 19: case 20:
+		put_fh(m, p->file);
+		break;
+	case 2:
+		put_fh(m, p->file);
+		put_sattr(m, 0600, 5);
+		msg_u32(m, 0);
+		break;
+	case 3:
+		put_dirop(m, p->root, "f");
+		break;
+	case 4:
+		put_fh(m, p->file);
+		msg_u32(m, 0x3f);
+		break;
+	case 5:
+		put_fh(m, p->link);
+		break;
+	case 6:
+		put_fh(m, p->file);
+		msg_u64(m, 4000);
+		msg_u32(m, 5001);
+		break;
+	case 7:
+		put_fh(m, p->file);
+		msg_u64(m, 3);
+		msg_u32(m, 5);
+		msg_u32(m, NFS3_FILE_SYNC);
+		msg_string(m, "hello");
+		break;
+	case 8:
+		put_dirop(m, p->root, "new");
+		msg_u32(m, 1);
+		put_sattr(m, 0640, 0);
+		break;
+	case 9:
+		put_dirop(m, p->root, "newdir");
+		put_sattr(m, 0750, -1);
+		break;
+	case 10:
+		put_dirop(m, p->root, "newlink");
+		put_sattr(m, -1, -1);
+		msg_string(m, "some/where");
+		break;
+	case 11:
+		put_dirop(m, p->root, "newdev");
+		msg_u32(m, FS_BLK);
+		put_sattr(m, 0660, -1);
+		msg_u32(m, 8);
+		msg_u32(m, 1);
+		break;
+	case 12:
+		put_dirop(m, p->root, "l");
+		break;
+	case 13:
+		put_dirop(m, p->root, "d");
+		break;
+	case 14:
+		put_dirop(m, p->root, "f");
+		put_dirop(m, p->dir, "g");
+		break;
+	case 15:
+		put_fh(m, p->file);
+		put_dirop(m, p->dir, "hard");
+		break;
+	case 16:
+		put_fh(m, p->root);
+		msg_u64(m, 0);
+		msg_u64(m, 0);
+		msg_u32(m, 4096);
+		break;
+	case 17:
+		put_fh(m, p->root);
+		msg_u64(m, 0);
+		msg_u64(m, 0);
+		msg_u32(m, 1024);
+		msg_u32(m, 4096);
+		break;
+	case 21:
+		put_fh(m, p->file);
+		msg_u64(m, 0);
+		msg_u32(m, 0);
+	}
+}
+
+void proto_call(struct proto *p, uint32_t proc, struct msg *m)
+{
+	proto_head(p, NFS_PROGRAM, 3, proc, m);
+	put_args(p, proc, m);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An NFS server on memfs without sockets, and valid calls of each procedure, for tests and
+ * fuzzers.  Single-threaded: there is no loop, so nothing may wait.
+ */
+#ifndef TESTS_NFS_PROTO_H
+#define TESTS_NFS_PROTO_H
+
+#include "harness.h"
+#include "memfs.h"
+#include "nfs/nfs3.h"
+#include "nfs/server.h"
+
+struct proto {
+	struct fs *fs;
+	struct memfs_control *ctl;
+	struct nfs_server *server;
+	struct rpc_addr peer;
+	uint32_t xid, uid;
+	uint8_t root[HANDLE_BYTES], file[HANDLE_BYTES], dir[HANDLE_BYTES], link[HANDLE_BYTES];
+};
+
+/* A volume with file "f" (10,000 bytes), directory "d" and symlink "l" in its root. */
+void proto_begin(struct proto *p);
+void proto_restart(struct proto *p);		/* a new server on the same fs */
+void proto_end(struct proto *p);
+
+/* The whole way; the reply from its xid on, malloc'ed.  NULL: not even an RPC call. */
+uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len);
+
+#define NFS3_PROCS 22
+/* Header and arguments of a valid call, that succeeds once on a fresh proto. */
+void proto_call(struct proto *p, uint32_t proc, struct msg *m);
+/* Begins a call; the test adds arguments. */
+void proto_head(struct proto *p, uint32_t prog, uint32_t vers, uint32_t proc, struct msg *m);
+void put_fh(struct msg *m, const uint8_t fh[HANDLE_BYTES]);
+void put_sattr(struct msg *m, int mode, int64_t size);	/* -1: not set */
+
+#endif

@@ -1,0 +1,993 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* NFSv3 and MOUNT without sockets, on a file system in memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "base/err.h"
+#include "proto.h"
+
+static struct proto P;
+static struct msg M;
+static uint8_t *reply;
+static size_t reply_len;
+static struct xdr_in R;			/* what is left of the reply */
+
+static int setup(void **state)
+{
+	proto_begin(&P);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	proto_end(&P);
+	msg_free(&M);
+	free(reply);
+	reply = NULL;
+	return 0;
+}
+
+/* Serves M; R is at the results afterwards.  Returns accept_stat, or 100 + auth_stat. */
+static uint32_t serve(void)
+{
+	uint32_t stat;
+
+	free(reply);
+	reply = proto_serve(&P, &M, &reply_len);
+	assert_non_null(reply);
+	assert_int_equal(reply_len % 4, 0);
+	xdr_in_init(&R, reply, reply_len);
+	assert_int_equal(xdr_get_u32(&R), get32(M.data));
+	assert_int_equal(xdr_get_u32(&R), 1);
+	if (xdr_get_u32(&R) == 1) {
+		stat = xdr_get_u32(&R) == 0 ? 200 : 100 + xdr_get_u32(&R);
+	} else {
+		xdr_get_u64(&R);
+		stat = xdr_get_u32(&R);
+	}
+	assert_false(R.bad);
+	return stat;
+}
+
+/* Serves M, which must be accepted; returns NFS's status. */
+static uint32_t nfs(void)
+{
+	assert_int_equal(serve(), RPC_SUCCESS);
+	return xdr_get_u32(&R);
+}
+
+static uint32_t nfs_proc(uint32_t proc)
+{
+	proto_call(&P, proc, &M);
+	return nfs();
+}
+
+static void end_of_reply(void)
+{
+	assert_false(R.bad);
+	assert_int_equal(xdr_left(&R), 0);
+}
+
+struct attr { uint32_t type, mode, nlink, uid, gid; uint64_t size, used, fsid, ino; uint32_t time[6]; };
+
+static struct attr get_attr(void)
+{
+	struct attr a = { 0 };
+
+	a.type = xdr_get_u32(&R);
+	a.mode = xdr_get_u32(&R);
+	a.nlink = xdr_get_u32(&R);
+	a.uid = xdr_get_u32(&R);
+	a.gid = xdr_get_u32(&R);
+	a.size = xdr_get_u64(&R);
+	a.used = xdr_get_u64(&R);
+	xdr_get_u64(&R);
+	a.fsid = xdr_get_u64(&R);
+	a.ino = xdr_get_u64(&R);
+	for (int i = 0; i < 6; i++)
+		a.time[i] = xdr_get_u32(&R);
+	return a;
+}
+
+static struct attr get_post_op(void)
+{
+	struct attr none = { 0 };
+
+	return xdr_get_bool(&R) ? get_attr() : none;
+}
+
+/* Attributes afterwards; *ret_pre_size is UINT64_MAX when there are none from before. */
+static struct attr get_wcc(uint64_t *ret_pre_size)
+{
+	*ret_pre_size = UINT64_MAX;
+	if (xdr_get_bool(&R)) {
+		*ret_pre_size = xdr_get_u64(&R);
+		xdr_get_u64(&R);
+		xdr_get_u64(&R);
+	}
+	return get_post_op();
+}
+
+static void get_fh(uint8_t ret_fh[HANDLE_BYTES])
+{
+	struct xdr_bytes b = xdr_get_opaque(&R, 64);
+
+	assert_int_equal(b.len, HANDLE_BYTES);
+	memcpy(ret_fh, b.s, HANDLE_BYTES);
+}
+
+/* ---- the procedures ------------------------------------------------------------------ */
+
+static void test_attributes(void **state)
+{
+	uint64_t pre;
+	struct attr a, b;
+
+	assert_int_equal(nfs_proc(1), NFS3_OK);
+	a = get_attr();
+	end_of_reply();
+	assert_int_equal(a.type, 1);
+	assert_int_equal(a.size, 10000);
+	assert_int_equal(a.fsid, 1);
+	assert_int_equal(nfs_proc(2), NFS3_OK);
+	b = get_wcc(&pre);
+	end_of_reply();
+	assert_int_equal(pre, 10000);
+	assert_int_equal(b.size, 5);
+	assert_int_equal(b.mode, 0600);
+	assert_int_equal(b.time[2], 77777);
+	assert_int_equal(b.time[3], 999999999);
+	assert_int_equal(P.ctl->stable_waits, 1);
+
+	/* a guard that fits, then one that doesn't */
+	for (int k = 0; k < 2; k++) {
+		proto_head(&P, NFS_PROGRAM, 3, 2, &M);
+		put_fh(&M, P.file);
+		put_sattr(&M, 0644, -1);
+		msg_u32(&M, 1);
+		msg_u32(&M, b.time[4]);
+		msg_u32(&M, b.time[5]);
+		assert_int_equal(nfs(), k ? NFS3ERR_NOT_SYNC : NFS3_OK);
+	}
+	/* nanoseconds that are none */
+	proto_call(&P, 2, &M);
+	M.data[M.len - 5] = 0xff;
+	M.data[M.len - 8] = 0xff;
+	assert_int_equal(nfs(), NFS3ERR_INVAL);
+	assert_int_equal(nfs_proc(4), NFS3_OK);
+	assert_int_equal(get_post_op().type, 1);
+	assert_int_equal(xdr_get_u32(&R), 0x3f);
+	end_of_reply();
+}
+
+static void test_fs_info(void **state)
+{
+	assert_int_equal(nfs_proc(18), NFS3_OK);
+	assert_int_equal(get_post_op().type, 1);
+	assert_int_equal(xdr_get_u64(&R), 1000);
+	assert_int_equal(xdr_get_u64(&R), 600);
+	assert_int_equal(xdr_get_u64(&R), 500);
+	assert_int_equal(xdr_get_u64(&R), 100);
+	assert_int_equal(xdr_get_u64(&R), 50);
+	assert_int_equal(xdr_get_u64(&R), 50);
+	xdr_get_u32(&R);
+	end_of_reply();
+	assert_int_equal(nfs_proc(19), NFS3_OK);
+	assert_int_equal(get_post_op().type, 1);
+	assert_int_equal(xdr_get_u32(&R), 1 << 20);
+	R.p += 5 * 4;
+	assert_int_equal(xdr_get_u32(&R), NFS3_DIR_MAX);
+	assert_int_equal(xdr_get_u64(&R), FS_MAX_SIZE);
+	xdr_get_u64(&R);
+	assert_int_equal(xdr_get_u32(&R), 0x1b);
+	end_of_reply();
+	assert_int_equal(nfs_proc(20), NFS3_OK);
+	assert_int_equal(get_post_op().type, 1);
+	assert_int_equal(xdr_get_u32(&R), FS_LINK_MAX);
+	assert_int_equal(xdr_get_u32(&R), 255);
+	R.p += 16;
+	end_of_reply();
+}
+
+static void read_some(uint64_t offset, uint32_t count, uint32_t want, bool eof)
+{
+	struct xdr_bytes b;
+
+	proto_head(&P, NFS_PROGRAM, 3, 6, &M);
+	put_fh(&M, P.file);
+	msg_u64(&M, offset);
+	msg_u32(&M, count);
+	assert_int_equal(nfs(), NFS3_OK);
+	assert_int_equal(get_post_op().type, 1);
+	assert_int_equal(xdr_get_u32(&R), want);
+	assert_int_equal(xdr_get_u32(&R), eof);
+	b = xdr_get_opaque(&R, 1 << 20);
+	end_of_reply();
+	assert_int_equal(b.len, want);
+	for (uint32_t i = 0; i < want; i++) {
+		uint64_t at = offset + i;
+
+		if (b.s[i] != (uint8_t)(at * 31 + (at >> 8)))
+			fail_msg("byte %u differs", i);
+	}
+	assert_int_equal(P.ctl->pins, 0);
+}
+
+static void test_read(void **state)
+{
+	read_some(0, 4096, 4096, false);
+	read_some(0, 10000, 10000, true);
+	read_some(0, UINT32_MAX, 10000, true);
+	read_some(1, 1, 1, false);
+	read_some(4095, 2, 2, false);
+	read_some(4094, 4099, 4099, false);
+	read_some(9999, 5, 1, true);
+	read_some(10000, 5, 0, true);
+	read_some(UINT64_MAX, 5, 0, true);
+	read_some(5, 0, 0, false);
+	proto_head(&P, NFS_PROGRAM, 3, 6, &M);
+	put_fh(&M, P.dir);
+	msg_u64(&M, 0);
+	msg_u32(&M, 10);
+	assert_int_equal(nfs(), NFS3ERR_ISDIR);
+	assert_int_equal(get_post_op().type, 2);
+	end_of_reply();
+}
+
+static uint32_t write_some(uint64_t offset, uint32_t count, uint32_t len, uint32_t stable)
+{
+	uint8_t *data = calloc(1, len + 1);
+
+	proto_head(&P, NFS_PROGRAM, 3, 7, &M);
+	put_fh(&M, P.file);
+	msg_u64(&M, offset);
+	msg_u32(&M, count);
+	msg_u32(&M, stable);
+	msg_opaque(&M, data, len);
+	free(data);
+	return nfs();
+}
+
+static void test_write(void **state)
+{
+	uint64_t pre, verf;
+
+	for (uint32_t stable = 0; stable <= 2; stable++) {
+		P.ctl->stable_waits = 0;
+		assert_int_equal(write_some(100000, 4096, 4096, stable), NFS3_OK);
+		assert_int_equal(get_wcc(&pre).size, 104096);
+		assert_int_equal(pre, stable ? 104096 : 10000);
+		assert_int_equal(xdr_get_u32(&R), 4096);
+		assert_int_equal(xdr_get_u32(&R), stable ? NFS3_FILE_SYNC : NFS3_UNSTABLE);
+		verf = xdr_get_u64(&R);
+		end_of_reply();
+		assert_int_equal(P.ctl->stable_waits, !!stable);
+	}
+	P.ctl->stable_waits = 0;
+	assert_int_equal(nfs_proc(21), NFS3_OK);
+	get_wcc(&pre);
+	assert_true(xdr_get_u64(&R) == verf);
+	end_of_reply();
+	assert_int_equal(P.ctl->stable_waits, 1);
+
+	/* more than wtmax is written in part */
+	assert_int_equal(write_some(0, (1 << 20) + 100, (1 << 20) + 100, 0), NFS3_OK);
+	get_wcc(&pre);
+	assert_int_equal(xdr_get_u32(&R), 1 << 20);
+	assert_int_equal(write_some(0, 5, 4, 0), NFS3ERR_INVAL);
+	assert_int_equal(write_some(0, 4, 5, 0), NFS3ERR_INVAL);
+	assert_int_equal(write_some(UINT64_MAX - 1, 4, 4, 0), NFS3ERR_FBIG);
+	assert_int_equal(write_some(FS_MAX_SIZE, 1, 1, 0), NFS3ERR_FBIG);
+	assert_int_equal(write_some(0, 0, 0, 2), NFS3_OK);
+}
+
+/* What could not be made stable is never acknowledged. */
+static void test_not_stable(void **state)
+{
+	static const uint32_t procs[] = { 2, 7, 8, 9, 10, 11, 12, 13, 14, 15, 21 };
+
+	for (size_t i = 0; i < sizeof(procs) / 4; i++) {
+		P.ctl->fail_stable = i & 1 ? -EIO : -EROFS;
+		assert_int_equal(nfs_proc(procs[i]), i & 1 ? NFS3ERR_IO : NFS3ERR_ROFS);
+		teardown(NULL);
+		setup(NULL);
+	}
+	P.ctl->fail_stable = -EIO;
+	assert_int_equal(write_some(0, 1, 1, NFS3_UNSTABLE), NFS3_OK);
+	P.ctl->fail_stable = 0;
+}
+
+static uint32_t create(const char *name, uint32_t how, uint64_t verf)
+{
+	proto_head(&P, NFS_PROGRAM, 3, 8, &M);
+	put_fh(&M, P.root);
+	msg_string(&M, name);
+	msg_u32(&M, how);
+	if (how == 2)
+		msg_u64(&M, verf);
+	else
+		put_sattr(&M, 0600, -1);
+	return nfs();
+}
+
+static struct attr made(uint8_t ret_fh[HANDLE_BYTES])
+{
+	uint64_t pre;
+	struct attr a, dir;
+
+	assert_true(xdr_get_bool(&R));
+	get_fh(ret_fh);
+	a = get_post_op();
+	dir = get_wcc(&pre);
+	end_of_reply();
+	assert_int_equal(dir.type, 2);
+	return a;
+}
+
+static uint32_t getattr(const uint8_t fh[HANDLE_BYTES])
+{
+	proto_head(&P, NFS_PROGRAM, 3, 1, &M);
+	put_fh(&M, fh);
+	return nfs();
+}
+
+static void test_create(void **state)
+{
+	uint8_t a[HANDLE_BYTES], b[HANDLE_BYTES];
+
+	assert_int_equal(create("u", 0, 0), NFS3_OK);
+	made(a);
+	assert_int_equal(create("u", 0, 0), NFS3_OK);
+	made(b);
+	assert_memory_equal(a, b, HANDLE_BYTES);
+	assert_int_equal(getattr(a), NFS3_OK);
+	assert_int_equal(create("u", 1, 0), NFS3ERR_EXIST);
+	assert_int_equal(create("e", 2, 42), NFS3_OK);
+	made(a);
+	assert_int_equal(create("e", 2, 42), NFS3_OK);
+	made(b);
+	assert_memory_equal(a, b, HANDLE_BYTES);
+	assert_int_equal(create("e", 2, 43), NFS3ERR_EXIST);
+	assert_int_equal(nfs_proc(9), NFS3_OK);
+	assert_int_equal(made(a).type, 2);
+	assert_int_equal(nfs_proc(10), NFS3_OK);
+	assert_int_equal(made(a).type, 5);
+	proto_head(&P, NFS_PROGRAM, 3, 5, &M);
+	put_fh(&M, a);
+	assert_int_equal(nfs(), NFS3_OK);
+	get_post_op();
+	assert_memory_equal(xdr_get_opaque(&R, 100).s, "some/where", 10);
+	for (uint32_t type = 0; type <= 8; type++) {
+		char name[8];
+
+		proto_head(&P, NFS_PROGRAM, 3, 11, &M);
+		put_fh(&M, P.root);
+		snprintf(name, sizeof(name), "n%u", type);
+		msg_string(&M, name);
+		msg_u32(&M, type);
+		if (type == FS_BLK || type == FS_CHR || type == FS_SOCK || type == FS_FIFO) {
+			put_sattr(&M, 0600, -1);
+			if (type == FS_BLK || type == FS_CHR)
+				msg_u64(&M, 5);
+			assert_int_equal(nfs(), NFS3_OK);
+			assert_int_equal(made(a).type, type);
+		} else {
+			assert_int_equal(nfs(), NFS3ERR_BADTYPE);
+		}
+	}
+}
+
+static void test_names(void **state)
+{
+	static const struct { const char *name; uint32_t len, status; } bad[] = {
+		{ "", 0, NFS3ERR_INVAL }, { "a/b", 3, NFS3ERR_INVAL }, { "a\0b", 3, NFS3ERR_INVAL },
+		{ "/", 1, NFS3ERR_INVAL }, { NULL, 256, NFS3ERR_NAMETOOLONG },
+		{ NULL, 70000, NFS3ERR_NAMETOOLONG },
+	};
+	static const uint32_t procs[] = { 3, 12, 13 };
+	char *longname = malloc(70000);
+
+	memset(longname, 'x', 70000);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		for (int k = 0; k < 3; k++) {
+			proto_head(&P, NFS_PROGRAM, 3, procs[k], &M);
+			put_fh(&M, P.root);
+			msg_opaque(&M, bad[i].name ? bad[i].name : longname, bad[i].len);
+			assert_int_equal(nfs(), bad[i].status);
+		}
+	free(longname);
+}
+
+static void test_names_2(void **state)
+{
+	uint8_t fh[HANDLE_BYTES];
+	uint64_t pre;
+
+	assert_int_equal(nfs_proc(3), NFS3_OK);			/* LOOKUP */
+	get_fh(fh);
+	assert_memory_equal(fh, P.file, HANDLE_BYTES);
+	assert_int_equal(get_post_op().type, 1);
+	assert_int_equal(get_post_op().type, 2);
+	end_of_reply();
+	assert_int_equal(nfs_proc(15), NFS3_OK);		/* LINK */
+	assert_int_equal(get_post_op().nlink, 2);
+	assert_int_equal(get_wcc(&pre).type, 2);
+	end_of_reply();
+	assert_int_equal(nfs_proc(14), NFS3_OK);		/* RENAME */
+	assert_int_equal(get_wcc(&pre).type, 2);
+	assert_int_equal(get_wcc(&pre).type, 2);
+	end_of_reply();
+	assert_int_equal(nfs_proc(14), NFS3ERR_NOENT);
+	get_wcc(&pre);
+	get_wcc(&pre);
+	end_of_reply();
+	assert_int_equal(nfs_proc(13), NFS3ERR_NOTEMPTY);	/* RMDIR */
+	assert_int_equal(get_wcc(&pre).type, 2);
+	end_of_reply();
+	assert_int_equal(nfs_proc(12), NFS3_OK);		/* REMOVE */
+	assert_int_equal(get_wcc(&pre).type, 2);
+	end_of_reply();
+	assert_int_equal(nfs_proc(5), NFS3ERR_STALE);		/* the link's handle */
+	assert_int_equal(P.ctl->changes, 1 + 2 + 1);
+}
+
+/* ---- directories --------------------------------------------------------------------- */
+
+static uint32_t list(bool plus, uint64_t cookie, uint64_t verf, uint32_t dircount, uint32_t count)
+{
+	proto_head(&P, NFS_PROGRAM, 3, plus ? 17 : 16, &M);
+	put_fh(&M, P.root);
+	msg_u64(&M, cookie);
+	msg_u64(&M, verf);
+	if (plus)
+		msg_u32(&M, dircount);
+	msg_u32(&M, count);
+	return nfs();
+}
+
+/* Reads entries of a good reply; counts names of the form eNNN in SEEN. */
+static unsigned entries(bool plus, uint8_t *seen, uint64_t *cookie, uint64_t *verf, bool *eof,
+			unsigned *dirbytes)
+{
+	unsigned n = 0;
+
+	*dirbytes = 0;
+	assert_int_equal(get_post_op().type, 2);
+	*verf = xdr_get_u64(&R);
+	while (xdr_get_bool(&R)) {
+		struct xdr_bytes name;
+		char text[256];
+		unsigned k;
+
+		xdr_get_u64(&R);
+		name = xdr_get_opaque(&R, 255);
+		memcpy(text, name.s, name.len);
+		text[name.len] = 0;
+		if (sscanf(text, "e%u", &k) == 1)
+			seen[k]++;
+		*cookie = xdr_get_u64(&R);
+		*dirbytes += 24 + ((name.len + 3) & ~3u);
+		if (plus) {
+			uint8_t fh[HANDLE_BYTES];
+
+			assert_true(get_post_op().type);
+			assert_true(xdr_get_bool(&R));
+			get_fh(fh);
+		}
+		n++;
+	}
+	*eof = xdr_get_bool(&R);
+	end_of_reply();
+	return n;
+}
+
+static void make_entries(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "e%u%.*s", i, i % 40,
+			 "________________________________________");
+		assert_int_equal(create(name, 1, 0), NFS3_OK);
+	}
+}
+
+static void test_readdir(void **state)
+{
+	enum { N = 300 };
+	uint8_t seen[N];
+
+	make_entries(N);
+	for (int plus = 0; plus < 2; plus++)
+		for (uint32_t count = 104; count < 9000; count = count * 5 / 4 + 7) {
+			uint64_t cookie = 0, verf = 0;
+			unsigned total = 0, dirbytes;
+			bool eof = false;
+
+			memset(seen, 0, sizeof(seen));
+			while (!eof) {
+				uint32_t st = list(plus, cookie, verf, UINT32_MAX, count);
+				unsigned n;
+
+				if (st == NFS3ERR_TOOSMALL)
+					break;
+				assert_int_equal(st, NFS3_OK);
+				assert_true(xdr_left(&R) <= count);
+				/* full but for less than the largest entry */
+				n = entries(plus, seen, &cookie, &verf, &eof, &dirbytes);
+				assert_true(n > 0 || eof);
+				if (!eof)
+					assert_true(reply_len - 28 + 24 + 44 + (plus ? 136 : 0) > count);
+				total += n;
+			}
+			if (!eof) {
+				assert_true(count < 104 + 24 + 48 + (plus ? 136 : 0));
+				continue;
+			}
+			assert_int_equal(total, N + 5);
+			for (int i = 0; i < N; i++)
+				assert_int_equal(seen[i], 1);
+		}
+}
+
+static void test_readdir_limits(void **state)
+{
+	uint8_t seen[300] = { 0 };
+	uint64_t cookie = 0, verf = 0;
+	unsigned dirbytes, n;
+	bool eof;
+
+	make_entries(300);
+	assert_int_equal(list(true, 0, 0, 200, 32768), NFS3_OK);
+	n = entries(true, seen, &cookie, &verf, &eof, &dirbytes);
+	assert_true(n > 3 && dirbytes <= 200 && !eof);
+	assert_int_equal(list(true, 0, 0, 0, 32768), NFS3_OK);	/* a hint, and at least one */
+	assert_int_equal(entries(true, seen, &cookie, &verf, &eof, &dirbytes), 1);
+	assert_int_equal(list(false, 0, 0, 0, 103), NFS3ERR_TOOSMALL);
+	assert_int_equal(list(false, 0, 0, 0, 0), NFS3ERR_TOOSMALL);
+	assert_int_equal(get_post_op().type, 0);
+	end_of_reply();
+	assert_int_equal(list(false, 1, verf + 12345, 0, 4096), NFS3ERR_BAD_COOKIE);
+	assert_int_equal(list(false, 1, verf, 0, 4096), NFS3_OK);
+	assert_int_equal(list(false, 0, 0, 0, UINT32_MAX), NFS3_OK);
+	assert_true(reply_len <= NFS3_DIR_MAX + 28);
+	/* past the end: nothing, and eof */
+	assert_int_equal(list(false, 1ull << 62, verf, 0, 4096), NFS3_OK);
+	assert_int_equal(entries(false, seen, &cookie, &verf, &eof, &dirbytes), 0);
+	assert_true(eof);
+	proto_head(&P, NFS_PROGRAM, 3, 16, &M);
+	put_fh(&M, P.file);
+	msg_u64(&M, 0);
+	msg_u64(&M, 0);
+	msg_u32(&M, 4096);
+	assert_int_equal(nfs(), NFS3ERR_NOTDIR);
+}
+
+/* ---- handles, exports ---------------------------------------------------------------- */
+
+static void test_handles(void **state)
+{
+	uint8_t fh[HANDLE_BYTES + 24];
+	uint8_t *made_fh = fh;
+
+	for (int bit = 0; bit < HANDLE_BYTES * 8; bit++) {
+		memcpy(fh, P.file, HANDLE_BYTES);
+		fh[bit / 8] ^= 1 << bit % 8;
+		assert_int_equal(getattr(fh), NFS3ERR_BADHANDLE);
+	}
+	for (uint32_t len = 0; len <= 64; len++) {
+		memset(fh, 0, sizeof(fh));
+		memcpy(fh, P.file, HANDLE_BYTES);
+		proto_head(&P, NFS_PROGRAM, 3, 1, &M);
+		msg_opaque(&M, fh, len);
+		assert_int_equal(nfs(), len == HANDLE_BYTES ? NFS3_OK : NFS3ERR_BADHANDLE);
+	}
+	proto_head(&P, NFS_PROGRAM, 3, 1, &M);
+	msg_opaque(&M, fh, 64);
+	M.data[M.len - 65] = 65;			/* one over NFS3_FHSIZE */
+	msg_u32(&M, 0);
+	assert_int_equal(serve(), RPC_GARBAGE_ARGS);
+	assert_int_equal(create("gone", 1, 0), NFS3_OK);
+	made(made_fh);
+	proto_restart(&P);				/* handles survive that */
+	assert_int_equal(getattr(made_fh), NFS3_OK);
+	proto_head(&P, NFS_PROGRAM, 3, 12, &M);
+	put_fh(&M, P.root);
+	msg_string(&M, "gone");
+	assert_int_equal(nfs(), NFS3_OK);
+	assert_int_equal(getattr(made_fh), NFS3ERR_STALE);
+	/* two handles have to be of one volume */
+	handle_make((const uint8_t *)"0123456789abcde", &(struct fs_id){ .volume = 2, .ino = 2 }, fh);
+	proto_head(&P, NFS_PROGRAM, 3, 15, &M);
+	put_fh(&M, P.file);
+	put_fh(&M, fh);
+	msg_string(&M, "x");
+	assert_int_equal(nfs(), NFS3ERR_XDEV);
+}
+
+static void test_exports_text(void **state)
+{
+	static const struct { const char *text, *why; } bad[] = {
+		{ "nowhere rw", "nowhere" }, { "10.0.0.0/33", "33" }, { "10.0.0.1 rv", "rv" },
+		{ "::/129", "129" }, { "* anonuid=x", "anonuid=x" }, { "* sec=krb5", "krb5" },
+		{ "* sec=", "flavour" }, { "* rw\n* ro\n\n1.2.3 rw", "line 4" },
+		{ "10.0.0.0/", "prefix" }, { "* anonuid=4294967296", "anonuid" },
+	};
+	static const char *const good[] = {
+		"", "# nobody", "*", "* rw", "10.0.0.0/8,192.168.1.7 rw no_root_squash ; ::1 ro # a; b",
+		"\n\n* rw sec=sys:none anonuid=0 anongid=4294967295 all_squash secure insecure\n",
+	};
+	char why[200];
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		assert_int_equal(exports_check(bad[i].text, why, sizeof(why)), -EINVAL);
+		assert_non_null(strstr(why, bad[i].why));
+	}
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+		assert_int_equal(exports_check(good[i], why, sizeof(why)), 0);
+}
+
+static void from(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
+{
+	P.peer = (struct rpc_addr){ .ip = { [10] = 0xff, 0xff, a, b, c, d }, .port = 5000 };
+}
+
+static void expect_cred(uint32_t uid, uint32_t want_uid, uint32_t want_gid, uint32_t want_groups)
+{
+	P.uid = uid;
+	assert_int_equal(getattr(P.file), NFS3_OK);
+	assert_int_equal(P.ctl->last_cred.uid, want_uid);
+	assert_int_equal(P.ctl->last_cred.gid, want_gid);
+	assert_int_equal(P.ctl->last_cred.ngroups, want_groups);
+	assert_false(P.ctl->last_cred.admin);
+}
+
+static void test_exports(void **state)
+{
+	/* the default: this machine only, as it is */
+	expect_cred(0, 0, 0, 2);
+	expect_cred(1000, 1000, 1000, 2);
+	assert_int_equal(P.ctl->last_cred.groups[1], 101);
+	from(10, 0, 0, 1);
+	assert_int_equal(getattr(P.file), NFS3ERR_ACCES);
+	P.peer = (struct rpc_addr){ .ip = { [15] = 1 } };
+	assert_int_equal(getattr(P.file), NFS3_OK);
+
+	memfs_set_exports(P.fs, 1, "10.1.0.0/16 rw no_root_squash\n"
+				   "10.0.0.0/8 ro\n"
+				   "10.0.0.0/8 rw\n"
+				   "11.0.0.1 rw all_squash anonuid=7 anongid=8; 12.0.0.0/9 rw secure");
+	P.uid = 0;
+	assert_int_equal(getattr(P.file), NFS3ERR_ACCES);
+	from(10, 1, 2, 3);
+	expect_cred(0, 0, 0, 2);
+	assert_int_equal(nfs_proc(2), NFS3_OK);
+	from(10, 2, 2, 3);
+	expect_cred(0, 65534, 65534, 0);
+	expect_cred(5, 5, 5, 2);
+	assert_int_equal(nfs_proc(4), NFS3_OK);			/* ACCESS: no changes */
+	get_post_op();
+	assert_int_equal(xdr_get_u32(&R) & (4 | 8 | 16), 0);
+	from(11, 0, 0, 1);
+	expect_cred(5, 7, 8, 0);
+	from(12, 0, 0, 1);
+	assert_int_equal(getattr(P.file), NFS3ERR_ACCES);
+	P.peer.port = 1023;
+	assert_int_equal(getattr(P.file), NFS3_OK);
+	from(12, 128, 0, 1);
+	P.peer.port = 1023;
+	assert_int_equal(getattr(P.file), NFS3ERR_ACCES);
+	memfs_set_exports(P.fs, 1, "garbage in the pool");	/* nobody, not everybody */
+	from(127, 0, 0, 1);
+	assert_int_equal(getattr(P.file), NFS3ERR_ACCES);
+	memfs_set_exports(P.fs, 1, "");
+	assert_int_equal(getattr(P.file), NFS3_OK);
+}
+
+static void test_read_only_export(void **state)
+{
+	static const uint32_t changes[] = { 2, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+	static const uint32_t reads[] = { 1, 3, 4, 5, 6, 16, 17, 18, 19, 20 };
+
+	memfs_set_exports(P.fs, 1, "* ro no_root_squash");
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(nfs_proc(changes[i]), NFS3ERR_ROFS);
+		assert_int_equal(nfs_proc(reads[i]), NFS3_OK);
+	}
+	assert_int_equal(P.ctl->changes, 0);
+}
+
+static void test_auth_none(void **state)
+{
+	const uint32_t head[] = { 5, 0, 2, NFS_PROGRAM, 3, 1, 0, 0, 0, 0 };
+
+	for (int k = 0; k < 2; k++) {
+		M.len = 0;
+		for (int i = 0; i < 10; i++)
+			msg_u32(&M, head[i]);
+		put_fh(&M, P.file);
+		assert_int_equal(serve(), k ? RPC_SUCCESS : 100 + RPC_AUTH_TOOWEAK);
+		memfs_set_exports(P.fs, 1, "* rw sec=none anonuid=99");
+	}
+	assert_int_equal(P.ctl->last_cred.uid, 99);
+	proto_call(&P, 1, &M);
+	assert_int_equal(serve(), 100 + RPC_AUTH_TOOWEAK);
+}
+
+/* ---- MOUNT --------------------------------------------------------------------------- */
+
+static uint32_t mnt(const char *path)
+{
+	proto_head(&P, MOUNT_PROGRAM, 3, 1, &M);
+	msg_string(&M, path);
+	return nfs();
+}
+
+static unsigned count_mounts(void)
+{
+	unsigned n = 0;
+
+	proto_head(&P, MOUNT_PROGRAM, 3, 2, &M);
+	assert_int_equal(serve(), RPC_SUCCESS);
+	while (xdr_get_bool(&R)) {
+		assert_memory_equal(xdr_get_opaque(&R, 255).s, "127.0.0.1", 9);
+		assert_memory_equal(xdr_get_opaque(&R, 1024).s, "/vol", 4);
+		n++;
+	}
+	end_of_reply();
+	return n;
+}
+
+static void test_mount(void **state)
+{
+	static const struct { const char *path; uint32_t status; } cases[] = {
+		{ "/vol", 0 }, { "/vol/", 0 }, { "//vol//d//", 0 }, { "/vol/d", 0 }, { "/nope", 2 },
+		{ "/", 2 }, { "", 22 }, { "vol", 22 }, { "/vol/nope", 2 }, { "/vol/f", 20 },
+		{ "/vol/d/../d", 0 },
+	};
+	uint8_t fh[HANDLE_BYTES];
+	char path[1100];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+		assert_int_equal(mnt(cases[i].path), cases[i].status);
+	assert_int_equal(mnt("/vol/d"), 0);
+	get_fh(fh);
+	assert_memory_equal(fh, P.dir, HANDLE_BYTES);
+	assert_int_equal(xdr_get_u32(&R), 1);
+	assert_int_equal(xdr_get_u32(&R), 1);
+	end_of_reply();
+	assert_int_equal(count_mounts(), 3);
+	proto_head(&P, MOUNT_PROGRAM, 3, 3, &M);
+	msg_string(&M, "/vol/d");
+	assert_int_equal(serve(), RPC_SUCCESS);
+	end_of_reply();
+	assert_int_equal(count_mounts(), 2);
+	proto_head(&P, MOUNT_PROGRAM, 3, 4, &M);
+	assert_int_equal(serve(), RPC_SUCCESS);
+	assert_int_equal(count_mounts(), 0);
+	memset(path, 'x', sizeof(path));
+	path[0] = '/';
+	path[1025] = 0;
+	proto_head(&P, MOUNT_PROGRAM, 3, 1, &M);
+	msg_string(&M, path);
+	assert_int_equal(serve(), RPC_GARBAGE_ARGS);
+	path[1024] = 0;
+	assert_int_equal(mnt(path), 2);
+	for (int i = 0; i < MOUNTS_MAX + 50; i++) {		/* bounded */
+		from(127, 1, i >> 8, i);
+		assert_int_equal(mnt("/vol"), 0);
+	}
+	from(127, 0, 0, 1);
+	proto_head(&P, MOUNT_PROGRAM, 3, 2, &M);
+	assert_int_equal(serve(), RPC_SUCCESS);
+	assert_true(reply_len < MOUNTS_MAX * 40);
+	for (uint32_t vers = 1; vers <= 2; vers++) {
+		proto_head(&P, MOUNT_PROGRAM, vers, 1, &M);
+		assert_int_equal(serve(), RPC_PROG_MISMATCH);
+		assert_int_equal(xdr_get_u32(&R), 3);
+		assert_int_equal(xdr_get_u32(&R), 3);
+	}
+}
+
+static void test_export_list(void **state)
+{
+	memfs_set_exports(P.fs, 2, "10.0.0.0/8 rw");
+	proto_head(&P, MOUNT_PROGRAM, 3, 5, &M);
+	assert_int_equal(serve(), RPC_SUCCESS);
+	assert_true(xdr_get_bool(&R));
+	assert_memory_equal(xdr_get_opaque(&R, 100).s, "/vol", 4);
+	assert_true(xdr_get_bool(&R));
+	assert_memory_equal(xdr_get_opaque(&R, 100).s, "127.0.0.0/8", 11);
+	assert_true(xdr_get_bool(&R));
+	assert_memory_equal(xdr_get_opaque(&R, 100).s, "::1/128", 7);
+	assert_false(xdr_get_bool(&R));
+	assert_false(xdr_get_bool(&R));				/* "other" is not for us */
+	end_of_reply();
+	from(10, 0, 0, 1);
+	assert_int_equal(mnt("/vol"), 13);
+	assert_int_equal(mnt("/other"), 0);
+}
+
+/* ---- retransmissions ----------------------------------------------------------------- */
+
+static void test_retransmission(void **state)
+{
+	static const uint32_t procs[] = { 2, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+
+	for (int i = 0; i < 10; i++) {
+		uint8_t *first;
+		size_t len;
+		unsigned changes;
+
+		teardown(NULL);
+		setup(NULL);
+		assert_int_equal(nfs_proc(procs[i]), NFS3_OK);
+		first = malloc(reply_len);
+		memcpy(first, reply, len = reply_len);
+		changes = P.ctl->changes;
+		P.peer.port++;					/* on another connection */
+		M.data[32]++;					/* with another stamp */
+		assert_int_equal(nfs(), NFS3_OK);
+		assert_int_equal(reply_len, len);
+		assert_memory_equal(reply, first, len);
+		assert_int_equal(P.ctl->changes, changes);
+		free(first);
+	}
+	/* the same xid for something else, or from somebody else */
+	proto_call(&P, 12, &M);
+	assert_int_equal(nfs(), NFS3_OK);
+	P.uid = 0;
+	M.data[M.len - 4] = 'q';
+	assert_int_equal(nfs(), NFS3ERR_NOENT);
+}
+
+static void test_not_kept(void **state)
+{
+	proto_call(&P, 12, &M);
+	P.ctl->fail = -ENOMEM;
+	assert_int_equal(nfs(), NFS3ERR_JUKEBOX);
+	assert_int_equal(nfs(), NFS3_OK);			/* the same xid: executed now */
+}
+
+static void test_after_crash(void **state)
+{
+	static const uint32_t procs[] = { 2, 8, 9, 10, 11, 12, 13, 14, 15 };
+
+	for (int i = 0; i < 9; i++) {
+		bool makes = procs[i] >= 8 && procs[i] <= 11;
+		uint8_t fh[HANDLE_BYTES], again[HANDLE_BYTES];
+		struct fs_id id = { 0 };
+		unsigned changes;
+
+		teardown(NULL);
+		setup(NULL);
+		assert_int_equal(nfs_proc(procs[i]), NFS3_OK);
+		if (makes) {
+			made(fh);
+			handle_read((const uint8_t *)"0123456789abcde", fh, HANDLE_BYTES, &id);
+		}
+		changes = P.ctl->changes;
+		assert_true(P.ctl->drc_client != 0);
+		P.ctl->replayed = (struct fs_replayed){ P.ctl->drc_client, P.ctl->drc_xid,
+							P.ctl->drc_proc, id };
+		proto_restart(&P);
+		for (int k = 0; k < 2; k++) {
+			assert_int_equal(nfs(), NFS3_OK);
+			assert_int_equal(P.ctl->changes, changes);
+			if (makes) {
+				made(again);
+				assert_memory_equal(fh, again, HANDLE_BYTES);
+			}
+		}
+	}
+	assert_int_equal(nfs_proc(7), NFS3_OK);			/* WRITE may be done twice */
+	assert_int_equal(P.ctl->drc_client, 0);
+}
+
+/* ---- faults -------------------------------------------------------------------------- */
+
+static void test_errors(void **state)
+{
+	static const struct { int code; uint32_t status; } map[] = {
+		{ EPERM, 1 }, { ENOENT, 2 }, { EIO, 5 }, { ENXIO, 6 }, { EACCES, 13 }, { EEXIST, 17 },
+		{ EXDEV, 18 }, { ENODEV, 19 }, { ENOTDIR, 20 }, { EISDIR, 21 }, { EINVAL, 22 },
+		{ EFBIG, 27 }, { ENOSPC, 28 }, { EROFS, 30 }, { EMLINK, 31 }, { ENAMETOOLONG, 63 },
+		{ ENOTEMPTY, 66 }, { EDQUOT, 69 }, { ESTALE, 70 }, { EBADHANDLE, 10001 },
+		{ ENOTSYNC, 10002 }, { EBADCOOKIE, 10003 }, { EOPNOTSUPP, 10004 }, { EDAMAGED, 5 },
+		{ ENOMEM, 10008 }, { ENOTTY, 10006 },
+	};
+
+	for (size_t i = 0; i < sizeof(map) / sizeof(*map); i++)
+		for (uint32_t proc = 1; proc < NFS3_PROCS; proc++) {
+			P.ctl->fail = -map[i].code;
+			assert_int_equal(nfs_proc(proc), map[i].status);
+			assert_int_equal(P.ctl->fail, 0);
+			assert_int_equal(P.ctl->changes, 0);
+		}
+}
+
+/* Cut off anywhere, a call does nothing and is answered properly or not at all. */
+static void test_truncation(void **state)
+{
+	for (uint32_t proc = 1; proc < NFS3_PROCS; proc++) {
+		size_t whole;
+
+		proto_call(&P, proc, &M);
+		whole = M.len;
+		for (M.len = 0; M.len < whole; M.len++) {
+			free(reply);
+			reply = proto_serve(&P, &M, &reply_len);
+			if (!reply)
+				continue;
+			assert_int_equal(serve(), RPC_GARBAGE_ARGS);
+			end_of_reply();
+		}
+		assert_int_equal(P.ctl->changes, 0);
+		assert_int_equal(P.ctl->pins, 0);
+	}
+}
+
+static void test_damaged_calls(void **state)
+{
+	srand(7);
+	for (int round = 0; round < 20000; round++) {
+		proto_call(&P, round % NFS3_PROCS, &M);
+		for (int k = rand() % 4; k >= 0; k--)
+			M.data[rand() % M.len] = rand() % 3 ? rand() : 0xff;
+		free(reply);
+		reply = proto_serve(&P, &M, &reply_len);
+		if (reply)
+			assert_true(reply_len >= 16 && reply_len % 4 == 0);
+		assert_int_equal(P.ctl->pins, 0);
+	}
+}
+
+static unsigned nprocs, ncalls;
+
+static void count_proc(void *arg, const struct nfs_proc_info *i)
+{
+	nprocs++;
+	assert_non_null(i->proc);
+	ncalls += i->calls;
+	if (!strcmp(i->proc, "GETATTR"))
+		assert_int_equal(i->errors, 1);
+}
+
+static void test_numbers(void **state)
+{
+	uint8_t fh[HANDLE_BYTES] = { 0 };
+	struct nfs_server_stats st;
+
+	nprocs = ncalls = 0;
+	assert_int_equal(nfs_proc(1), NFS3_OK);
+	assert_int_equal(getattr(fh), NFS3ERR_BADHANDLE);
+	assert_int_equal(nfs_proc(6), NFS3_OK);
+	assert_int_equal(nfs_proc(7), NFS3_OK);
+	nfs_server_procs(P.server, count_proc, NULL);
+	assert_int_equal(nprocs, 22 + 6 + 3 + 3 + 4);
+	assert_int_equal(ncalls, 4);
+	nfs_server_stats(P.server, &st);
+	assert_int_equal(st.bytes_read, 5001);
+	assert_int_equal(st.bytes_written, 5);
+}
+
+#define T(x) cmocka_unit_test_setup_teardown(x, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_attributes), T(test_fs_info), T(test_read), T(test_write), T(test_not_stable),
+		T(test_create), T(test_names), T(test_names_2), T(test_readdir),
+		T(test_readdir_limits), T(test_handles), T(test_exports_text), T(test_exports),
+		T(test_read_only_export), T(test_auth_none), T(test_mount), T(test_export_list),
+		T(test_retransmission), T(test_not_kept), T(test_after_crash), T(test_errors),
+		T(test_truncation), T(test_damaged_calls), T(test_numbers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
