@@ -2,12 +2,13 @@
 /*
  * Random operations on the store and on the model, compared after each one.
  *
- *   model_test [--seed N] [--seeds K] [--steps N] [--fresh] [--trace]
+ *   model_test [--seed N] [--seeds K] [--steps N] [--fresh] [--trace] [--twice]
  *
  * The seed also chooses the pool: small ones that fill up, small caches, a low limit of
  * references, with and without background work.  At intervals and at the end everything is
  * read back, closed, checked, opened and read back again; at the very end everything is
- * deleted, and every block must be free again.
+ * deleted, and every block must be free again.  --twice runs each seed twice and compares what
+ * reached the disk: the same seed must give the same run, or no failure could be replayed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,18 @@ struct test {
 	unsigned purge;			/* so many steps more, only deleting */
 	uint64_t initial_free, verifier;
 	unsigned nospace, done[OP_KINDS], failed;
+	uint64_t requests;		/* hash of all that the disk was asked */
 };
+
+static void on_submit(void *arg, struct dev *d, const struct dev_io *io)
+{
+	struct test *t = arg;
+	uint64_t h = (t->requests << 1 | t->requests >> 63) ^ (io->block * 8 + io->op);
+
+	for (int i = 0; io->op == DEV_WRITE && i < io->niov; i++)
+		h = h * 31 + text_hash(io->iov[i].iov_base, io->iov[i].iov_len);
+	t->requests = h;
+}
 
 static void on_dirent(void *arg, struct mnode *dir, const char *name, uint32_t len)
 {
@@ -528,6 +540,7 @@ static void run_seed(void *arg)
 	rng_init(&t->rng, t->seed);
 	choose(t);
 	t->dev = sim_disk_new(t->nblocks, t->seed);
+	dev_sim_on_submit(t->dev, on_submit, t);
 	t->batch = test_alloc(sizeof(*t->batch));
 	t->answer = test_alloc(sizeof(*t->answer));
 	t->m = model_new();
@@ -553,17 +566,21 @@ static void run_seed(void *arg)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: model_test [--seed N] [--seeds K] [--steps N] [--fresh] [--trace]\n");
+	fprintf(stderr, "usage: model_test [--seed N] [--seeds K] [--steps N] [--fresh] [--trace] "
+		"[--twice]\n");
 	exit(2);
 }
 
 int main(int argc, char **argv)
 {
 	uint64_t seed = 1, seeds = 1, steps = 10000;
+	bool twice = false;
 
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--trace"))
 			sim_trace = true;
+		else if (!strcmp(argv[i], "--twice"))
+			twice = true;
 		else if (!strcmp(argv[i], "--fresh"))
 			seed = (uint64_t)time(NULL) << 16;
 		else if (i + 1 == argc)
@@ -578,11 +595,15 @@ int main(int argc, char **argv)
 			usage();
 	}
 	for (uint64_t s = seed; s < seed + seeds; s++) {
-		struct test t = { .seed = s, .steps = steps };
+		struct test t = { .seed = s, .steps = steps }, again = t;
 
 		snprintf(sim_replay, sizeof(sim_replay), "%s --seed %llu --steps %llu", argv[0],
 			 (unsigned long long)s, (unsigned long long)steps);
 		sim_run(run_seed, &t);
+		if (twice) {
+			sim_run(run_seed, &again);
+			sim_check(again.requests == t.requests, "the same seed gave another run");
+		}
 		printf("seed %llu: %llu blocks, cache %zu MiB, max_refs %u:", (unsigned long long)s,
 		       (unsigned long long)t.nblocks, t.cfg.cache_bytes >> 20, t.cfg.max_refs);
 		for (unsigned k = 0; k < OP_KINDS; k++)

@@ -69,6 +69,13 @@ unsigned dump_diff(const struct dump *d, struct model *m);
 /* Both at once; fails the test if they differ. */
 void sim_compare(struct fs *fs, struct model *m, const char *when);
 
+/*
+ * Where faults are about: each answer may be an error that ALLOWED allows, but none may be
+ * wrong.  Returns how many errors there were.
+ */
+unsigned sim_compare_tolerant(struct fs *fs, struct model *m, bool (*allowed)(void *arg, int rc),
+			      void *arg);
+
 /* ---- generating ------------------------------------------------------------------------- */
 
 struct gen {
