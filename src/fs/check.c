@@ -56,6 +56,7 @@ static void path_text(struct check *c, struct check_volume *v, uint64_t ino, cha
 {
 	char path[512], name[FS_NAME_MAX + 1];
 	size_t at = sizeof(path) - 1;
+	uint64_t start = ino;
 
 	ret[0] = 0;
 	path[at] = 0;
@@ -63,7 +64,7 @@ static void path_text(struct check *c, struct check_volume *v, uint64_t ino, cha
 		struct info *i = info_find(v, ino);
 		size_t n;
 
-		if (!i || !i->parent || !dir_name_of(c, v, i->parent, ino, name, sizeof(name)))
+		if (!i || !i->parent || i->parent == start || !dir_name_of(c, v, i->parent, ino, name, sizeof(name)))
 			return;
 		n = strlen(name);
 		if (depth > 64 || n + 1 > at) {
@@ -257,8 +258,6 @@ static void super_check(struct check *c)
 	}
 	supers_check(c, k);
 	free(k);
-	if (c->sb.compat)
-		finding(c, "superblock: unknown compatible features 0x%" PRIx64, c->sb.compat);
 	if (c->sb.log_seq > c->sb.last_event + 1 && c->sb.log_seq >> EVENT_LIFE_SHIFT > c->sb.life)
 		finding(c, "superblock: the log begins in life %" PRIu64 ", which is still to come",
 			c->sb.log_seq >> EVENT_LIFE_SHIFT);

@@ -23,7 +23,8 @@ struct dir_scan {
 	struct dpage *pages;		/* sorted by index */
 	uint64_t npages, cap;
 	uint64_t entries;
-	bool incomplete;
+	bool incomplete;		/* a page could not be read: what follows proves nothing */
+	bool misled;			/* a page was met twice, so others may not have been met */
 };
 
 static void add_page(struct check *c, uint64_t index, uint64_t block, const void *data, void *arg)
@@ -65,6 +66,7 @@ static const struct dir_page *page_enter(struct dir_scan *s, uint64_t index)
 	if (d->met) {
 		finding(s->c, "%s: page %" PRIu64 " of the directory is led to twice",
 			where_text(s->c, &s->where), index);
+		s->misled = true;
 		return NULL;
 	}
 	d->met = true;
@@ -140,15 +142,16 @@ static void leaf_check(struct dir_scan *s, const struct dir_page *p, uint64_t in
 		       uint64_t hi)
 {
 	uint32_t off = 0;
+	bool told = false;
 
 	while (off < p->free_start) {
 		const struct dir_item *it = page_item(p, off);
 
-		if (it->key < lo || it->key >= hi) {
+		if ((it->key < lo || it->key >= hi) && !told) {
+			told = true;
 			finding(s->c, "%s: page %" PRIu64 " of the directory: the key of entry %s is not in "
 				"the page's range", where_text(s->c, &s->where), index,
 				quoted(it->name, it->name_len));
-			break;
 		}
 		item_check(s, it);
 		off += item_size(it->name_len);
@@ -224,8 +227,10 @@ static void pages_check(struct dir_scan *s)
 	for (uint64_t i = 0; i < s->npages; i++)
 		lost += !s->pages[i].met;
 	if (lost)
-		finding(s->c, "%s: %" PRIu64 " pages of the directory are neither in its tree nor free",
-			where_text(s->c, &s->where), lost);
+		finding(s->c, "%s: pages of the directory that are neither in its tree nor free: %"
+			PRIu64, where_text(s->c, &s->where), lost);
+	if (s->misled)
+		return;
 	if (s->npages != s->inode.dir_pages)
 		finding(s->c, "%s: says that the directory has %" PRIu64 " pages, and it has %" PRIu64,
 			where_text(s->c, &s->where), s->inode.dir_pages, s->npages);
@@ -261,7 +266,7 @@ void dir_check(struct check *c, struct check_volume *v, struct info *dir)
 	s.incomplete = !each_leaf_ptr(c, &s.where, s.inode.root, s.inode.depth, add_page, &s);
 	if (!s.incomplete)
 		scan(&s);
-	if (s.incomplete)
+	if (s.incomplete || s.misled)
 		v->names_incomplete = true;
 	free(s.pages);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside of the checker (fs_check() of fs.h).  It shares no code with the pool that it checks
- * but the formats, trusts nothing that it reads, and changes nothing.
+ * Inside of the checker (fs_check() of fs.h).  It shares with the pool that it checks only the
+ * formats, the choice of the superblock and the verifier of a directory page; it trusts nothing
+ * that it reads, and changes nothing.
  *
  *     check.c         superblocks, order of the passes, findings
  *     check_read.c    cached reads of metadata; is a block what the table says?

@@ -362,8 +362,8 @@ void table_compare(struct check *c)
 	for (m.zone = 0; m.zone < c->nzones && !c->err; m.zone++)
 		compare_zone(&m);
 	if (m.over)
-		finding(c, "%" PRIu64 " blocks have a greater count than pointers were found; with parts "
-			"of the pool unreadable, this proves nothing", m.over);
+		finding(c, "blocks with a greater count than pointers were found: %" PRIu64 " (this proves "
+			"nothing while parts of the pool are unreadable)", m.over);
 	free(m.table);
 	free(m.errors);
 }
