@@ -72,6 +72,10 @@ int fs_close(struct fs *fs);
 /* The same without writing anything: what a crash leaves.  For tests. */
 void fs_abandon(struct fs *fs);
 
+/* A secret of this pool (16 bytes, kept in its label): keys file handles, so that they survive
+ * restarts and can't be guessed. */
+void fs_pool_secret(struct fs *fs, uint8_t ret_key[16]);
+
 struct fs_status {
 	uint8_t uuid[16];
 	uint64_t size_blocks, free_blocks, reserved_blocks;	/* reserved: not for ordinary use */

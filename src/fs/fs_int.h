@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of the file system layer.
+ *
+ *     fs.c        opening, closing, status, requests
+ *     walk.c      volume records, inodes, permissions, attributes
+ *     volume.c    volumes: create, list, set, destroy
+ *     inode_ops.c getattr, setattr, access, fsstat
+ *     file.c      pages of files, reading, writing, truncating
+ *     name.c      lookup, create, remove, link, readdir;  rename.c
+ *     clone.c     clones
+ *     record.c    log records: what goes in, and replay
+ *     dir*.c      directories as B+trees;  check*.c  the offline checker
+ *
+ * Every operation is a struct *_op with all its arguments and a do_* function that is run in
+ * passes (pool/pool.h); what isn't deterministic (time, keys) is in the struct, and so in the
+ * log record.  Replay fills the same struct and runs the same function.
+ */
+#ifndef FS_INT_H
+#define FS_INT_H
+
+#include <assert.h>
+#include <string.h>
+#include "base/err.h"
+#include "fs/dir.h"
+#include "fs/file.h"
+#include "fs/format.h"
+#include "fs/fs.h"
+#include "pool/pool.h"
+#include "tree/tree.h"
+
+#define SEQ_HINTS 256
+
+struct fs {
+	struct pool *pool;
+	struct fs_config cfg;
+	uint64_t verifier, volume_epoch, ops, open_ns;
+	struct { uint64_t hint, next; } seq[SEQ_HINTS];	/* where the last write of a file ended */
+	struct fs_replayed *replayed;
+	uint32_t nreplayed, replayed_cap;
+	uint8_t *zeros;			/* a block of zeros, for holes */
+};
+#define REPLAYED_MAX 4096
+
+/* Runs a do_* function for a request; raises req->stable_seq after an apply pass. */
+int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
+	   int (*fn)(struct txn *, void *), void *arg);
+/* What a do_* function returns in a load pass when there is nothing to change: done. */
+#define DONE 1
+
+uint64_t fs_now(void);
+
+/* ---- walk.c ------------------------------------------------------------------------------ */
+
+/* The volume's record, to read; -ESTALE if there is none. */
+int volume_get(struct txn *t, uint32_t id, struct volume **ret);
+int volume_own(struct txn *t, uint32_t id, struct volume **ret);
+/* Record number ID whatever its state; in a load pass of a new block an all-zero one. */
+int volume_slot_own(struct txn *t, uint32_t id, struct volume **ret);
+/* In VOL, which volume_get() or volume_own() gave.  -ESTALE unless it is in use and of that
+ * generation (0: any). */
+int inode_get(struct txn *t, const struct volume *vol, uint64_t ino, uint64_t generation,
+	      struct inode **ret);
+int inode_own(struct txn *t, struct volume *vol, uint64_t ino, uint64_t generation,
+	      struct inode **ret);
+int inode_slot_own(struct txn *t, struct volume *vol, uint64_t ino, struct inode **ret);
+
+/* Both in one: the usual beginning of an operation on ID. */
+int object_get(struct txn *t, struct fs_id id, struct volume **ret_vol, struct inode **ret);
+int object_own(struct txn *t, struct fs_id id, struct volume **ret_vol, struct inode **ret);
+
+/* Inodes to give out.  The cursor makes load passes see what the apply pass will take. */
+struct ino_cursor { uint64_t free, next, owned; };	/* owned: the block the last one was in, + 1 */
+void ino_cursor_init(struct ino_cursor *c, const struct volume *vol);
+int ino_take(struct txn *t, struct volume *vol, struct ino_cursor *c, uint64_t *ret_ino,
+	     struct inode **ret);
+/* Its last link is gone: its blocks go to the reaper, the inode to the free list. */
+int inode_release(struct txn *t, struct volume *vol, uint64_t ino, struct inode *i);
+
+struct dir dir_of(struct txn *t, const struct volume *vol, struct inode *i, uint64_t ino);
+uint64_t file_hint(uint32_t volume, uint64_t ino);
+
+enum { MAY_EXEC = 1, MAY_WRITE = 2, MAY_READ = 4 };
+bool may(const struct fs_cred *c, const struct inode *i, unsigned want);
+bool is_owner(const struct fs_cred *c, const struct inode *i);
+bool in_group(const struct fs_cred *c, uint32_t gid);
+/* Whether the sticky bit of DIR keeps the caller from removing I. */
+bool sticky_forbids(const struct fs_cred *c, const struct inode *dir, const struct inode *i);
+
+struct fs_id id_of(const struct volume *vol, uint64_t ino, const struct inode *i);
+void attr_fill(struct fs_attr *a, const struct volume *vol, uint64_t ino, const struct inode *i);
+void wcc_pre(struct fs_wcc *w, const struct volume *vol, uint64_t ino, const struct inode *i);
+void wcc_post(struct fs_wcc *w, const struct volume *vol, uint64_t ino, const struct inode *i);
+/* Apply pass: the inode's data or attributes have changed. */
+void touch_data(struct txn *t, struct inode *i, int64_t now);	/* mtime, ctime, change */
+void touch_meta(struct txn *t, struct inode *i, int64_t now);	/* ctime, change */
+
+/* ---- file.c ------------------------------------------------------------------------------ */
+
+/* Changes the size; drops what lies behind it.  VOL and I are owned. */
+int file_resize(struct txn *t, struct volume *vol, uint64_t ino, struct inode *i, uint64_t size);
+int quota_check(const struct volume *vol, uint64_t more_blocks);
+int symlink_write(struct txn *t, struct volume *vol, struct inode *i, const char *target);
+
+/* ---- names -------------------------------------------------------------------------------- */
+
+int name_check(struct fs_name n);
+int drop_orphans(struct fs *fs);	/* at opening */
+
+struct create_op {
+	struct fs_req *req;
+	struct fs_id dir;
+	struct fs_name name;
+	struct fs_create how;
+	uint64_t now;
+	uint32_t uid, gid;		/* of the new inode; gid may give way to a setgid directory */
+	bool unnamed;			/* in the orphan directory */
+	bool existed;			/* out */
+	struct fs_attr attr;		/* out */
+	struct fs_wcc wcc;
+};
+int do_create(struct txn *t, void *arg);
+
+struct remove_op {
+	struct fs_req *req;
+	struct fs_id dir;
+	struct fs_name name;
+	bool want_dir;
+	uint64_t now;
+	struct fs_wcc wcc;
+};
+int do_remove(struct txn *t, void *arg);
+
+struct link_op {
+	struct fs_req *req;
+	struct fs_id file, dir;
+	struct fs_name name;
+	bool replace;
+	uint64_t now;
+	struct fs_attr attr;
+	struct fs_wcc wcc;
+};
+int do_link(struct txn *t, void *arg);
+int do_forget(struct txn *t, void *arg);	/* struct link_op: file */
+void orphan_name(char buf[17], uint64_t ino, struct fs_name *ret);
+
+struct rename_op {
+	struct fs_req *req;
+	struct fs_id from_dir, to_dir;
+	struct fs_name from, to;
+	uint64_t now;
+	struct fs_wcc from_wcc, to_wcc;
+};
+int do_rename(struct txn *t, void *arg);
+/* Inode I of number INO loses one name (apply) or will (load). */
+int unlink_inode(struct txn *t, struct volume *vol, uint64_t ino, struct inode *i, uint64_t now);
+
+struct clone_op {
+	struct fs_req *req;
+	struct fs_id src, dir;
+	const struct fs_name *names;
+	uint32_t count, bad;
+	uint64_t now;
+	uint32_t uid, gid;		/* of the clones; CLONE_OWNER_SRC in uid: as the source */
+	struct fs_attr first;
+};
+#define CLONE_OWNER_SRC UINT32_MAX
+int do_clone(struct txn *t, void *arg);
+
+/* ---- other operations --------------------------------------------------------------------- */
+
+struct setattr_op {
+	struct fs_req *req;
+	struct fs_id id;
+	struct fs_setattr set;
+	bool drop_suid;
+	uint64_t now;
+	struct fs_wcc wcc;
+};
+int do_setattr(struct txn *t, void *arg);
+
+struct write_op {
+	struct fs_req *req;
+	struct fs_id id;
+	uint64_t offset;
+	const struct iovec *iov;
+	int niov;
+	uint32_t len;
+	uint64_t now;
+	bool named;			/* data goes to blocks that the record names */
+	bool sequential;
+	bool drop_suid;			/* as POSIX: a write by others than root drops setuid, setgid */
+	uint32_t nblocks;
+	uint8_t zero[(FS_IO_MAX / BLOCK_SIZE + 2 + 7) / 8]; /* whole blocks of zeros: holes */
+	uint64_t *claim_blocks;		/* named; in replay: what the record names */
+	uint32_t *claim_crcs;
+	uint32_t nclaims, claim_at;
+	uint64_t new_blocks;		/* load pass: mapped blocks more than now, at most */
+	struct fs_wcc wcc;
+};
+int do_write(struct txn *t, void *arg);
+void write_replay_prepare(struct write_op *o);	/* what follows from a record's fields */
+
+struct volume_op {
+	struct fs_req *req;
+	const char *name, *exports;
+	uint32_t id;
+	uint8_t uuid[16], hash_key[16];
+	int64_t quota;			/* -1: leave */
+	uint64_t now;
+	struct fs_volume_info info;
+};
+int do_volume_create(struct txn *t, void *arg);
+int do_volume_destroy(struct txn *t, void *arg);
+int do_volume_set(struct txn *t, void *arg);
+
+/* ---- record.c ----------------------------------------------------------------------------- */
+
+/* Each adds to the needs in a load pass and appends in the apply pass. */
+void record_create(struct txn *t, const struct create_op *o);
+void record_remove(struct txn *t, const struct remove_op *o);
+void record_link(struct txn *t, const struct link_op *o, bool forget);
+void record_rename(struct txn *t, const struct rename_op *o);
+int record_clone(struct txn *t, const struct clone_op *o);
+void record_setattr(struct txn *t, const struct setattr_op *o);
+void record_write(struct txn *t, const struct write_op *o);
+void record_volume_create(struct txn *t, const struct volume_op *o);
+void record_volume_destroy(struct txn *t, const struct volume_op *o);
+void record_volume_set(struct txn *t, const struct volume_op *o);
+int record_replay(void *fs, const struct log_record *rec, const void *payload,
+		  const uint64_t *claim_blocks, const uint32_t *claim_crcs, uint32_t nclaims);
+
+#endif

@@ -1,0 +1,722 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names: looking up, creating, removing, linking, listing.
+ *
+ * A file without a name (an import under way, later an open file that was removed) has one in
+ * the volume's hidden orphan directory; opening the pool removes what it finds there.
+ */
+#include "fs/fs_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/log.h"
+
+int name_check(struct fs_name n)
+{
+	if (!n.len)
+		return -EINVAL;
+	if (n.len > FS_NAME_MAX)
+		return -ENAMETOOLONG;
+	return memchr(n.s, '/', n.len) || memchr(n.s, 0, n.len) ? -EINVAL : 0;
+}
+
+static bool is_dot(struct fs_name n) { return n.len == 1 && n.s[0] == '.'; }
+static bool is_dotdot(struct fs_name n) { return n.len == 2 && n.s[0] == '.' && n.s[1] == '.'; }
+
+/* A directory for changing names in. */
+static int dir_own(struct txn *t, struct fs_id id, const struct fs_cred *c, struct volume **vol,
+		   struct inode **ret)
+{
+	int err = object_own(t, id, vol, ret);
+
+	if (err)
+		return err;
+	if ((*ret)->type != FS_DIR)
+		return -ENOTDIR;
+	return may(c, *ret, MAY_WRITE | MAY_EXEC) ? 0 : -EACCES;
+}
+
+/* ---- looking up ------------------------------------------------------------------------------ */
+
+struct lookup_op {
+	struct fs_req *req;
+	struct fs_id dir;
+	struct fs_name name;
+	struct fs_attr *attr, *dir_attr;
+};
+
+static int do_lookup(struct txn *t, void *arg)
+{
+	struct lookup_op *o = arg;
+	struct volume *vol;
+	struct inode *i, *child;
+	struct dir_found f;
+	struct dir d;
+	int err = object_get(t, o->dir, &vol, &i);
+
+	if (err)
+		return err;
+	if (o->dir_attr)
+		attr_fill(o->dir_attr, vol, o->dir.ino, i);
+	if (i->type != FS_DIR)
+		return -ENOTDIR;
+	if (!may(&o->req->cred, i, MAY_EXEC))
+		return -EACCES;
+	if (is_dot(o->name)) {
+		attr_fill(o->attr, vol, o->dir.ino, i);
+		return 0;
+	}
+	if (is_dotdot(o->name)) {
+		f = (struct dir_found){ .ino = i->parent };
+	} else {
+		d = dir_of(t, vol, i, o->dir.ino);
+		err = dir_lookup(&d, o->name, &f);
+		if (err)
+			return err;
+	}
+	err = inode_get(t, vol, f.ino, f.generation, &child);
+	if (err)
+		return err == -ESTALE ? -EDAMAGED : err;
+	attr_fill(o->attr, vol, f.ino, child);
+	return 0;
+}
+
+int fs_lookup(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_attr *ret_attr,
+	      struct fs_attr *ret_dir_attr)
+{
+	struct lookup_op o = { req, dir, name, ret_attr, ret_dir_attr };
+	int err = name_check(name);
+
+	return err ? err : fs_run(req, SPACE_ORDINARY, false, false, do_lookup, &o);
+}
+
+int fs_lookup_path(struct fs_req *req, const char *volume, const char *path, struct fs_attr *ret_attr)
+{
+	struct fs_volume_info v;
+	struct fs_attr a;
+	int err = fs_volume_find(req->fs, volume, &v);
+
+	if (!err)
+		err = fs_getattr(req, v.root, &a);
+	while (!err && *path) {
+		size_t n = strcspn(path, "/");
+
+		if (n > FS_NAME_MAX)
+			return -ENAMETOOLONG;
+		if (n)
+			err = fs_lookup(req, a.id, (struct fs_name){ path, n }, &a, NULL);
+		path += n + (path[n] == '/');
+	}
+	if (!err)
+		*ret_attr = a;
+	return err;
+}
+
+/* ---- creating -------------------------------------------------------------------------------- */
+
+static int64_t ns_or(const struct fs_setattr *s, uint32_t bit, struct fs_time v, uint64_t now)
+{
+	return s->mask & bit ? v.sec * 1000000000 + v.nsec : (int64_t)now;
+}
+
+static void init_inode(struct txn *t, struct create_op *o, struct inode *i, const struct inode *dir)
+{
+	const struct fs_setattr *s = &o->how.set;
+	bool is_dir = o->how.type == FS_DIR;
+
+	i->type = o->how.type;
+	i->mode = (s->mask & FS_SET_MODE ? s->mode : is_dir ? 0755 : 0644) & 07777;
+	i->nlink = o->unnamed ? 0 : is_dir ? 2 : 1;
+	i->uid = s->mask & FS_SET_UID ? s->uid : o->uid;
+	i->gid = s->mask & FS_SET_GID ? s->gid : dir->mode & 02000 ? dir->gid : o->gid;
+	if (is_dir && (dir->mode & 02000))
+		i->mode |= 02000;
+	i->atime = ns_or(s, FS_SET_ATIME, s->atime, o->now);
+	i->mtime = ns_or(s, FS_SET_MTIME, s->mtime, o->now);
+	i->ctime = i->btime = o->now;
+	i->generation = i->change = txn_event(t);
+	i->rdev_major = o->how.rdev_major;
+	i->rdev_minor = o->how.rdev_minor;
+	if (o->how.how == FS_CREATE_EXCLUSIVE)
+		i->verifier = o->how.verifier;
+	if (is_dir)
+		i->parent = o->dir.ino;
+	if (o->how.type == FS_REG && (s->mask & FS_SET_SIZE))
+		i->size = s->size;
+}
+
+/* The name is there already: what that means. */
+static int create_existing(struct txn *t, struct create_op *o, struct volume *vol, struct dir_found *f)
+{
+	struct inode *i;
+	int err;
+
+	if (o->how.how == FS_CREATE_GUARDED)
+		return -EEXIST;
+	err = inode_get(t, vol, f->ino, f->generation, &i);
+	if (err)
+		return err == -ESTALE ? -EDAMAGED : err;
+	if (o->how.how == FS_CREATE_EXCLUSIVE && (i->type != FS_REG || i->verifier != o->how.verifier))
+		return -EEXIST;
+	if (i->type != FS_REG)
+		return i->type == FS_DIR ? -EISDIR : -EEXIST;
+	o->existed = true;
+	attr_fill(&o->attr, vol, f->ino, i);
+	return DONE;
+}
+
+static int create_content(struct txn *t, struct create_op *o, struct volume *vol, uint64_t ino,
+			  struct inode *i)
+{
+	if (o->how.type == FS_LNK)
+		return symlink_write(t, vol, i, o->how.target);
+	if (o->how.type == FS_DIR) {
+		struct inode fresh = { .type = FS_DIR };
+		struct dir d = dir_of(t, vol, t->apply ? i : &fresh, ino);
+
+		return dir_init(&d);
+	}
+	return 0;
+}
+
+void orphan_name(char buf[17], uint64_t ino, struct fs_name *ret)
+{
+	snprintf(buf, 17, "%016llx", (unsigned long long)ino);
+	*ret = (struct fs_name){ buf, 16 };
+}
+
+int do_create(struct txn *t, void *arg)
+{
+	struct create_op *o = arg;
+	struct volume *vol;
+	struct inode *dir, *i;
+	struct ino_cursor c;
+	struct dir_found f;
+	struct dir d;
+	char buf[17];
+	uint64_t ino, dir_mapped;
+	int err = dir_own(t, o->dir, &o->req->cred, &vol, &dir);
+
+	if (err && err != -EACCES)
+		return err;
+	if (!t->apply) {
+		wcc_pre(&o->wcc, vol, o->dir.ino, dir);
+		d = dir_of(t, vol, dir, o->dir.ino);
+		if (!o->unnamed) {
+			int found = dir_lookup(&d, o->name, &f);
+
+			if (found != -ENOENT)
+				return found ? found : create_existing(t, o, vol, &f);
+		}
+		if (err)
+			return err;
+		if (o->how.type == FS_DIR && dir->nlink >= FS_LINK_MAX)
+			return -EMLINK;
+		err = quota_check(vol, 3);
+		if (err)
+			return err;
+		record_create(t, o);
+	}
+	ino_cursor_init(&c, vol);
+	err = ino_take(t, vol, &c, &ino, &i);
+	if (err)
+		return err;
+	if (t->apply)
+		init_inode(t, o, i, dir);
+	err = create_content(t, o, vol, ino, i);
+	if (err)
+		return err;
+	if (o->unnamed)
+		orphan_name(buf, ino, &o->name);
+	/* Owning the new inode may have moved the directory's block: find it again. */
+	err = inode_own(t, vol, o->dir.ino, 0, &dir);
+	if (err)
+		return err;
+	d = dir_of(t, vol, dir, o->dir.ino);
+	dir_mapped = dir->mapped;
+	err = dir_insert(&d, o->name, ino, t->apply ? i->generation : 0, o->how.type);
+	if (err || !t->apply)
+		return err;
+	if (o->how.type == FS_DIR) {
+		dir->nlink++;
+		vol->mapped += i->mapped;
+	}
+	vol->mapped += dir->mapped - dir_mapped;
+	touch_data(t, dir, o->now);
+	attr_fill(&o->attr, vol, ino, i);
+	wcc_post(&o->wcc, vol, o->dir.ino, dir);
+	record_create(t, o);
+	return 0;
+}
+
+static int create_valid(const struct fs_req *req, const struct fs_create *how)
+{
+	const struct fs_cred *c = &req->cred;
+	const struct fs_setattr *s = &how->set;
+	bool super = c->admin || !c->uid;
+
+	if (how->type < FS_REG || how->type > FS_FIFO)
+		return -EINVAL;
+	if (how->type == FS_LNK && (!how->target || !how->target[0]))
+		return -EINVAL;
+	if (how->type == FS_LNK && strlen(how->target) > FS_SYMLINK_MAX)
+		return -ENAMETOOLONG;
+	if (how->type != FS_REG && how->how != FS_CREATE_GUARDED)
+		return -EINVAL;
+	if ((how->type == FS_BLK || how->type == FS_CHR) && !super)
+		return -EPERM;
+	if ((s->mask & FS_SET_UID) && !super && s->uid != c->uid)
+		return -EPERM;
+	if ((s->mask & FS_SET_GID) && !super && !in_group(c, s->gid))
+		return -EPERM;
+	if ((s->mask & FS_SET_SIZE) && s->size > FS_MAX_SIZE)
+		return -EFBIG;
+	return 0;
+}
+
+int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const struct fs_create *how,
+	      struct fs_attr *ret_attr, struct fs_wcc *ret_dir_wcc)
+{
+	struct create_op o = { .req = req, .dir = dir, .name = name, .how = *how, .now = fs_now(),
+			       .uid = req->cred.uid, .gid = req->cred.gid };
+	int err = name_check(name);
+
+	if (!err && (is_dot(name) || is_dotdot(name)))
+		err = -EEXIST;
+	if (!err)
+		err = create_valid(req, how);
+	if (!err)
+		err = fs_run(req, SPACE_ORDINARY, true, true, do_create, &o);
+	if (err == DONE)
+		err = 0;
+	if (!err && o.existed && how->how == FS_CREATE_UNCHECKED && (how->set.mask & FS_SET_SIZE)) {
+		struct fs_setattr s = { .mask = FS_SET_SIZE, .size = how->set.size };
+		struct fs_wcc w = { 0 };
+
+		err = fs_setattr(req, o.attr.id, &s, &w);
+		if (!err && w.post_valid)
+			o.attr = w.post;
+	}
+	if (!err && o.existed && pool_last_seq(req->fs->pool) > req->stable_seq)
+		req->stable_seq = pool_last_seq(req->fs->pool);	/* who made it may not have waited yet */
+	if (!err && ret_attr)
+		*ret_attr = o.attr;
+	if (ret_dir_wcc)
+		*ret_dir_wcc = o.wcc;
+	return err;
+}
+
+int fs_create_unnamed(struct fs_req *req, uint32_t volume, uint32_t mode, struct fs_attr *ret_attr)
+{
+	struct create_op o = { .req = req, .dir = { .volume = volume, .ino = INO_ORPHANS },
+		.how = { .type = FS_REG, .how = FS_CREATE_GUARDED,
+			 .set = { .mask = FS_SET_MODE, .mode = mode } },
+		.now = fs_now(), .uid = req->cred.uid, .gid = req->cred.gid, .unnamed = true };
+	bool admin = req->cred.admin;
+	int err;
+
+	req->cred.admin = true;		/* the orphan directory is nobody's */
+	err = fs_run(req, SPACE_ORDINARY, true, true, do_create, &o);
+	req->cred.admin = admin;
+	if (!err)
+		*ret_attr = o.attr;
+	return err;
+}
+
+/* ---- removing -------------------------------------------------------------------------------- */
+
+int unlink_inode(struct txn *t, struct volume *vol, uint64_t ino, struct inode *i, uint64_t now)
+{
+	bool last = i->type == FS_DIR || i->nlink <= 1;
+
+	if (last)
+		return inode_release(t, vol, ino, i);
+	if (t->apply) {
+		i->nlink--;
+		touch_meta(t, i, now);
+	}
+	return 0;
+}
+
+static int remove_allowed(const struct remove_op *o, const struct inode *dir, const struct inode *i)
+{
+	if (sticky_forbids(&o->req->cred, dir, i))
+		return -EACCES;
+	if (o->want_dir && i->type != FS_DIR)
+		return -ENOTDIR;
+	if (!o->want_dir && i->type == FS_DIR)
+		return -EISDIR;
+	return i->type == FS_DIR && i->entries ? -ENOTEMPTY : 0;
+}
+
+int do_remove(struct txn *t, void *arg)
+{
+	struct remove_op *o = arg;
+	struct volume *vol;
+	struct inode *dir, *i;
+	struct dir_found f;
+	struct dir d;
+	uint64_t dir_mapped;
+	int err = dir_own(t, o->dir, &o->req->cred, &vol, &dir);
+
+	if (err)
+		return err;
+	if (!t->apply)
+		wcc_pre(&o->wcc, vol, o->dir.ino, dir);
+	d = dir_of(t, vol, dir, o->dir.ino);
+	err = dir_lookup(&d, o->name, &f);
+	if (!err)
+		err = inode_own(t, vol, f.ino, f.generation, &i);
+	if (err)
+		return err == -ESTALE ? -EDAMAGED : err;
+	if (!t->apply) {
+		err = remove_allowed(o, dir, i);
+		if (err)
+			return err;
+		record_remove(t, o);
+	}
+	err = inode_own(t, vol, o->dir.ino, 0, &dir);
+	if (err)
+		return err;
+	d.inode = dir;
+	dir_mapped = dir->mapped;
+	err = dir_remove(&d, o->name);
+	if (!err)
+		err = unlink_inode(t, vol, f.ino, i, o->now);
+	if (err || !t->apply)
+		return err;
+	vol->mapped -= dir_mapped - dir->mapped;
+	if (o->want_dir)
+		dir->nlink--;
+	touch_data(t, dir, o->now);
+	wcc_post(&o->wcc, vol, o->dir.ino, dir);
+	record_remove(t, o);
+	return 0;
+}
+
+static int remove_name(struct fs_req *req, struct fs_id dir, struct fs_name name, bool want_dir,
+		       struct fs_wcc *ret_dir_wcc)
+{
+	struct remove_op o = { .req = req, .dir = dir, .name = name, .want_dir = want_dir,
+			       .now = fs_now() };
+	int err = name_check(name);
+
+	if (!err && is_dot(name))
+		err = -EINVAL;
+	if (!err && is_dotdot(name))
+		err = want_dir ? -ENOTEMPTY : -EISDIR;
+	if (!err)
+		err = fs_run(req, SPACE_DELETE, true, true, do_remove, &o);
+	if (ret_dir_wcc)
+		*ret_dir_wcc = o.wcc;
+	return err;
+}
+
+int fs_remove(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc)
+{
+	return remove_name(req, dir, name, false, ret_dir_wcc);
+}
+
+int fs_rmdir(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc)
+{
+	return remove_name(req, dir, name, true, ret_dir_wcc);
+}
+
+/* ---- linking --------------------------------------------------------------------------------- */
+
+/* The file has no name but its one in the orphan directory: that one goes. */
+static int leave_orphans(struct txn *t, struct volume *vol, uint64_t ino)
+{
+	struct inode *orphans;
+	struct fs_name name;
+	struct dir d;
+	char buf[17];
+	uint64_t mapped;
+	int err = inode_own(t, vol, INO_ORPHANS, 0, &orphans);
+
+	if (err)
+		return err;
+	orphan_name(buf, ino, &name);
+	d = dir_of(t, vol, orphans, INO_ORPHANS);
+	mapped = orphans->mapped;
+	err = dir_remove(&d, name);
+	if (!err && t->apply)
+		vol->mapped -= mapped - orphans->mapped;
+	return err;
+}
+
+/* What is in the way of the new name. */
+static int replace_old(struct txn *t, struct link_op *o, struct volume *vol, struct inode *dir,
+		       struct dir_found *old)
+{
+	struct inode *i;
+	int err = inode_own(t, vol, old->ino, old->generation, &i);
+
+	if (err)
+		return err == -ESTALE ? -EDAMAGED : err;
+	if (!t->apply && (!o->replace || i->type != FS_REG))
+		return -EEXIST;
+	if (!t->apply && sticky_forbids(&o->req->cred, dir, i))
+		return -EACCES;
+	return unlink_inode(t, vol, old->ino, i, o->now);
+}
+
+static int link_check(struct link_op *o, struct volume *vol, const struct inode *dir,
+		      const struct inode *i)
+{
+	wcc_pre(&o->wcc, vol, o->dir.ino, dir);
+	attr_fill(&o->attr, vol, o->file.ino, i);
+	if (dir->type != FS_DIR)
+		return -ENOTDIR;
+	if (!may(&o->req->cred, dir, MAY_WRITE | MAY_EXEC))
+		return -EACCES;
+	if (i->type == FS_DIR)
+		return -EISDIR;
+	if (i->nlink >= FS_LINK_MAX)
+		return -EMLINK;
+	return quota_check(vol, 2);
+}
+
+int do_link(struct txn *t, void *arg)
+{
+	struct link_op *o = arg;
+	struct volume *vol;
+	struct inode *dir, *i;
+	struct dir_found old;
+	struct dir d;
+	uint64_t dir_mapped;
+	int err, found;
+
+	if (o->file.volume != o->dir.volume)
+		return -EXDEV;
+	err = object_own(t, o->file, &vol, &i);
+	if (!err)
+		err = inode_own(t, vol, o->dir.ino, o->dir.generation, &dir);
+	if (!err && !t->apply)
+		err = link_check(o, vol, dir, i);
+	if (err)
+		return err;
+	d = dir_of(t, vol, dir, o->dir.ino);
+	found = dir_lookup(&d, o->name, &old);
+	if (found && found != -ENOENT)
+		return found;
+	if (!found && old.ino == o->file.ino)
+		return o->replace ? DONE : -EEXIST;
+	if (!t->apply)
+		record_link(t, o, false);
+	if (!i->nlink)
+		err = leave_orphans(t, vol, o->file.ino);
+	if (!err && !found)
+		err = replace_old(t, o, vol, dir, &old);
+	if (!err)
+		err = inode_own(t, vol, o->dir.ino, 0, &dir);
+	if (err)
+		return err;
+	d.inode = dir;
+	dir_mapped = dir->mapped;
+	if (!found)
+		err = dir_replace(&d, o->name, o->file.ino, i->generation, i->type);
+	else
+		err = dir_insert(&d, o->name, o->file.ino, i->generation, i->type);
+	if (err || !t->apply)
+		return err;
+	vol->mapped += dir->mapped - dir_mapped;
+	i->nlink++;
+	touch_meta(t, i, o->now);
+	touch_data(t, dir, o->now);
+	attr_fill(&o->attr, vol, o->file.ino, i);
+	wcc_post(&o->wcc, vol, o->dir.ino, dir);
+	record_link(t, o, false);
+	return 0;
+}
+
+int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_name name, bool replace,
+	    struct fs_attr *ret_attr, struct fs_wcc *ret_dir_wcc)
+{
+	struct link_op o = { .req = req, .file = file, .dir = dir, .name = name, .replace = replace,
+			     .now = fs_now() };
+	int err = name_check(name);
+
+	if (!err && (is_dot(name) || is_dotdot(name)))
+		err = -EEXIST;
+	if (!err)
+		err = fs_run(req, SPACE_ORDINARY, true, true, do_link, &o);
+	if (ret_attr)
+		*ret_attr = o.attr;
+	if (ret_dir_wcc)
+		*ret_dir_wcc = o.wcc;
+	return err == DONE ? 0 : err;
+}
+
+int do_forget(struct txn *t, void *arg)
+{
+	struct link_op *o = arg;
+	struct volume *vol;
+	struct inode *i;
+	int err = object_own(t, o->file, &vol, &i);
+
+	if (err)
+		return err;
+	if (i->nlink)
+		return -EEXIST;		/* it has a name by now: not ours to remove */
+	record_link(t, o, true);
+	err = leave_orphans(t, vol, o->file.ino);
+	if (!err)
+		err = inode_own(t, vol, o->file.ino, 0, &i);
+	return err ? err : inode_release(t, vol, o->file.ino, i);
+}
+
+int fs_forget(struct fs_req *req, struct fs_id id)
+{
+	struct link_op o = { .req = req, .file = id, .now = fs_now() };
+
+	return fs_run(req, SPACE_DELETE, true, true, do_forget, &o);
+}
+
+struct orphan { struct fs *fs; uint32_t volume; uint64_t ino, generation; };
+
+static int first_orphan(void *arg, const struct dir_found *e, struct fs_name name)
+{
+	struct orphan *o = arg;
+
+	o->ino = e->ino;
+	o->generation = e->generation;
+	return DONE;
+}
+
+static int do_find_orphan(struct txn *t, void *arg)
+{
+	struct orphan *o = arg;
+	struct volume *vol;
+	struct inode *i;
+	struct dir d;
+	int err = object_get(t, (struct fs_id){ .volume = o->volume, .ino = INO_ORPHANS }, &vol, &i);
+
+	if (err)
+		return err;
+	d = dir_of(t, vol, i, INO_ORPHANS);
+	err = dir_iterate(&d, 2, first_orphan, o);
+	return err == DONE ? 0 : err ? err : -ENOENT;
+}
+
+/* At opening: files that had no name when the pool was left. */
+int drop_orphans(struct fs *fs)
+{
+	struct fs_volume_info v;
+	struct fs_req req;
+	int err = 0;
+
+	fs_req_admin(&req, fs);
+	for (uint32_t id = 0; !err; id = v.id) {
+		err = fs_volume_next(fs, id, &v);
+		while (!err) {
+			struct orphan o = { fs, v.id, 0, 0 };
+
+			err = fs_run(&req, SPACE_ORDINARY, false, false, do_find_orphan, &o);
+			if (err == -ENOENT) {
+				err = 0;
+				break;
+			}
+			if (!err)
+				err = fs_forget(&req, (struct fs_id){ v.id, 0, o.ino, o.generation });
+		}
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
+/* ---- listing --------------------------------------------------------------------------------- */
+
+struct readdir_op {
+	struct fs_req *req;
+	struct fs_id dir;
+	uint64_t cookie;
+	bool plus;
+	struct fs_dirlist *list;
+	/* of a pass: */
+	struct txn *t;
+	struct volume *vol;
+	size_t used;
+	int err;
+};
+#define LIST_FULL 2
+
+static int put_entry(struct readdir_op *o, uint64_t cookie, uint64_t ino, uint64_t generation,
+		     struct fs_name name)
+{
+	size_t size = (sizeof(struct fs_dirent) + name.len + 1 + 7) & ~(size_t)7;
+	struct fs_dirent *e = (struct fs_dirent *)((char *)o->list->buf + o->used);
+	struct inode *i;
+
+	if (o->used + size > o->list->cap ||
+	    (o->list->max_entries && o->list->n >= o->list->max_entries))
+		return LIST_FULL;
+	memset(&e->attr, 0, sizeof(e->attr));
+	if (o->plus) {
+		int err = inode_get(o->t, o->vol, ino, generation, &i);
+
+		if (err == -ERESTART_PASS)
+			o->err = err;	/* go on, so that other reads start too */
+		else if (err)
+			return err == -ESTALE ? -EDAMAGED : err;
+		else
+			attr_fill(&e->attr, o->vol, ino, i);
+	}
+	e->cookie = cookie;
+	e->ino = ino;
+	e->size = size;
+	e->name_len = name.len;
+	memcpy(e->name, name.s, name.len);
+	e->name[name.len] = 0;
+	o->used += size;
+	o->list->n++;
+	return 0;
+}
+
+static int list_entry(void *arg, const struct dir_found *f, struct fs_name name)
+{
+	return put_entry(arg, f->key, f->ino, f->generation, name);
+}
+
+static int do_readdir(struct txn *t, void *arg)
+{
+	struct readdir_op *o = arg;
+	struct inode *i;
+	struct dir d;
+	int err = object_get(t, o->dir, &o->vol, &i);
+
+	if (err)
+		return err;
+	attr_fill(&o->list->dir_attr, o->vol, o->dir.ino, i);
+	if (i->type != FS_DIR)
+		return -ENOTDIR;
+	if (!may(&o->req->cred, i, MAY_READ))
+		return -EACCES;
+	o->t = t;
+	o->used = 0;
+	o->err = 0;
+	o->list->n = 0;
+	o->list->eof = false;
+	if (o->cookie < 1)
+		err = put_entry(o, 1, o->dir.ino, i->generation, (struct fs_name){ ".", 1 });
+	if (!err && o->cookie < 2)
+		err = put_entry(o, 2, i->parent, 0, (struct fs_name){ "..", 2 });
+	d = dir_of(t, o->vol, i, o->dir.ino);
+	if (!err)
+		err = dir_iterate(&d, o->cookie < 2 ? 2 : o->cookie, list_entry, o);
+	if (o->err)
+		return o->err;
+	if (err == LIST_FULL)
+		return o->list->n ? 0 : -EINVAL;
+	if (!err)
+		o->list->eof = true;
+	return err;
+}
+
+int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus, struct fs_dirlist *list)
+{
+	struct readdir_op o = { .req = req, .dir = dir, .cookie = cookie, .plus = plus, .list = list };
+
+	list->n = 0;
+	list->eof = false;
+	return fs_run(req, SPACE_ORDINARY, false, false, do_readdir, &o);
+}

@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Log records of the file system: payloads of fixed little-endian fields and strings, in the
+ * order in which the put and get functions below name them; docs/format.md lists them.
+ *
+ * In a load pass a record_*() function adds up what the record will need; in the apply pass it
+ * appends it.  record_replay() fills the operation's struct from the payload and runs the same
+ * do_* function as the first time, with the rights of the management side.
+ */
+#include "fs/fs_int.h"
+
+#include <stdlib.h>
+#include <sys/uio.h>
+#include "base/log.h"
+
+enum record_type {
+	R_CREATE = 1, R_REMOVE = 2, R_LINK = 3, R_FORGET = 4, R_RENAME = 5, R_CLONE = 6,
+	R_SETATTR = 7, R_WRITE = 8, R_WRITE_NAMED = 9, R_VOLUME_CREATE = 10,
+	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12,
+};
+
+/* ---- payload cursors -------------------------------------------------------------------------- */
+
+#define HEAD_MAX 4096
+struct put { uint8_t buf[HEAD_MAX]; size_t n; };
+
+static void put_bytes(struct put *p, const void *v, size_t n)
+{
+	assert(p->n + n <= sizeof(p->buf));
+	memcpy(p->buf + p->n, v, n);
+	p->n += n;
+}
+static void put32(struct put *p, uint32_t v) { put_bytes(p, &v, 4); }
+static void put64(struct put *p, uint64_t v) { put_bytes(p, &v, 8); }
+
+static void put_id(struct put *p, struct fs_id id)
+{
+	put32(p, id.volume);
+	put32(p, id.snapshot);
+	put64(p, id.ino);
+	put64(p, id.generation);
+}
+
+static void put_name(struct put *p, struct fs_name n)
+{
+	put32(p, n.len);
+	put_bytes(p, n.s, n.len);
+}
+
+static void put_str(struct put *p, const char *s)
+{
+	put_name(p, (struct fs_name){ s ? s : "", s ? strlen(s) : 0 });
+}
+
+static void put_set(struct put *p, const struct fs_setattr *s)
+{
+	put32(p, s->mask);
+	put32(p, s->mode);
+	put32(p, s->uid);
+	put32(p, s->gid);
+	put64(p, s->size);
+	put64(p, s->atime.sec);
+	put32(p, s->atime.nsec);
+	put64(p, s->mtime.sec);
+	put32(p, s->mtime.nsec);
+}
+
+struct get { const uint8_t *p; size_t left; bool bad; };
+
+static const void *get_bytes(struct get *g, size_t n)
+{
+	const void *ret = g->p;
+
+	if (n > g->left) {
+		g->bad = true;
+		return NULL;
+	}
+	g->p += n;
+	g->left -= n;
+	return ret;
+}
+
+static uint32_t get32(struct get *g)
+{
+	uint32_t v = 0;
+	const void *p = get_bytes(g, 4);
+
+	if (p)
+		memcpy(&v, p, 4);
+	return v;
+}
+
+static uint64_t get64(struct get *g)
+{
+	uint64_t v = 0;
+	const void *p = get_bytes(g, 8);
+
+	if (p)
+		memcpy(&v, p, 8);
+	return v;
+}
+
+static struct fs_id get_id(struct get *g)
+{
+	struct fs_id id;
+
+	id.volume = get32(g);
+	id.snapshot = get32(g);
+	id.ino = get64(g);
+	id.generation = get64(g);
+	return id;
+}
+
+static struct fs_name get_name(struct get *g)
+{
+	uint32_t len = get32(g);
+	const char *s = get_bytes(g, len);
+
+	return (struct fs_name){ s ? s : "", s ? len : 0 };
+}
+
+static char *get_str(struct get *g)
+{
+	struct fs_name n = get_name(g);
+
+	return strndup(n.s, n.len);
+}
+
+static void get_set(struct get *g, struct fs_setattr *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->mask = get32(g);
+	s->mode = get32(g);
+	s->uid = get32(g);
+	s->gid = get32(g);
+	s->size = get64(g);
+	s->atime.sec = get64(g);
+	s->atime.nsec = get32(g);
+	s->mtime.sec = get64(g);
+	s->mtime.nsec = get32(g);
+}
+
+/* ---- appending -------------------------------------------------------------------------------- */
+
+struct record {
+	uint16_t type;
+	const struct fs_req *req;
+	uint64_t now;
+	struct put head;
+	const struct iovec *data;	/* after the head */
+	int ndata;
+	size_t data_len;
+	const struct write_op *claims;
+};
+
+static void record_begin(struct record *r, uint16_t type, const struct fs_req *req, uint64_t now)
+{
+	r->type = type;
+	r->req = req;
+	r->now = now;
+	r->head.n = 0;		/* its buffer isn't cleared: this runs twice for each operation */
+	r->data = NULL;
+	r->ndata = 0;
+	r->data_len = 0;
+	r->claims = NULL;
+}
+
+static void emit(struct txn *t, struct record *r)
+{
+	uint32_t nclaims = r->claims ? r->claims->nblocks : 0;
+	struct txn_record rec;
+	struct iovec small[16], *iov = small;
+
+	if (!t->apply) {
+		t->need_log += txn_log_need(r->head.n + r->data_len, nclaims);
+		return;
+	}
+	if (t->replay) {
+		t->seq = t->replay_seq;
+		return;
+	}
+	if (r->ndata > 15) {
+		iov = malloc((r->ndata + 1) * sizeof(*iov));
+		assert(iov);
+	}
+	iov[0] = (struct iovec){ r->head.buf, r->head.n };
+	for (int i = 0; i < r->ndata; i++)
+		iov[i + 1] = r->data[i];
+	rec = (struct txn_record){ .type = r->type, .payload = iov, .npayload = r->ndata + 1,
+		.drc_client = r->req->drc_client, .drc_xid = r->req->drc_xid,
+		.drc_proc = r->req->drc_proc, .time_ns = r->now };
+	if (r->claims) {
+		rec.claim_blocks = r->claims->claim_blocks;
+		rec.claim_crcs = r->claims->claim_crcs;
+		rec.nclaims = r->claims->nclaims;
+	}
+	txn_log(t, &rec);
+	if (iov != small)
+		free(iov);
+}
+
+void record_create(struct txn *t, const struct create_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_CREATE, o->req, o->now);
+	put_id(&r.head, o->dir);
+	put_name(&r.head, o->unnamed ? (struct fs_name){ "", 0 } : o->name);
+	put32(&r.head, o->how.type);
+	put32(&r.head, o->how.how);
+	put64(&r.head, o->how.verifier);
+	put32(&r.head, o->how.rdev_major);
+	put32(&r.head, o->how.rdev_minor);
+	put32(&r.head, o->uid);
+	put32(&r.head, o->gid);
+	put_set(&r.head, &o->how.set);
+	put_str(&r.head, o->how.target);
+	emit(t, &r);
+}
+
+void record_remove(struct txn *t, const struct remove_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_REMOVE, o->req, o->now);
+	put_id(&r.head, o->dir);
+	put_name(&r.head, o->name);
+	put32(&r.head, o->want_dir);
+	emit(t, &r);
+}
+
+void record_link(struct txn *t, const struct link_op *o, bool forget)
+{
+	struct record r;
+
+	record_begin(&r, forget ? R_FORGET : R_LINK, o->req, o->now);
+	put_id(&r.head, o->file);
+	if (!forget) {
+		put_id(&r.head, o->dir);
+		put_name(&r.head, o->name);
+		put32(&r.head, o->replace);
+	}
+	emit(t, &r);
+}
+
+void record_rename(struct txn *t, const struct rename_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_RENAME, o->req, o->now);
+	put_id(&r.head, o->from_dir);
+	put_name(&r.head, o->from);
+	put_id(&r.head, o->to_dir);
+	put_name(&r.head, o->to);
+	emit(t, &r);
+}
+
+/* Names come after the head, each with its length in two bytes before it. */
+int record_clone(struct txn *t, const struct clone_op *o)
+{
+	struct record r;
+	struct iovec data;
+	uint8_t *names, *at;
+	size_t len = 0;
+
+	record_begin(&r, R_CLONE, o->req, o->now);
+	for (uint32_t k = 0; k < o->count; k++)
+		len += 2 + o->names[k].len;
+	if (len > pool_record_max(t->pool))
+		return -E2BIG;
+	put_id(&r.head, o->src);
+	put_id(&r.head, o->dir);
+	put32(&r.head, o->uid);
+	put32(&r.head, o->gid);
+	put32(&r.head, o->count);
+	r.data_len = len;
+	if (!t->apply || t->replay) {
+		emit(t, &r);
+		return 0;
+	}
+	names = at = malloc(len);
+	assert(names);
+	for (uint32_t k = 0; k < o->count; k++) {
+		uint16_t n = o->names[k].len;
+
+		memcpy(at, &n, 2);
+		memcpy(at + 2, o->names[k].s, n);
+		at += 2 + n;
+	}
+	data = (struct iovec){ names, len };
+	r.data = &data;
+	r.ndata = 1;
+	emit(t, &r);
+	free(names);
+	return 0;
+}
+
+void record_setattr(struct txn *t, const struct setattr_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_SETATTR, o->req, o->now);
+	put_id(&r.head, o->id);
+	put_set(&r.head, &o->set);
+	put32(&r.head, o->drop_suid);
+	emit(t, &r);
+}
+
+void record_write(struct txn *t, const struct write_op *o)
+{
+	struct record r;
+
+	record_begin(&r, o->named ? R_WRITE_NAMED : R_WRITE, o->req, o->now);
+	put_id(&r.head, o->id);
+	put64(&r.head, o->offset);
+	put32(&r.head, o->len);
+	put32(&r.head, o->drop_suid);
+	if (o->named) {
+		put_bytes(&r.head, o->zero, sizeof(o->zero));
+		r.claims = o;
+	} else {
+		r.data = o->iov;
+		r.ndata = o->niov;
+		r.data_len = o->len;
+	}
+	emit(t, &r);
+}
+
+void record_volume_create(struct txn *t, const struct volume_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_VOLUME_CREATE, o->req, o->now);
+	put_str(&r.head, o->name);
+	put_bytes(&r.head, o->uuid, 16);
+	put_bytes(&r.head, o->hash_key, 16);
+	emit(t, &r);
+}
+
+void record_volume_destroy(struct txn *t, const struct volume_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_VOLUME_DESTROY, o->req, o->now);
+	put_str(&r.head, o->name);
+	emit(t, &r);
+}
+
+void record_volume_set(struct txn *t, const struct volume_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_VOLUME_SET, o->req, o->now);
+	put_str(&r.head, o->name);
+	put32(&r.head, o->exports != NULL);
+	put_str(&r.head, o->exports);
+	put64(&r.head, o->quota);
+	emit(t, &r);
+}
+
+/* ---- replay ----------------------------------------------------------------------------------- */
+
+struct replay {
+	struct fs *fs;
+	struct fs_req req;
+	const struct log_record *rec;
+	struct get g;
+	const uint64_t *claim_blocks;
+	const uint32_t *claim_crcs;
+	uint32_t nclaims;
+	struct fs_id result;
+};
+
+static int run(struct replay *r, int (*fn)(struct txn *, void *), void *op)
+{
+	struct txn t;
+	int err;
+
+	if (r->g.bad)
+		return -EDAMAGED;
+	txn_begin(&t, r->fs->pool);
+	t.space = SPACE_PRIVILEGED;
+	t.replay = true;
+	t.replay_seq = r->rec->seq;
+	t.replay_time_ns = r->rec->time_ns;
+	err = txn_run(&t, true, fn, op);
+	txn_end(&t);
+	return err;
+}
+
+static int replay_create(struct replay *r)
+{
+	struct create_op o = { .req = &r->req, .now = r->rec->time_ns };
+	char *target;
+	int err;
+
+	o.dir = get_id(&r->g);
+	o.name = get_name(&r->g);
+	o.unnamed = !o.name.len;
+	o.how.type = get32(&r->g);
+	o.how.how = get32(&r->g);
+	o.how.verifier = get64(&r->g);
+	o.how.rdev_major = get32(&r->g);
+	o.how.rdev_minor = get32(&r->g);
+	o.uid = get32(&r->g);
+	o.gid = get32(&r->g);
+	get_set(&r->g, &o.how.set);
+	o.how.target = target = get_str(&r->g);
+	if (!target)
+		return -ENOMEM;
+	err = run(r, do_create, &o);
+	free(target);
+	r->result = o.attr.id;
+	return err;
+}
+
+static int replay_remove(struct replay *r)
+{
+	struct remove_op o = { .req = &r->req, .now = r->rec->time_ns };
+
+	o.dir = get_id(&r->g);
+	o.name = get_name(&r->g);
+	o.want_dir = get32(&r->g);
+	return run(r, do_remove, &o);
+}
+
+static int replay_link(struct replay *r)
+{
+	struct link_op o = { .req = &r->req, .now = r->rec->time_ns };
+
+	o.file = r->result = get_id(&r->g);
+	if (r->rec->type == R_FORGET)
+		return run(r, do_forget, &o);
+	o.dir = get_id(&r->g);
+	o.name = get_name(&r->g);
+	o.replace = get32(&r->g);
+	return run(r, do_link, &o);
+}
+
+static int replay_rename(struct replay *r)
+{
+	struct rename_op o = { .req = &r->req, .now = r->rec->time_ns };
+
+	o.from_dir = get_id(&r->g);
+	o.from = get_name(&r->g);
+	o.to_dir = get_id(&r->g);
+	o.to = get_name(&r->g);
+	return run(r, do_rename, &o);
+}
+
+static int replay_clone(struct replay *r)
+{
+	struct clone_op o = { .req = &r->req, .now = r->rec->time_ns };
+	struct fs_name *names;
+	int err;
+
+	o.src = get_id(&r->g);
+	o.dir = get_id(&r->g);
+	o.uid = get32(&r->g);
+	o.gid = get32(&r->g);
+	o.count = get32(&r->g);
+	if (o.count > FS_CLONES_MAX)
+		return -EDAMAGED;
+	names = calloc(o.count + 1, sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	for (uint32_t k = 0; k < o.count && !r->g.bad; k++) {
+		const uint8_t *len = get_bytes(&r->g, 2);
+		uint16_t n = 0;
+
+		if (len)
+			memcpy(&n, len, 2);
+		names[k] = (struct fs_name){ get_bytes(&r->g, n), n };
+	}
+	o.names = names;
+	err = run(r, do_clone, &o);
+	free(names);
+	r->result = o.first.id;
+	return err;
+}
+
+static int replay_setattr(struct replay *r)
+{
+	struct setattr_op o = { .req = &r->req, .now = r->rec->time_ns };
+
+	o.id = r->result = get_id(&r->g);
+	get_set(&r->g, &o.set);
+	o.drop_suid = get32(&r->g);
+	return run(r, do_setattr, &o);
+}
+
+static int replay_write(struct replay *r)
+{
+	struct write_op o = { .req = &r->req, .now = r->rec->time_ns };
+	struct iovec data;
+	const void *p;
+
+	o.id = r->result = get_id(&r->g);
+	o.offset = get64(&r->g);
+	o.len = get32(&r->g);
+	o.drop_suid = get32(&r->g);
+	if (r->g.bad || !o.len || o.len > FS_IO_MAX || o.offset > FS_MAX_SIZE)
+		return -EDAMAGED;
+	o.named = r->rec->type == R_WRITE_NAMED;
+	if (o.named) {
+		p = get_bytes(&r->g, sizeof(o.zero));
+		if (p)
+			memcpy(o.zero, p, sizeof(o.zero));
+		o.claim_blocks = (uint64_t *)r->claim_blocks;
+		o.claim_crcs = (uint32_t *)r->claim_crcs;
+		o.nclaims = r->nclaims;
+	} else {
+		data = (struct iovec){ (void *)get_bytes(&r->g, o.len), o.len };
+		if (r->g.bad)
+			return -EDAMAGED;
+		o.iov = &data;
+		o.niov = 1;
+	}
+	write_replay_prepare(&o);
+	return run(r, do_write, &o);
+}
+
+static int replay_volume(struct replay *r)
+{
+	struct volume_op o = { .req = &r->req, .now = r->rec->time_ns, .quota = -1 };
+	char *name = get_str(&r->g), *exports = NULL;
+	int err = name ? 0 : -ENOMEM;
+
+	o.name = name;
+	if (!err && r->rec->type == R_VOLUME_CREATE) {
+		const void *uuid = get_bytes(&r->g, 16), *key = get_bytes(&r->g, 16);
+
+		if (key) {
+			memcpy(o.uuid, uuid, 16);
+			memcpy(o.hash_key, key, 16);
+		}
+		err = run(r, do_volume_create, &o);
+	} else if (!err && r->rec->type == R_VOLUME_DESTROY) {
+		err = run(r, do_volume_destroy, &o);
+	} else if (!err) {
+		bool set = get32(&r->g);
+
+		exports = get_str(&r->g);
+		o.exports = set ? exports : NULL;
+		o.quota = get64(&r->g);
+		err = run(r, do_volume_set, &o);
+	}
+	free(name);
+	free(exports);
+	return err;
+}
+
+static int dispatch(struct replay *r)
+{
+	switch (r->rec->type) {
+	case R_CREATE: return replay_create(r);
+	case R_REMOVE: return replay_remove(r);
+	case R_LINK: case R_FORGET: return replay_link(r);
+	case R_RENAME: return replay_rename(r);
+	case R_CLONE: return replay_clone(r);
+	case R_SETATTR: return replay_setattr(r);
+	case R_WRITE: case R_WRITE_NAMED: return replay_write(r);
+	case R_VOLUME_CREATE: case R_VOLUME_DESTROY: case R_VOLUME_SET: return replay_volume(r);
+	}
+	return -EDAMAGED;
+}
+
+static void remember(struct replay *r)
+{
+	struct fs *fs = r->fs;
+
+	if (!r->rec->drc_client)
+		return;
+	if (!fs->replayed)
+		fs->replayed = calloc(REPLAYED_MAX, sizeof(*fs->replayed));
+	if (!fs->replayed)
+		return;			/* a retransmission may then get another answer */
+	fs->replayed[fs->nreplayed++ % REPLAYED_MAX] = (struct fs_replayed){
+		r->rec->drc_client, r->rec->drc_xid, r->rec->drc_proc, r->result };
+}
+
+int record_replay(void *arg, const struct log_record *rec, const void *payload,
+		  const uint64_t *claim_blocks, const uint32_t *claim_crcs, uint32_t nclaims)
+{
+	struct replay r = { .fs = arg, .rec = rec, .g = { payload, rec->payload_len, false },
+			    .claim_blocks = claim_blocks, .claim_crcs = claim_crcs, .nclaims = nclaims };
+	int err;
+
+	fs_req_admin(&r.req, arg);
+	err = dispatch(&r);
+	if (err > 0 || err == -EEXIST || err == -ENOENT || err == -ESTALE)
+		err = -EDAMAGED;	/* it went well the first time */
+	if (!err)
+		remember(&r);
+	return err;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Volumes: file systems inside a pool. */
+#include "fs/fs_int.h"
+
+#include <sodium.h>
+#include <stdio.h>
+
+/* The first record at or after *ID in use whose name is NAME (any, if NULL); -ENOENT. */
+static int volume_scan(struct txn *t, uint32_t *id, const char *name, struct volume **ret)
+{
+	for (;;) {
+		uint64_t leaf;
+		int err = tree_seek(t, pool_volumes(t->pool), (*id - 1) / VOLUMES_PER_BLOCK, true, &leaf);
+
+		if (err)
+			return err;
+		if (leaf == UINT64_MAX)
+			return -ENOENT;
+		if (leaf > (*id - 1) / VOLUMES_PER_BLOCK)
+			*id = leaf * VOLUMES_PER_BLOCK + 1;
+		for (; (*id - 1) / VOLUMES_PER_BLOCK == leaf; ++*id) {
+			err = volume_get(t, *id, ret);
+			if (err == -ESTALE)
+				continue;
+			if (err)
+				return err;
+			if (!name || !strcmp((*ret)->name, name))
+				return 0;
+		}
+	}
+}
+
+static int free_id(struct txn *t, uint32_t *ret)
+{
+	for (uint32_t id = 1; id < UINT32_MAX / 2; id++) {
+		struct volume *v;
+		int err = volume_get(t, id, &v);
+
+		if (err == -ESTALE) {
+			*ret = id;
+			return 0;
+		}
+		if (err)
+			return err;
+	}
+	return -ENOSPC;
+}
+
+static void info_fill(struct fs_volume_info *info, const struct volume *v, uint64_t root_generation)
+{
+	memset(info, 0, sizeof(*info));
+	info->id = v->id;
+	snprintf(info->name, sizeof(info->name), "%.*s", FS_VOLUME_NAME_MAX, v->name);
+	memcpy(info->uuid, v->uuid, 16);
+	info->fsid = v->fsid;
+	info->created_ns = v->created;
+	info->files = v->files;
+	info->mapped_blocks = v->mapped;
+	info->quota_blocks = v->quota;
+	snprintf(info->exports, sizeof(info->exports), "%.*s", FS_EXPORTS_MAX, v->exports);
+	info->root = (struct fs_id){ v->id, 0, FS_ROOT_INO, root_generation };
+}
+
+struct find_op { const char *name; uint32_t id; bool exact; struct fs_volume_info *info; };
+
+static int do_find(struct txn *t, void *arg)
+{
+	struct find_op *o = arg;
+	uint32_t id = o->id;
+	struct volume *v;
+	struct inode *root;
+	int err = o->exact ? volume_get(t, id, &v) : volume_scan(t, &id, o->name, &v);
+
+	if (!err)
+		err = inode_get(t, v, INO_ROOT, 0, &root);
+	if (!err)
+		info_fill(o->info, v, root->generation);
+	return err;
+}
+
+static int find(struct fs *fs, const char *name, uint32_t id, bool exact, struct fs_volume_info *info)
+{
+	struct find_op o = { name, id, exact, info };
+	struct fs_req req;
+	int err;
+
+	fs_req_admin(&req, fs);
+	err = fs_run(&req, SPACE_ORDINARY, false, false, do_find, &o);
+	return err == -ESTALE ? -ENOENT : err;
+}
+
+int fs_volume_find(struct fs *fs, const char *name, struct fs_volume_info *ret_info)
+{
+	return find(fs, name, 1, false, ret_info);
+}
+
+int fs_volume_get(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info)
+{
+	return find(fs, NULL, id, true, ret_info);
+}
+
+int fs_volume_next(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info)
+{
+	return find(fs, NULL, after + 1, false, ret_info);
+}
+
+/* ---- creating ------------------------------------------------------------------------------- */
+
+/* A name is also a path component of mounts, and "VOLUME:/path" and "VOLUME@SNAP" are written. */
+static int volume_name_check(const char *s)
+{
+	size_t n = strlen(s);
+
+	if (!n || n > FS_VOLUME_NAME_MAX)
+		return n ? -ENAMETOOLONG : -EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = s[i];
+
+		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+		    !(i && (c == '-' || c == '_' || c == '.')))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* A directory of a new volume. */
+static int make_dir(struct txn *t, struct volume *v, uint64_t ino, uint32_t mode, uint64_t now)
+{
+	struct inode *i, fresh = { .type = FS_DIR };
+	struct dir d;
+	int err = inode_slot_own(t, v, ino, &i);
+
+	if (err)
+		return err;
+	if (t->apply) {
+		memset(i, 0, sizeof(*i));
+		i->type = FS_DIR;
+		i->mode = mode;
+		i->nlink = 2;
+		i->atime = i->mtime = i->ctime = i->btime = now;
+		i->generation = i->change = txn_event(t);
+		i->parent = FS_ROOT_INO;
+	}
+	d = dir_of(t, v, t->apply ? i : &fresh, ino);
+	err = dir_init(&d);
+	if (!err && t->apply)
+		v->mapped += i->mapped;
+	return err;
+}
+
+int do_volume_create(struct txn *t, void *arg)
+{
+	struct volume_op *o = arg;
+	struct volume *v, fresh;
+	uint32_t id = 1;
+	int err;
+
+	if (!t->apply) {
+		err = volume_scan(t, &id, o->name, &v);
+		if (err != -ENOENT)
+			return err ? err : -EEXIST;
+		err = free_id(t, &o->id);
+		if (err)
+			return err;
+		record_volume_create(t, o);
+	}
+	err = volume_slot_own(t, o->id, &v);
+	if (err)
+		return err;
+	if (!t->apply) {
+		memset(&fresh, 0, sizeof(fresh));
+		err = make_dir(t, &fresh, INO_ROOT, 0755, o->now);
+		return err ? err : make_dir(t, &fresh, INO_ORPHANS, 0700, o->now);
+	}
+	memset(v, 0, sizeof(*v));
+	v->state = VOLUME_LIVE;
+	v->id = o->id;
+	memcpy(v->uuid, o->uuid, 16);
+	memcpy(v->hash_key, o->hash_key, 16);
+	v->fsid = txn_event(t);
+	v->created = o->now;
+	v->next_ino = INO_FIRST;
+	v->files = 2;
+	memcpy(v->name, o->name, strlen(o->name) + 1);
+	make_dir(t, v, INO_ROOT, 0755, o->now);
+	make_dir(t, v, INO_ORPHANS, 0700, o->now);
+	info_fill(&o->info, v, txn_event(t));
+	record_volume_create(t, o);
+	return 0;
+}
+
+int fs_volume_create(struct fs_req *req, const char *name, struct fs_volume_info *ret_info)
+{
+	struct volume_op o = { .req = req, .name = name, .now = fs_now() };
+	uint64_t seed[4] = { req->fs->cfg.seed, pool_last_seq(req->fs->pool), 0, 0 };
+	int err = volume_name_check(name);
+
+	if (err)
+		return err;
+	if (seed[0]) {
+		randombytes_buf_deterministic(o.uuid, 16, (unsigned char *)seed);
+		seed[2] = 1;
+		randombytes_buf_deterministic(o.hash_key, 16, (unsigned char *)seed);
+	} else {
+		randombytes_buf(o.uuid, 16);
+		randombytes_buf(o.hash_key, 16);
+	}
+	err = fs_run(req, SPACE_ORDINARY, true, true, do_volume_create, &o);
+	if (err)
+		return err;
+	req->fs->volume_epoch++;
+	if (ret_info)
+		*ret_info = o.info;
+	return 0;
+}
+
+/* ---- changing and destroying ------------------------------------------------------------------ */
+
+int do_volume_destroy(struct txn *t, void *arg)
+{
+	struct volume_op *o = arg;
+	struct volume *v;
+	uint32_t id = 1;
+	int err = volume_scan(t, &id, o->name, &v);
+
+	if (err)
+		return err;
+	err = volume_slot_own(t, id, &v);
+	if (!err && v->inodes_root)
+		err = tree_drop(t, v->inodes_root, v->inodes_depth, TREE_INODES);
+	if (err)
+		return err;
+	record_volume_destroy(t, o);
+	if (t->apply)
+		memset(v, 0, sizeof(*v));
+	return 0;
+}
+
+int fs_volume_destroy(struct fs_req *req, const char *name)
+{
+	struct volume_op o = { .req = req, .name = name, .now = fs_now() };
+	int err = fs_run(req, SPACE_PRIVILEGED, true, true, do_volume_destroy, &o);
+
+	if (!err)
+		req->fs->volume_epoch++;
+	return err;
+}
+
+int do_volume_set(struct txn *t, void *arg)
+{
+	struct volume_op *o = arg;
+	struct volume *v;
+	uint32_t id = 1;
+	int err = volume_scan(t, &id, o->name, &v);
+
+	if (!err)
+		err = volume_slot_own(t, id, &v);
+	if (err)
+		return err;
+	record_volume_set(t, o);
+	if (!t->apply)
+		return 0;
+	if (o->exports) {
+		memset(v->exports, 0, sizeof(v->exports));
+		memcpy(v->exports, o->exports, strlen(o->exports));
+	}
+	if (o->quota >= 0)
+		v->quota = o->quota;
+	return 0;
+}
+
+int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int64_t quota_blocks)
+{
+	struct volume_op o = { .req = req, .name = name, .exports = exports, .quota = quota_blocks,
+			       .now = fs_now() };
+	int err;
+
+	if (exports && strlen(exports) > FS_EXPORTS_MAX)
+		return -ENAMETOOLONG;
+	err = fs_run(req, SPACE_ORDINARY, true, true, do_volume_set, &o);
+	if (!err)
+		req->fs->volume_epoch++;
+	return err;
+}
