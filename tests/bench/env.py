@@ -30,6 +30,7 @@ class Env:
 
     def tool(self, name):
         for path in (os.path.join(self.build, "tests/bench", name),
+                     os.path.join(self.build, "src", name, name),
                      os.path.join(self.build, name)):
             if os.access(path, os.X_OK):
                 return path

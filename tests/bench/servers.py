@@ -110,7 +110,7 @@ class Pando:
         begun = time.monotonic()
         self.proc = self.env.start("pandod", self.pandod, "--pool", self.pool, "--listen",
                                    f"127.0.0.1:{self.port}", "--socket", self.socket,
-                                   "--cache", self.cache)
+                                   "--cache", self.cache, "--portmap", "off")
         wait_port(self.port, self.proc, "pandod", self.env)
         self.pid = self.proc.pid
         self.wait_api()
