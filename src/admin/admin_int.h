@@ -34,6 +34,7 @@
 
 #define BODY_JSON_MAX ((size_t)4 << 20)		/* bytes in a JSON body */
 #define BODY_MEMORY_MAX ((size_t)64 << 20)	/* in all bodies at once */
+#define BODY_DROP_MAX ((uint64_t)256 << 20)	/* a larger one is not even read to its end */
 #define UPLOAD_PUT_MAX ((uint64_t)64 << 20)	/* bytes in one PUT of an upload */
 #define UPLOAD_CHUNK ((size_t)1 << 20)		/* of it, what goes to the pool at once */
 #define UPLOAD_IDLE_NS (60ull * 1000000000)	/* then an upload is forgotten */
@@ -97,6 +98,7 @@ struct call {
 	unsigned nargs;
 	char *body;			/* as collected */
 	size_t body_len, body_cap;
+	bool hang_up;			/* answer before the body has come in */
 	json_t *json;			/* parsed: an object, or NULL for none */
 	void *state;			/* a data route's own; freed with free() */
 	struct job job;

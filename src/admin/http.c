@@ -142,7 +142,9 @@ static void request_begin(struct call *c, const char *url, const char *method)
 		return;
 	max = c->route->body == BODY_NONE ? 0 : c->route->body == BODY_JSON ? BODY_JSON_MAX
 									     : UPLOAD_PUT_MAX;
-	if (text && (number_parse(text, &len) || len > max))
+	if (text && (number_parse(text, &len) || len > BODY_DROP_MAX))
+		c->hang_up = true;
+	if (c->hang_up || len > max)
 		call_fail(c, 413, "too_large", "%s: the body has %s bytes; at most %llu are taken",
 			  c->route->path, text, (unsigned long long)max);
 }
@@ -254,9 +256,10 @@ static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, cons
 			call_fail(c, 400, "bad_path", "%s: a name cannot hold a NUL byte", url);
 		else
 			request_begin(c, url, method);
-		return c->status ? answer_send(c) : MHD_YES;
+		return c->hang_up ? answer_send(c) : MHD_YES;
 	}
-	/* After a failure the rest of the body is taken and dropped. */
+	/* After a failure the rest of the body is taken and dropped: a client that is still
+	 * sending when we close the connection would never see why. */
 	if (*data_len) {
 		if (!c->status && c->route->body == BODY_DATA) {
 			idle_timer(c, 0);

@@ -142,10 +142,9 @@ static int nfs_begin(struct daemon *d)
 	char address[80], why[WHY] = "";
 	struct nfs_config cfg = { .listen = (const char *const *)d->cfg.listen,
 				  .nlisten = d->cfg.nlisten };
-	int err = fs_pool_secret(d->fs, cfg.handle_key);
+	int err;
 
-	if (err)
-		return fail("%s: cannot read the pool's secret: %s", d->cfg.pool, err_text(err));
+	fs_pool_secret(d->fs, cfg.handle_key);
 	cfg.portmap = portmap_address(d->cfg.portmap, address, sizeof(address));
 	err = nfs_server_new(d->fs, &cfg, &d->nfs);
 	if (err)
