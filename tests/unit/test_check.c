@@ -1,0 +1,858 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The checker: a sound pool passes; each kind of damage, made with all checksums above it put
+ * right, is found and said in the right words, and no more is said than what is wrong; and no
+ * content whatever, with right checksums, crashes it or keeps it busy for long.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/fiber.h"
+#include "base/loop.h"
+#include "base/rng.h"
+#include "check_pool.h"
+#include "dev/dev_sim.h"
+#include "fs/dir_int.h"
+#include "fs/fs.h"
+
+static struct loop *loop;
+static void (*body_fn)(void);
+static struct dev_sim_image *sound;
+static struct made made;
+static unsigned failures;
+
+/* ---- running it --------------------------------------------------------------------------- */
+
+static void body_fiber(void *arg)
+{
+	body_fn();
+}
+
+static void in_fiber(void (*fn)(void))
+{
+	body_fn = fn;
+	assert_int_equal(fiber_spawn(body_fiber, NULL, "test"), 0);
+	assert_int_equal(loop_run(loop), 0);
+}
+
+static void in_fiber_expect(void (*fn)(void))
+{
+	failures = 0;
+	in_fiber(fn);
+	assert_int_equal(failures, 0);
+}
+
+static struct dev *disk(struct dev_sim_image *image)
+{
+	struct dev_sim_opts opts = { .nblocks = image ? 0 : MADE_BLOCKS, .seed = 1,
+				     .check_stable = true, .check_overlap = true };
+	struct dev *d;
+
+	if (image)
+		assert_int_equal(dev_sim_new_from(&opts, image, &d), 0);
+	else
+		assert_int_equal(dev_sim_new(&opts, &d), 0);
+	return d;
+}
+
+#define LINES_KEPT 16
+static struct { char line[LINES_KEPT][1600]; unsigned n; struct fs_check_stats stats; } said;
+
+static void take_line(void *arg, const char *line)
+{
+	assert_null(strchr(line, '\n'));
+	if (said.n < LINES_KEPT)
+		snprintf(said.line[said.n], sizeof(said.line[0]), "%s", line);
+	said.n++;
+}
+
+static int64_t check(struct dev *d)
+{
+	memset(&said, 0, sizeof(said));
+	return fs_check(d, take_line, NULL, &said.stats);
+}
+
+static void show(void)
+{
+	for (unsigned i = 0; i < said.n && i < LINES_KEPT; i++)
+		print_message("    %s\n", said.line[i]);
+}
+
+/* Exactly these findings, each a part of a line, in any order.  Goes on, so that one run shows
+ * all that differs. */
+static void expect_said(const char *what, int64_t n, const char *const *want, unsigned nwant)
+{
+	bool ok = n == nwant && said.n == nwant;
+
+	for (unsigned i = 0; i < nwant; i++) {
+		bool found = false;
+
+		for (unsigned k = 0; k < said.n && k < LINES_KEPT; k++)
+			found |= strstr(said.line[k], want[i]) != NULL;
+		if (!found)
+			print_message("%s: not said: %s\n", what, want[i]);
+		ok &= found;
+	}
+	if (!ok) {
+		print_message("%s: %lld findings:\n", what, (long long)n);
+		show();
+		failures++;
+	}
+}
+
+static int setup(void **state)
+{
+	return loop_new(LOOP_SIM, &loop);
+}
+
+static int teardown(void **state)
+{
+	loop_free(loop);
+	return 0;
+}
+
+static void make_sound(void)
+{
+	struct dev *d = disk(NULL);
+
+	made_build(d, &made);
+	sound = dev_sim_crash_image(d, DEV_SIM_CUT_KEEP, 0, NULL);
+	dev_close(d);
+}
+
+static int make_image(void **state)
+{
+	assert_int_equal(loop_new(LOOP_SIM, &loop), 0);
+	in_fiber(make_sound);
+	loop_free(loop);
+	return sound ? 0 : -1;
+}
+
+static int drop_image(void **state)
+{
+	dev_sim_image_put(sound);
+	return dev_sim_live_pages() ? -1 : 0;
+}
+
+/* ---- what is sound ------------------------------------------------------------------------ */
+
+static void sound_body(void)
+{
+	struct dev *d = disk(sound);
+	int64_t n = check(d);
+
+	expect_said("a sound pool", n, NULL, 0);
+	assert_int_equal(said.stats.volumes, 2);
+	assert_int_equal(said.stats.inodes, 11);
+	assert_int_equal(said.stats.directories, 5);
+	assert_int_equal(said.stats.files, 6);
+	assert_int_equal(said.stats.log_records, 2);
+	assert_int_equal(said.stats.index_blocks, 7);
+	assert_int_equal(said.stats.blocks, made.next - (ZONE_HEADER_BLOCKS + 256) + 3);
+	dev_close(d);
+}
+
+static void test_sound(void **state)
+{
+	in_fiber_expect(sound_body);
+}
+
+static void empty_body(void)
+{
+	struct dev_sim_opts opts = { .nblocks = FS_MIN_BLOCKS, .seed = 1 };
+	struct pool_format_opts format = { 0 };
+	struct dev *d;
+
+	assert_int_equal(dev_sim_new(&opts, &d), 0);
+	assert_int_equal(pool_format(d, &format), 0);
+	expect_said("an empty pool", check(d), NULL, 0);
+	dev_close(d);
+}
+
+static void test_empty(void **state)
+{
+	in_fiber_expect(empty_body);
+}
+
+/* ---- one damage each ---------------------------------------------------------------------- */
+
+static struct edit edit;
+
+static void flip(uint64_t block, unsigned bit)
+{
+	dev_sim_flip_bit(edit.d, block, bit);
+}
+
+static void set_slot(uint64_t block, unsigned slot, uint64_t ptr)
+{
+	uint64_t slots[INDEX_SLOTS];
+
+	edit_get(&edit, block, slots);
+	slots[slot] = ptr;
+	edit_put(&edit, block, slots);
+}
+
+static union { struct inode all[INODES_PER_BLOCK]; struct volume vol[2]; struct dir_page page;
+	       struct reap_entry reap[256]; uint8_t raw[BLOCK_SIZE]; } u;
+
+static struct inode *ino_begin(uint64_t ino)
+{
+	edit_get(&edit, made.inodes, &u);
+	return &u.all[ino];
+}
+
+static void ino_end(void)
+{
+	edit_put(&edit, made.inodes, &u);
+}
+
+#define INO(ino, change) do { struct inode *i = ino_begin(ino); change; ino_end(); } while (0)
+#define VOL(n, change) \
+	do { \
+		struct volume *v = u.vol + (n); \
+		edit_get(&edit, made.volumes, &u); \
+		change; \
+		edit_put(&edit, made.volumes, &u); \
+	} while (0)
+#define PAGE(block, change) \
+	do { \
+		struct dir_page *p = &u.page; \
+		edit_get(&edit, block, p); \
+		change; \
+		edit_put(&edit, block, p); \
+	} while (0)
+#define REAP(change) \
+	do { \
+		struct reap_entry *r = u.reap; \
+		edit_get(&edit, made.reap, r); \
+		change; \
+		edit_put(&edit, made.reap, r); \
+	} while (0)
+#define SUPER(change) do { struct superblock *s = &edit.sb; change; edit_super(&edit); } while (0)
+
+static struct dir_item *item(struct dir_page *p, const char *name)
+{
+	for (uint32_t off = 0; off < p->free_start; off += item_size(page_item(p, off)->name_len))
+		if (page_item(p, off)->name_len == strlen(name) &&
+		    !memcmp(page_item(p, off)->name, name, strlen(name)))
+			return page_item(p, off);
+	fail_msg("no entry %s", name);
+	return NULL;
+}
+
+static void zone_change(uint64_t zone, int free_change, uint8_t type)
+{
+	struct dir_entry d;
+
+	edit_dir_get(&edit, zone, &d);
+	d.free += free_change;
+	d.type = type;
+	edit_dir_put(&edit, zone, &d);
+}
+
+/* Content and counts. */
+static void flip_data(void) { flip(made.a_data[1], 100); }
+static void flip_far_data(void) { flip(made.c_data[2], 32767); }
+static void flip_index(void) { flip(made.c_low[1], 3); }
+static void flip_inodes(void) { flip(made.inodes, 4000); }
+static void flip_volumes(void) { flip(made.volumes, 4000); }
+static void flip_dir(void) { flip(made.sub_pages[1], 500); }
+static void count_high(void) { edit_set_refs(&edit, made.a_data[0], 3); }
+static void count_low(void) { edit_set_refs(&edit, made.a_index, 1); }
+static void count_zero(void) { edit_set_refs(&edit, made.c_data[0], 0); }
+static void count_fixed(void)
+{
+	struct table_entry t[PAGE_ENTRIES];
+
+	edit_table_get(&edit, ZONE_BLOCKS + 1024, t);
+	t[5].refs = 1;
+	edit_table_put(&edit, ZONE_BLOCKS + 1024, t);
+}
+static void lost(void)
+{
+	edit_put(&edit, made.next + 7, u.raw);
+	edit_set_refs(&edit, made.next + 7, 1);
+}
+static void doubled(void) { set_slot(made.a_index, 1, made.a_data[0]); }
+
+/* Tables. */
+static void flip_table(void) { flip(edit_table_place(&edit, ZONE_BLOCKS + 1500), 9); }
+static void flip_summary(void) { flip(edit_summary_place(&edit, 1), 9); }
+static void flip_directory(void) { flip(edit_dir_place(&edit, 0) + 1, 9); }
+static void page_free(void)
+{
+	struct summary_entry s[ZONE_PAGES];
+
+	edit_summary_get(&edit, 1, s);
+	s[2].free--;
+	edit_summary_put(&edit, 1, s);
+}
+static void page_slot_bad(void)
+{
+	struct summary_entry s[ZONE_PAGES];
+
+	edit_summary_get(&edit, 1, s);
+	s[2].slot = 2;
+	edit_summary_put(&edit, 1, s);
+}
+static void page_slot_stale(void)
+{
+	struct summary_entry s[ZONE_PAGES];
+
+	edit_summary_get(&edit, 1, s);
+	s[2].slot ^= 1;
+	edit_summary_put(&edit, 1, s);
+}
+static void zone_free(void) { zone_change(1, 5, 0); }
+static void zone_type(void) { zone_change(1, 0, 7); }
+static void dir_slot(void) { SUPER(s->dirs[0].slot = 3); }
+
+/* Trees. */
+static void slot_flags(void) { set_slot(made.a_index, 2, made.a_data[2] | 1ULL << 60); }
+static void slot_far(void) { set_slot(made.c_low[1], 7, MADE_BLOCKS + 5); }
+static void slot_fixed(void) { set_slot(made.c_low[1], 7, ZONE_BLOCKS + 3); }
+static void slot_mapped(void) { set_slot(made.c_top, 1, made.c_low[1] | 5ULL << PTR_MAPPED_SHIFT); }
+static void slot_level(void) { set_slot(made.c_low[1], 3, made.a_index); }
+static void self_loop(void) { set_slot(made.c_top, 3, made.c_top | 1ULL << PTR_MAPPED_SHIFT); }
+static void empty_index(void)
+{
+	uint64_t slots[INDEX_SLOTS] = { 0 };
+
+	edit_put(&edit, made.next, slots);
+	edit_set_refs(&edit, made.next, 1);
+	set_slot(made.c_top, 2, made.next);
+}
+static void inodes_twice(void)
+{
+	set_slot(made.inode_index, 1, made.inodes);
+	edit_set_refs(&edit, made.inodes, 2);
+}
+
+/* Inodes. */
+static void ino_mapped(void) { INO(INO_A, i->mapped = 4); VOL(0, v->mapped++); }
+static void ino_size(void) { INO(INO_C, i->size = 100); }
+static void ino_mode(void) { INO(INO_A, i->mode = 0100644); }
+static void ino_type(void) { INO(INO_S, i->type = 9); }
+static void ino_generation(void) { INO(INO_ORPHAN, i->generation = 0); }
+static void ino_change(void) { INO(INO_A, i->change = MADE_EVENT + 1); }
+static void ino_reserved(void) { INO(INO_A, i->reserved2[6] = 1); }
+static void ino_depth(void) { INO(INO_A, i->depth = 7); }
+static void ino_nlink(void) { INO(INO_C, i->nlink = 6); }
+static void ino_dir_nlink(void) { INO(INO_ROOT, i->nlink = 2); }
+static void ino_parent(void) { INO(INO_SUB, i->parent = 2); }
+static void ino_nul(void) { INO(INO_S, i->inline_data[0] = 0); }
+static void ino_target(void) { INO(INO_L, i->size = FS_SYMLINK_MAX + 1); }
+static void ino_nameless(void)
+{
+	INO(INO_FREE1, i->type = FS_FIFO; i->generation = 9; i->nlink = 1; i->entries = 0);
+	VOL(0, v->files++; v->free_ino = INO_FREE2);
+}
+static void ino_free_tree(void)
+{
+	INO(INO_FREE2, i->root = made.a_data[0]);
+	edit_set_refs(&edit, made.a_data[0], 2);
+}
+
+/* Directories. */
+static void dir_magic(void) { PAGE(made.sub_pages[2], p->magic++); }
+static void dir_order(void) { PAGE(made.sub_pages[2], page_item(p, 0)->key += 1ULL << 62); }
+static void dir_key(void) { PAGE(made.root_page, page_item(p, 0)->key = 3); }
+static void dir_range(void) { PAGE(made.sub_pages[0], page_index(p)[1].key += 1ULL << 8); }
+static void dir_child(void) { PAGE(made.sub_pages[0], page_index(p)[1].page = 1); }
+static void dir_missing(void) { PAGE(made.sub_pages[0], page_index(p)[1].page = 9); }
+static void dir_dead(void) { PAGE(made.root_page, item(p, "s")->ino = INO_FREE1); }
+static void dir_generation(void) { PAGE(made.root_page, item(p, "s")->generation++); }
+static void dir_type(void) { PAGE(made.root_page, item(p, "s")->type = FS_REG); }
+static void dir_entries(void) { INO(INO_SUB, i->entries = 5); }
+static void dir_pages(void) { INO(INO_SUB, i->dir_pages = 5); }
+static void dir_levels(void) { INO(INO_SUB, i->dir_levels = 1); }
+static void dir_free_lost(void) { INO(INO_SUB, i->dir_free = 0); }
+static void dir_free_used(void) { INO(INO_SUB, i->dir_free = 3); }
+static void dir_free_loop(void) { PAGE(made.sub_pages[3], p->next_free = 4); }
+static void dir_orphan_named(void)
+{
+	PAGE(made.root_page, item(p, "a")->ino = INO_ORPHAN;
+	     item(p, "a")->generation += INO_ORPHAN - INO_A);
+}
+/* /sub leaves the root and names itself: a directory that lies within itself. */
+static void dir_cycle(void)
+{
+	PAGE(made.root_page, item(p, "sub")->ino = INO_C; item(p, "sub")->generation += INO_C - INO_SUB;
+	     item(p, "sub")->type = FS_REG);
+	PAGE(made.sub_pages[1], page_item(p, 0)->ino = INO_SUB; page_item(p, 0)->generation++;
+	     page_item(p, 0)->type = FS_DIR);
+	INO(INO_ROOT, i->nlink = 2);
+	INO(INO_SUB, i->nlink = 3; i->parent = INO_SUB);
+}
+
+/* Volumes. */
+static void vol_name(void) { VOL(1, strcpy(v->name, "vol")); }
+static void vol_name_bad(void) { VOL(1, strcpy(v->name, "a/b")); }
+static void vol_id(void) { VOL(1, v->id = 7); }
+static void vol_fsid(void) { VOL(1, v->fsid = u.vol[0].fsid); }
+static void vol_files(void) { VOL(0, v->files = 10); }
+static void vol_mapped(void) { VOL(0, v->mapped = 1); }
+static void vol_next_ino(void)
+{
+	VOL(0, v->next_ino = INO_ORPHAN);
+	INO(INO_FREE1, i->entries = 0);
+}
+static void vol_free_loop(void) { INO(INO_FREE2, i->entries = INO_FREE1); }
+static void vol_free_live(void) { INO(INO_FREE1, i->entries = INO_C); }
+static void vol_free_lost(void) { VOL(0, v->free_ino = INO_FREE2); }
+static void vol_state(void) { VOL(1, v->state = VOLUME_FREE); }
+
+/* Reap list. */
+static void reap_kind(void) { REAP(r[1].block |= 9ULL << 56); }
+static void reap_next(void) { REAP(r[0].next = 0); }
+static void reap_short(void) { SUPER(s->reap_entries = 1000); }
+static void reap_shared(void)
+{
+	REAP(r[2] = r[0]; r[2].next = 0);
+	edit_set_refs(&edit, made.reap_index, 2);
+	SUPER(s->reap_entries = 3);
+}
+
+/* Superblock and log. */
+static void super_front(void) { flip(1, 8 * 700); }
+static void super_end(void) { flip(MADE_BLOCKS - 1, 8 * 700); }
+static void super_stale(void)
+{
+	dev_sim_peek(edit.d, 1, &u);
+	SUPER(s->generation += 2);
+	dev_sim_poke(edit.d, MADE_BLOCKS - 1, &u);
+}
+static void log_damage(void) { flip(edit.sb.log_block, 8 * 85); }
+
+#define D(fn, ...) { #fn, fn, { __VA_ARGS__ } }
+static const struct damage { const char *name; void (*fn)(void); const char *want[8]; } damages[] = {
+	D(flip_data, "its content does not match its checksum (volume 'vol', inode 3 (/a), at byte 4096)"),
+	D(flip_far_data, "its content does not match its checksum (volume 'vol', inode 5 (/"),
+	D(flip_index, "index block of a file, level 1, block", "blocks with a greater count than pointers"),
+	D(flip_inodes, "volume 'vol', inode file: block of an inode file, block", "blocks with a greater count"),
+	D(flip_volumes, "volume table: block of a volume table, block", "blocks with a greater count"),
+	D(flip_dir, "its content does not match its checksum (volume 'vol', inode 6 (/sub), at byte 4096)"),
+	D(count_high, "wrong count: the table says 3, but 1 pointer leads to it (volume 'vol', inode 3 (/a)"),
+	D(count_low, "wrong count: the table says 1, but 2 pointers lead to it (volume 'vol', inode 3"),
+	D(count_zero, "free according to the table, but 1 pointer leads to it (volume 'vol', inode 5"),
+	D(count_fixed, "block 263173: is one of the pool's fixed structures, but the table gives it count 1"),
+	D(lost, "lost: the table gives it count 1, but no pointer leads to it"),
+	D(doubled, "wrong count: the table says 1, but 2 pointers lead to it", "lost: "),
+
+	D(flip_table, "table page of blocks 263168 to 263679 (block 262156): does not match"),
+	D(flip_summary, "summary of zone 1 (block 262147): does not match the checksum in the zone dir"),
+	D(flip_directory, "directory page 0 (block 4): does not match the checksum in the superblock",
+	  "whose table page is damaged", "whose table page is damaged"),
+	D(page_free, "table page of blocks 263168 to 263679: the summary says that "),
+	D(page_slot_bad, "the summary says that it is in a slot that there is none of"),
+	D(page_slot_stale, "table page of blocks 263168 to 263679 (block 262157): does not match"),
+	D(zone_free, "zone 1: the zone directory says that"),
+	D(zone_type, "zone 1: type 7 in the zone directory is unknown"),
+	D(dir_slot, "directory page 0 is said to be in slot 3", "whose table page is damaged",
+	  "whose table page is damaged"),
+
+	D(slot_flags, "slot 2: unknown flag bits 0x1000"),
+	D(slot_far, "a pointer leads to block 266245, which is outside of the pool"),
+	D(slot_fixed, "a pointer leads to block 262147, which belongs to the pool's fixed structures"),
+	D(slot_mapped, "slot 1: says that 5 blocks are mapped below it, and it is 2"),
+	D(slot_level, "in use as index block of a file, level 1 (pointers: 2), and as something else (pointers: 1)",
+	  "wrong count", "slot 1: says that 2 blocks are mapped below it, and it is 3",
+	  "says that 3 blocks are mapped, and it is 4", "beyond"),
+	D(self_loop, "as to index block of a file, level 1, but it is in use as index block of a file, level 2",
+	  "in use as index block of a file, level 2 (pointers: 1), and as something else (pointers: 1)",
+	  "wrong count"),
+	D(empty_index, "is empty"),
+	D(inodes_twice, "volume 'vol', inode file: block 1304 occurs twice"),
+
+	D(ino_mapped, "inode 3 (/a): says that 4 blocks are mapped, and it is 3"),
+	D(ino_size, "inode 5 (/sub/c0): a block is mapped at byte 2101248, beyond its size of 100"),
+	D(ino_mode, "inode 3: impossible mode 0100644"),
+	D(ino_type, "inode 7: unknown type 9", "entry 's' has another type than its inode",
+	  "inode 7: a special file with content"),
+	D(ino_generation, "inode 10: generation 0x0 is not an event of the past",
+	  "leads to another generation of its inode", "inode 10: in use, but no name leads to it"),
+	D(ino_change, "inode 3: change 0x100000000065 is not an event of the past"),
+	D(ino_reserved, "inode 3: reserved fields are not zero"),
+	D(ino_depth, "inode 3 (/a): depth 7 of its tree is more than 6",
+	  "blocks with a greater count than pointers were found: 1 "),
+	D(ino_nlink, "inode 5 (/sub/c0): link count 6, but it should be 7"),
+	D(ino_dir_nlink, "inode 1 (/): link count 2, but it should be 3"),
+	D(ino_parent, "inode 6 (/sub): its parent is inode 2, but its name is in inode 1"),
+	D(ino_nul, "inode 7: a symbolic link with a NUL in its target"),
+	D(ino_target, "inode 8: a symbolic link whose target has an impossible length"),
+	D(ino_nameless, "inode 9: in use, but no name leads to it"),
+	D(ino_free_tree, "inode 11: free, but it has content"),
+
+	D(dir_magic, "inode 6 (/sub): page 2 of the directory (block 1301): not a directory page"),
+	D(dir_order, "inode 6 (/sub): page 2 of the directory (block 1301): entries out of order"),
+	D(dir_key, "stands under a key that is not its name's"),
+	D(dir_range, "is not in the page's range"),
+	D(dir_child, "inode 6 (/sub): page 1 of the directory is led to twice",
+	  "pages of the directory that are neither in its tree nor free: 1"),
+	D(dir_missing, "inode 6 (/sub): page 9 of the directory is missing"),
+	D(dir_dead, "entry 's' leads to an inode that is not in use", "inode 7: in use, but no name"),
+	D(dir_generation, "entry 's' leads to another generation", "inode 7: in use, but no name"),
+	D(dir_type, "entry 's' has another type than its inode"),
+	D(dir_entries, "says that the directory has 5 entries, and it has 6"),
+	D(dir_pages, "says that the directory has 5 pages, and it has 4"),
+	D(dir_levels, "page 0 of the directory has level 1, but it should be 0"),
+	D(dir_free_lost, "pages of the directory that are neither in its tree nor free: 1"),
+	D(dir_free_used, "page 2 of the directory is led to twice", "neither in its tree nor free"),
+	D(dir_free_loop, "page 3 of the directory is led to twice"),
+	D(dir_orphan_named, "inode 10 (/a): an orphan, but 1 name leads to it",
+	  "inode 3: in use, but no name leads to it"),
+	D(dir_cycle, "inode 6: a directory that lies within itself"),
+
+	D(vol_name, "two volumes have the name 'vol'"),
+	D(vol_name_bad, "'a/b' is no name of a volume"),
+	D(vol_id, "volume record 1 ('two'): its id is 7"),
+	D(vol_fsid, "have one fsid"),
+	D(vol_files, "volume 'vol': says that 10 inodes are in use, and it is 9"),
+	D(vol_mapped, "volume 'vol': says that 1 blocks are mapped, and it is 17"),
+	D(vol_next_ino, "inode 10: in use, but the volume has only used inodes below 10"),
+	D(vol_free_loop, "volume 'vol': its list of free inodes is a loop"),
+	D(vol_free_live, "volume 'vol': its list of free inodes leads to inode 5, which is not free"),
+	D(vol_free_lost, "volume 'vol': free inodes that are not on its list of free inodes: 1"),
+	D(vol_state, "volume record 1: free, but it has inodes"),
+
+	D(reap_kind, "reap list, entry 1: level 0 and kind", "blocks with a greater count than pointers"),
+	D(reap_next, "free according to the table, but 1 pointer leads to it (reap list, entry 0"),
+	D(reap_short, "reap list: its 1000 entries take 4 blocks, and it has 1", "reap list, entry 2: empty"),
+	D(reap_shared, "is being reaped"),
+
+	D(super_front, "superblock at block 1: damaged"),
+	D(super_end, "superblock at block 266239: damaged"),
+	D(super_stale, "superblock at block 266239: differs from the other copy"),
+	D(log_damage, "log: record 0x100000000065 is damaged, and it was stable"),
+};
+
+static const struct damage *now;
+
+static void damage_body(void)
+{
+	unsigned n = 0;
+
+	edit_open(&edit, disk(sound));
+	memset(&u, 0, sizeof(u));
+	now->fn();
+	while (n < 8 && now->want[n])
+		n++;
+	expect_said(now->name, check(edit.d), now->want, n);
+	dev_close(edit.d);
+}
+
+static void test_damages(void **state)
+{
+	failures = 0;
+	for (unsigned i = 0; i < sizeof(damages) / sizeof(*damages); i++) {
+		now = &damages[i];
+		in_fiber(damage_body);
+	}
+	assert_int_equal(failures, 0);
+}
+
+/* ---- superblocks -------------------------------------------------------------------------- */
+
+static void older_body(void)
+{
+	edit_open(&edit, disk(sound));
+	flip(0, 8 * 700);
+	flip(MADE_BLOCKS - 2, 5);
+	expect_said("a torn older slot", check(edit.d), NULL, 0);
+	dev_close(edit.d);
+}
+
+static void test_older_slot(void **state)
+{
+	in_fiber_expect(older_body);
+}
+
+static void expect_refused(struct dev *d, const char *want)
+{
+	assert_int_equal(check(d), -EFORMAT);
+	assert_int_equal(said.n, 1);
+	if (!strstr(said.line[0], want)) {
+		show();
+		fail_msg("not said: %s", want);
+	}
+}
+
+static void refused_body(void)
+{
+	struct dev_sim_opts opts = { .nblocks = 8192, .seed = 1 };
+	struct dev *d;
+	uint8_t block[BLOCK_SIZE];
+
+	assert_int_equal(dev_sim_new(&opts, &d), 0);
+	expect_refused(d, "not a pool");
+	for (unsigned i = 0; i < 2; i++) {
+		struct dev_sim_image *image = sound;
+
+		dev_sim_image_read(image, i, block);
+		dev_sim_poke(d, i, block);
+	}
+	expect_refused(d, "truncated");
+	dev_close(d);
+
+	edit_open(&edit, disk(sound));
+	SUPER(s->version = 2);
+	expect_refused(edit.d, "newer format");
+	SUPER(s->version = 1; s->incompat = 1);
+	expect_refused(edit.d, "newer format");
+	SUPER(s->incompat = 0; s->log_block = UINT64_MAX - 10);
+	expect_refused(edit.d, "log lies outside");
+	SUPER(s->log_block = ZONE_HEADER_BLOCKS; s->nblocks = 100; s->log_blocks = 20; s->ndirs = 1);
+	expect_refused(edit.d, "");
+	dev_close(edit.d);
+}
+
+static void test_refused(void **state)
+{
+	in_fiber_expect(refused_body);
+}
+
+/* ---- a device that cannot read ------------------------------------------------------------ */
+
+static void unreadable(uint64_t block)
+{
+	struct dev_sim_fault f = { .kind = DEV_SIM_FAIL, .ops = DEV_SIM_OP(DEV_READ),
+				   .for_good = true, .first_block = block, .nblocks = 1 };
+
+	assert_int_equal(dev_sim_inject(edit.d, &f), 0);
+}
+
+static void unreadable_body(void)
+{
+	static const char *const want[] = {
+		"the device cannot read it (volume 'vol', inode 3 (/a), at byte 8192)",
+		"index block of a file, level 1, block", "blocks with a greater count than pointers",
+	};
+
+	edit_open(&edit, disk(sound));
+	unreadable(made.a_data[2]);
+	unreadable(made.c_low[0]);
+	expect_said("unreadable blocks", check(edit.d), want, 3);
+	dev_close(edit.d);
+}
+
+static void test_unreadable(void **state)
+{
+	in_fiber_expect(unreadable_body);
+}
+
+/* ---- hostile pools ------------------------------------------------------------------------ */
+
+/* Six levels in which every pointer leads to the one block below: 2^54 leaves in 7 blocks. */
+static uint64_t bomb(uint64_t leaf, unsigned depth)
+{
+	uint64_t slots[INDEX_SLOTS], at = leaf;
+
+	for (unsigned level = 1; level <= depth; level++) {
+		for (unsigned i = 0; i < INDEX_SLOTS; i++)
+			slots[i] = at | (level == 2 ? 512ULL << PTR_MAPPED_SHIFT : 0);
+		edit_set_refs(&edit, at, INDEX_SLOTS);
+		at = made.next++;
+		edit_set_refs(&edit, at, 1);
+		edit_put(&edit, at, slots);
+	}
+	return at;
+}
+
+static void bomb_body(void)
+{
+	struct made saved = made;
+
+	edit_open(&edit, disk(sound));
+	INO(INO_ORPHAN, i->root = bomb(made.orphan_data, 6); i->depth = 6; i->mapped = 1ULL << 54;
+	    i->size = FS_MAX_SIZE);
+	VOL(0, v->mapped += (1ULL << 54) - 1);
+	/* 2^54 blocks of 4 KiB are 2^66 bytes: beyond the largest file, and nothing else is wrong. */
+	expect_said("a file that unfolds", check(edit.d), (const char *const[]){ "beyond its size" }, 1);
+	VOL(0, v->inodes_root = bomb(made.inode_index, 5); v->inodes_depth = 6);
+	assert_true(check(edit.d) > 0);
+	dev_close(edit.d);
+
+	edit_open(&edit, disk(sound));
+	INO(INO_SUB, i->root = bomb(made.sub_pages[0], 6); i->depth = 6);
+	assert_true(check(edit.d) > 0);
+	SUPER(s->volumes.ptr = bomb(made.volumes, 6); s->volumes.depth = 6);
+	assert_true(check(edit.d) > 0);
+	SUPER(s->reap.ptr = bomb(made.reap, 6); s->reap.depth = 6; s->reap_entries = UINT64_MAX);
+	assert_true(check(edit.d) > 0);
+	dev_close(edit.d);
+	made = saved;
+}
+
+static void test_bomb(void **state)
+{
+	in_fiber_expect(bomb_body);
+}
+
+static void many_body(void)
+{
+	struct table_entry t[PAGE_ENTRIES];
+	uint64_t first = ZONE_BLOCKS + 2048;
+
+	edit_open(&edit, disk(sound));
+	for (unsigned k = 0; k < 3; k++) {
+		edit_table_get(&edit, first + k * PAGE_ENTRIES, t);
+		for (unsigned i = 0; i < PAGE_ENTRIES; i++)
+			t[i].refs++;
+		edit_table_put(&edit, first + k * PAGE_ENTRIES, t);
+	}
+	assert_true(check(edit.d) >= 3 * PAGE_ENTRIES);
+	assert_int_equal(said.n, 1001);
+	dev_close(edit.d);
+}
+
+static void test_many(void **state)
+{
+	in_fiber(many_body);
+}
+
+/* Every block with pointers or structure in it. */
+static uint64_t some_meta(struct rng *r)
+{
+	const uint64_t all[] = { made.volumes, made.inode_index, made.inodes, made.two_inodes,
+		made.a_index, made.c_top, made.c_low[0], made.c_low[1], made.root_page,
+		made.orphans_page, made.sub_index, made.sub_pages[0], made.sub_pages[1],
+		made.sub_pages[2], made.sub_pages[3], made.link, made.reap, made.reap_index,
+		made.reap_inodes };
+
+	return all[rng_below(r, sizeof(all) / sizeof(*all))];
+}
+
+static uint64_t random_value(struct rng *r)
+{
+	switch (rng_below(r, 5)) {
+	case 0: return rng_below(r, 16);
+	case 1: return made.volumes - rng_below(r, 40);
+	case 2: return rng_u64(r);
+	case 3: return UINT64_MAX - rng_below(r, 4);
+	default: return some_meta(r) | rng_below(r, 8) << 48;
+	}
+}
+
+static void random_change(struct rng *r)
+{
+	uint64_t block = some_meta(r), v = random_value(r);
+	unsigned size = 1u << rng_below(r, 4), range = rng_one_in(r, 2) ? 256 : BLOCK_SIZE;
+
+	edit_get(&edit, block, u.raw);
+	memcpy(u.raw + rng_below(r, range / size) * size, &v, size);
+	edit_put(&edit, block, u.raw);
+}
+
+static uint64_t seed;
+
+static void random_body(void)
+{
+	struct rng r;
+
+	rng_init(&r, seed);
+	edit_open(&edit, disk(sound));
+	for (unsigned n = 1 + rng_below(&r, 6); n; n--)
+		random_change(&r);
+	assert_true(check(edit.d) >= 0);
+	dev_close(edit.d);
+}
+
+static void test_random(void **state)
+{
+	for (seed = 1; seed <= 400; seed++)
+		in_fiber(random_body);
+}
+
+/* A flipped bit in anything that counts is found, wherever it is. */
+static void flip_body(void)
+{
+	struct rng r;
+	uint64_t block;
+
+	rng_init(&r, seed);
+	edit_open(&edit, disk(sound));
+	do
+		block = made.inodes - rng_below(&r, made.inodes - ZONE_HEADER_BLOCKS - 256);
+	while (!edit_refs(&edit, block));
+	flip(block, rng_below(&r, 8 * BLOCK_SIZE));
+	if (check(edit.d) <= 0)
+		fail_msg("seed %llu: a flipped bit in block %llu was not found",
+			 (unsigned long long)seed, (unsigned long long)block);
+	dev_close(edit.d);
+}
+
+static void test_flip(void **state)
+{
+	for (seed = 1; seed <= 60; seed++)
+		in_fiber(flip_body);
+}
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__real_aligned_alloc(size_t align, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+
+static unsigned fail_at, allocations;	/* fail_at 0: never */
+
+static bool refuse(void)
+{
+	return fail_at && ++allocations == fail_at;
+}
+
+void *__wrap_malloc(size_t n) { return refuse() ? NULL : __real_malloc(n); }
+void *__wrap_calloc(size_t n, size_t size) { return refuse() ? NULL : __real_calloc(n, size); }
+void *__wrap_realloc(void *p, size_t n) { return refuse() ? NULL : __real_realloc(p, n); }
+void *__wrap_aligned_alloc(size_t align, size_t n)
+{
+	return refuse() ? NULL : __real_aligned_alloc(align, n);
+}
+
+static void memory_body(void)
+{
+	int64_t n = -ENOMEM;
+	unsigned at;
+
+	edit_open(&edit, disk(sound));
+	count_high();
+	for (at = 1; n == -ENOMEM; at++) {
+		allocations = 0;
+		fail_at = at;
+		n = check(edit.d);
+		fail_at = 0;
+	}
+	assert_int_equal(n, 1);
+	assert_true(at > 20);
+	dev_close(edit.d);
+}
+
+static void test_memory(void **state)
+{
+	in_fiber(memory_body);
+}
+
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_sound), T(test_empty), T(test_damages), T(test_older_slot), T(test_refused),
+		T(test_unreadable), T(test_bomb), T(test_many), T(test_random), T(test_flip),
+		T(test_memory),
+	};
+
+	return cmocka_run_group_tests(tests, make_image, drop_image);
+}
