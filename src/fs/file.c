@@ -496,14 +496,6 @@ static bool looks_sequential(struct fs *fs, uint64_t hint, uint64_t first, uint3
 	return ret;
 }
 
-static bool no_block_to_name(const struct write_op *o)
-{
-	for (uint32_t k = 0; k < o->nblocks; k++)
-		if (!zero_bit(o, k))
-			return false;
-	return true;
-}
-
 static int write_prepare(struct write_op *o)
 {
 	uint64_t end = o->offset + o->len;
@@ -513,8 +505,8 @@ static int write_prepare(struct write_op *o)
 	o->sequential = looks_sequential(o->req->fs, file_hint(o->id.volume, o->id.ino),
 					 o->offset / BLOCK_SIZE, o->nblocks) ||
 			o->len >= SEQUENTIAL_MIN;
-	o->named = o->len >= NAMED_MIN && !(o->offset % BLOCK_SIZE) && !(o->len % BLOCK_SIZE) &&
-		   !no_block_to_name(o);
+	/* Misaligned ones too (their edge blocks are copied whole): the record must fit any log. */
+	o->named = o->len >= NAMED_MIN;
 	if (!o->named)
 		return 0;
 	o->claim_blocks = malloc(o->nblocks * (sizeof(uint64_t) + sizeof(uint32_t)));
