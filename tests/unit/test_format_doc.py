@@ -8,9 +8,11 @@ Every table on the page that follows a marker
 
     <!-- struct NAME: HEADER -->      rows: offset, size, field, meaning
     <!-- constants: HEADER -->        rows: constant, value, meaning
+    <!-- records: SOURCE -->          rows: type, name, payload; as the enum in SOURCE numbers them
 
 is compared with what the compiler says about the header.  And the other way round: every
-field, padding included, and every struct of the two format headers must be on the page.
+field, padding included, every struct of the two format headers and every type of log record
+must be on the page.
 """
 import os
 import re
@@ -113,9 +115,21 @@ def undocumented(root, tables):
                     yield 'struct %s of src/%s is not on the page' % (name, h)
 
 
+def records(root, text):
+    """The types of log records, which are an enum in a source file."""
+    m = re.search(r'<!-- records: (\S+) -->\n((?:\|.*\n)+)', text)
+    if not m:
+        return ['no table of log records']
+    page = {n: int(v) for v, n in re.findall(r'^\| (\d+) \| `(R_\w+)` \|', m.group(2), re.M)}
+    with open(os.path.join(root, 'src', m.group(1))) as f:
+        source = {n: int(v) for n, v in re.findall(r'\b(R_\w+) = (\d+)', f.read())}
+    return ['log record %s: the page says %s, the source %s' % (n, page.get(n), source.get(n))
+            for n in sorted(set(page) | set(source)) if page.get(n) != source.get(n)]
+
+
 def check(root, text, cc):
     tables = list(parse(text))
-    problems = list(undocumented(root, tables))
+    problems = list(undocumented(root, tables)) + records(root, text)
     said = iter(compiler_says(program(tables), root, cc))
     for kind, name, _, rows in tables:
         if not rows:
@@ -135,6 +149,7 @@ def self_test(root, text, cc):
                      ('| 72 | 8 | `nblocks` | size', '| 72 | 4 | `nblocks` | size'),
                      ('| 40 | 16 | `uuid` | of the pool |\n', ''),
                      ('| `ZONE_BLOCKS` | 262144', '| `ZONE_BLOCKS` | 262143'),
+                     ('| 7 | `R_SETATTR`', '| 17 | `R_SETATTR`'),
                      ('<!-- struct reap_entry: pool/format.h -->', '')]:
         if old not in text:
             return ['self test: "%s" is not on the page' % old.strip()]
