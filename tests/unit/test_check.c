@@ -767,7 +767,7 @@ static void random_body(void)
 
 static void test_random(void **state)
 {
-	for (seed = 1; seed <= 400; seed++)
+	for (seed = 1; seed <= 200; seed++)
 		in_fiber(random_body);
 }
 
