@@ -7,7 +7,7 @@
 #include "base/loop.h"
 #include "memfs.h"
 
-#define INODES_MAX 4096
+#define INODES_MAX 512
 #define PAGE 4096
 
 struct entry { char name[FS_NAME_MAX + 1]; uint32_t ino; uint64_t cookie; struct entry *next; };
@@ -89,7 +89,8 @@ static void free_content(struct inode *n)
 void memfs_free(struct fs *fs)
 {
 	for (int i = 0; i < INODES_MAX; i++)
-		free_content(&fs->inodes[i]);
+		if (fs->inodes[i].attr.type)
+			free_content(&fs->inodes[i]);
 	free(fs);
 }
 

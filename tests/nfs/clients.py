@@ -1,0 +1,179 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""
+Clients that nobody here wrote, against the protocols on a file system in memory (memd), in a
+network namespace of their own, where port 111 is free to be taken.
+
+    clients.py MEMD        prints TAP; 77: cannot make a namespace here
+"""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+points = failures = 0
+
+
+def run(*cmd, ok=True, data=None):
+    r = subprocess.run(cmd, input=data, capture_output=True, timeout=60)
+    if ok and r.returncode:
+        raise AssertionError(f"{' '.join(cmd)}: {r.stderr.decode()}{r.stdout.decode()[-500:]}")
+    return r.stdout
+
+
+def enter_namespace():
+    if "IN_NAMESPACE" in os.environ:
+        return
+    if os.geteuid() or not shutil.which("unshare"):
+        print("1..0 # SKIP needs root and unshare")
+        sys.exit(77)
+    os.environ["IN_NAMESPACE"] = "1"
+    probe = subprocess.run(["unshare", "-n", "-m", "true"], capture_output=True)
+    if probe.returncode:
+        print("1..0 # SKIP no network namespaces here")
+        sys.exit(77)
+    os.execvp("unshare", ["unshare", "-n", "-m", sys.executable] + sys.argv)
+
+
+class Memd:
+    def __init__(self, *args):
+        self.p = subprocess.Popen([sys.argv[1], *args], stdout=subprocess.PIPE, text=True)
+        self.port, self.portmap = map(int, self.p.stdout.readline().split())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.p.send_signal(signal.SIGTERM)
+        code = self.p.wait(30)
+        if code and not exc[0]:
+            raise AssertionError(f"memd ended with {code}")
+
+
+def check(name, fn):
+    global points, failures
+    points += 1
+    try:
+        fn()
+        print(f"ok {points} - {name}", flush=True)
+    except Skip as e:
+        print(f"ok {points} - {name} # SKIP {e}", flush=True)
+    except Exception as e:
+        failures += 1
+        print(f"not ok {points} - {name}\n# " + str(e).replace("\n", "\n# "), flush=True)
+
+
+class Skip(Exception):
+    pass
+
+
+def need(tool):
+    if not shutil.which(tool):
+        raise Skip(f"{tool} is not installed")
+
+
+def files_by_libnfs():
+    for tool in ("nfs-ls", "nfs-cp", "nfs-cat"):
+        need(tool)
+    with Memd("127.0.0.1:0") as m, tempfile.TemporaryDirectory() as tmp:
+        def url(path):
+            return f"nfs://127.0.0.1{path}?nfsport={m.port}&mountport={m.port}"
+        blob = os.urandom(5_000_001)
+        path = os.path.join(tmp, "blob")
+        with open(path, "wb") as f:
+            f.write(blob)
+        run("nfs-cp", path, url("/vol/blob"))
+        assert run("nfs-cat", url("/vol/blob")) == blob, "the file came back different"
+        for i in range(3):
+            run("nfs-cp", "/dev/null", url(f"/vol/file{i}"))
+        out = run("nfs-ls", url("/vol")).decode()
+        assert "5000001 blob" in out and "file2" in out, out
+        assert run("nfs-ls", url("/nope"), ok=False) == b""
+
+
+def by_portmap():
+    need("nfs-ls")
+    with Memd("127.0.0.1:20490", "127.0.0.1:111") as m:
+        assert m.portmap == 1, "memd did not take port 111"
+        run("nfs-ls", "nfs://127.0.0.1/vol")
+        if shutil.which("showmount"):
+            out = run("showmount", "-e", "127.0.0.1").decode()
+            assert "/vol" in out, out
+            assert "127.0.0.1:/vol" in run("showmount", "-a", "127.0.0.1").decode()
+
+
+def by_portmap_6():
+    need("rpcinfo")
+    with Memd("[::1]:20490", "[::1]:111"):
+        out = run("rpcinfo", "-T", "tcp6", "::1", "100003", "3").decode()
+        assert "ready" in out, out
+
+
+def rpcinfo():
+    need("rpcinfo")
+    with Memd("127.0.0.1:20490", "127.0.0.1:111"):
+        out = run("rpcinfo", "-p", "127.0.0.1").decode()
+        assert "100003" in out and "20490" in out, out
+        out = run("rpcinfo", "-t", "127.0.0.1", "100003", "3").decode()
+        assert "ready" in out, out
+        out = run("rpcinfo", "-s", "127.0.0.1").decode()
+        assert "100005" in out, out
+        run("rpcinfo", "-T", "tcp", "127.0.0.1", "mountd", "3")
+
+
+def disk_by_qemu():
+    for tool in ("qemu-img", "qemu-io"):
+        need(tool)
+    with Memd("127.0.0.1:20490", "127.0.0.1:111"):
+        disk = "nfs://127.0.0.1/vol/disk.raw"
+        run("qemu-img", "create", "-f", "raw", disk, "64M")
+        run("qemu-io", "-f", "raw", "-c", "write -P 7 1M 3M", "-c", "write -P 9 4097k 5k",
+            "-c", "flush", disk)
+        out = run("qemu-io", "-f", "raw", "-c", "read -P 0 0 1M", "-c", "read -P 7 1M 3M",
+                  "-c", "read -P 9 4097k 5k", disk).decode()
+        assert "failed" not in out and "error" not in out, out
+        assert "64 MiB" in run("qemu-img", "info", "-f", "raw", disk).decode()
+
+
+def wait_for(what, fn):
+    for _ in range(100):
+        if fn():
+            return
+        time.sleep(0.05)
+    raise AssertionError(what)
+
+
+def with_rpcbind():
+    for tool in ("rpcbind", "rpcinfo"):
+        need(tool)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+    os.makedirs("/run/rpcbind", exist_ok=True)
+    p = subprocess.Popen(["rpcbind", "-f"], stderr=subprocess.DEVNULL)
+    try:
+        wait_for("rpcbind did not start", lambda: os.path.exists("/run/rpcbind.sock") and not
+                 subprocess.run(["rpcinfo", "-p", "127.0.0.1"], capture_output=True).returncode)
+        with Memd("127.0.0.1:20490", "127.0.0.1:111") as m:
+            assert m.portmap == 2, f"not registered: {m.portmap}"
+            out = run("rpcinfo", "-p", "127.0.0.1").decode()
+            assert "20490" in out and "100003" in out and "100005" in out, out
+            run("nfs-ls", "nfs://127.0.0.1/vol")
+        out = run("rpcinfo", "-p", "127.0.0.1").decode()
+        assert "20490" not in out, out
+    finally:
+        p.terminate()
+        p.wait()
+
+
+enter_namespace()
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+check("files, by libnfs-utils", files_by_libnfs)
+check("the ports, by our port mapper", by_portmap)
+check("the ports, by our port mapper over IPv6", by_portmap_6)
+check("rpcinfo", rpcinfo)
+check("a disk, by qemu-img and qemu-io", disk_by_qemu)
+check("the ports, by an rpcbind that runs", with_rpcbind)
+print(f"1..{points}")
+sys.exit(1 if failures else 0)
