@@ -59,9 +59,9 @@ static const struct verb verbs[] = {
 	  "Walks the whole pool, recounts every reference and verifies every checksum.  Exits 1 "
 	  "with one line for each finding if anything is off.", NULL, pool_check },
 	{ "pool", "status", "", 0, 0, VERB_ONLINE | VERB_JSON, "show how the pool is doing", NULL,
-	  NULL, pool_status },
+	  NULL, cmd_pool_status },
 	{ "pool", "checkpoint", "", 0, 0, VERB_ONLINE | VERB_JSON, "take a checkpoint now", NULL,
-	  NULL, pool_checkpoint },
+	  NULL, cmd_pool_checkpoint },
 	{ "volume", "create", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "make a volume", NULL,
 	  volume_options, volume_create },
 	{ "volume", "list", "", 0, 0, VERB_ONLINE | VERB_JSON, "list the volumes", NULL, NULL,

@@ -127,8 +127,8 @@ bool is_zero(const void *p, size_t len);
 
 int pool_create(struct cmd *c);
 int pool_check(struct cmd *c);
-int pool_status(struct cmd *c);
-int pool_checkpoint(struct cmd *c);
+int cmd_pool_status(struct cmd *c);
+int cmd_pool_checkpoint(struct cmd *c);
 int volume_create(struct cmd *c);
 int volume_list(struct cmd *c);
 int volume_show(struct cmd *c);

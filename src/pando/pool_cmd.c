@@ -171,19 +171,31 @@ struct check_args {
 	const char *path;
 	bool json;
 	json_t *findings;
+	char first[1000];		/* not printed yet: it may be why the check cannot begin */
+	unsigned n;
 	struct fs_check_stats stats;
 };
 
-static void finding(void *arg, const char *line)
+static void finding_print(struct check_args *a, const char *text)
 {
-	struct check_args *a = arg;
-	char text[1000];
-
-	text_printable(line, strlen(line), text, sizeof(text));
 	if (a->json)
 		json_array_append_new(a->findings, json_string(text));
 	else
 		printf("%s: %s\n", a->path, text);
+}
+
+static void finding(void *arg, const char *line)
+{
+	struct check_args *a = arg;
+	char text[sizeof(a->first)];
+
+	text_printable(line, strlen(line), text, sizeof(text));
+	if (a->n == 0)
+		memcpy(a->first, text, sizeof(text));
+	if (a->n == 1)
+		finding_print(a, a->first);
+	if (a->n++ > 0)
+		finding_print(a, text);
 }
 
 static int check_report(struct check_args *a, int64_t n)
@@ -222,9 +234,10 @@ static int check_do(void *arg)
 		return open_fail(a->path, err);
 	n = fs_check(d, finding, a, &a->stats);
 	dev_close(d);
-	if (n == -EFORMAT)
-		return fail("%s: not a pool, or one of a newer format than this version knows; "
-			    "nothing was changed", a->path);
+	if (n < 0 && a->n == 1)		/* the line names the pool itself */
+		return fail("%s", a->first);
+	if (a->n == 1)
+		finding_print(a, a->first);
 	if (n < 0)
 		return fail("%s: cannot check it: %s", a->path, err_text((int)n));
 	return check_report(a, n);
@@ -256,7 +269,7 @@ static void row_number(struct table *t, const json_t *j, const char *label, cons
 	table_cell(t, text);
 }
 
-int pool_status(struct cmd *c)
+int cmd_pool_status(struct cmd *c)
 {
 	struct request r;
 	struct table t;
@@ -294,7 +307,7 @@ int pool_status(struct cmd *c)
 	return table_print(&t);
 }
 
-int pool_checkpoint(struct cmd *c)
+int cmd_pool_checkpoint(struct cmd *c)
 {
 	struct request r;
 	json_t *j;

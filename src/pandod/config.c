@@ -191,7 +191,7 @@ static int on_line(void *arg, const char *section, const char *name, const char 
 		refuse(r, "%s: no such option; see pandod(8)", name);
 		return 0;
 	}
-	if (r->from_options[i])
+	if (r->from_options[i] && rows[i].set != set_config)
 		return 1;
 	if (rows[i].set(r, value ? value : "")) {
 		snprintf(why, sizeof(why), "%s", r->why);
