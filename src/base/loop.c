@@ -39,6 +39,17 @@
 #include "base/fiber_int.h"
 #include "base/loop_int.h"
 
+/* Valgrind (3.19) runs one thread at a time and does not let the others run while one waits in
+ * io_uring_enter(). */
+#if defined(__has_include)
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#endif
+#endif
+#ifndef RUNNING_ON_VALGRIND
+#define RUNNING_ON_VALGRIND 0
+#endif
+
 #define TIMERS_MAX (1u << 20)
 #define HEAP_BYTES ((TIMERS_MAX + 1) * sizeof(struct heap_entry))
 
@@ -97,6 +108,8 @@ int loop_new(enum loop_kind kind, struct loop **ret_loop)
 
 	if (self)
 		return -EEXIST;
+	if (kind == LOOP_AUTO && RUNNING_ON_VALGRIND)
+		kind = LOOP_EPOLL;
 	l = malloc(sizeof(*l));
 	if (!l)
 		return -ENOMEM;
