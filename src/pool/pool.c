@@ -198,6 +198,12 @@ int pool_new(struct dev *d, const struct pool_opts *o, struct pool **ret, char *
 		pool_free(p);
 		return err;
 	}
+	err = d->readonly || o->readonly ? 0 : super_mend(p);
+	if (err) {
+		snprintf(why, why_len, "%s: mending the superblock: %s", d->name, err_text(err));
+		pool_free(p);
+		return err;
+	}
 	p->life = p->sb.life + 1;
 	p->gen = p->sb.generation + 1;
 	p->volumes = (struct tree_root){ p->sb.volumes.ptr, p->sb.volumes.depth };

@@ -47,6 +47,7 @@ typedef unsigned (*leaf_children_fn)(const void *leaf, struct child *ret);
 struct block {
 	uint64_t key;			/* block number; or a table page or summary (pool_int.h) */
 	uint64_t birth;			/* generation it was dirtied in; 0: durable or unknown */
+	uint64_t counted;		/* the load pass that has counted the cost of copying it */
 	uint8_t *data;			/* BLOCK_SIZE bytes */
 	uint32_t pins;
 	uint32_t flags;
@@ -88,6 +89,7 @@ struct txn {
 	uint32_t need_tables;		/* table pages to change */
 	uint32_t need_reap;		/* entries for the reap list (tree/reap.c) */
 	uint64_t need_log;		/* bytes of log */
+	uint64_t pass;			/* number of this load pass */
 	uint32_t share_bias;		/* shares of the same block that this pass did before */
 	/* out, of the apply pass: */
 	uint64_t seq;			/* of the record that was appended */

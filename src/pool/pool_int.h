@@ -136,6 +136,8 @@ struct pool {
 	struct list tdirty;		/* table pages changed in this generation */
 	uint32_t ntdirty;
 
+	uint64_t passes;		/* load passes begun: names each */
+
 	/* dirty blocks of this generation */
 	struct list dirty;
 	uint32_t ndirty;
@@ -272,6 +274,7 @@ int ck_wait_any(struct pool *p);	/* waits for the one under way, or kicks one */
 uint64_t super_zones(uint64_t nblocks);
 uint32_t page_usable(const struct superblock *sb, uint64_t page); /* blocks that may be given out */
 int super_write(struct pool *p, struct superblock *sb);
+int super_mend(struct pool *p);
 
 /* txn.c */
 int txn_wait_missing(struct txn *t);

@@ -165,6 +165,29 @@ static int write_copies(struct dev *d, struct superblock *sb)
 	return err;
 }
 
+/* A copy of the newest superblock that was torn is written again; the good one is left alone. */
+int super_mend(struct pool *p)
+{
+	unsigned slot = p->sb.generation & 1;
+	uint64_t at[2] = { slot, p->sb.nblocks - SUPER_END_BLOCKS + slot };
+	struct superblock *buf;
+	int err = 0;
+
+	if (posix_memalign((void **)&buf, BLOCK_SIZE, BLOCK_SIZE))
+		return -ENOMEM;
+	for (int i = 0; i < 2 && !err; i++) {
+		err = dev_read(p->dev, at[i], buf, 1);
+		if (err || !memcmp(buf, &p->sb, sizeof(*buf)))
+			continue;
+		*buf = p->sb;
+		err = dev_write(p->dev, at[i], buf, 1);
+		if (!err)
+			err = dev_flush(p->dev);
+	}
+	free(buf);
+	return err;
+}
+
 int super_write(struct pool *p, struct superblock *sb)
 {
 	return write_copies(p->dev, sb);

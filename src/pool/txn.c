@@ -149,7 +149,9 @@ static int admit(struct txn *t)
 		t->need_meta += 4 + t->need_reap / (BLOCK_SIZE / sizeof(struct reap_entry)) * 2;
 	need_blocks = t->need_meta + t->need_data;
 	t->need_tables += need_blocks + 4;
-	buffers = need_blocks + t->need_tables + 16;
+	/* Table pages are there already; only frozen ones are copied when they change. */
+	buffers = need_blocks + 16 +
+		  (t->need_tables < p->ck.ntables ? t->need_tables : p->ck.ntables);
 
 	if (buffers > hard)
 		return -E2BIG;
@@ -206,6 +208,7 @@ static void pass_reset(struct txn *t)
 	t->need_meta = t->need_data = t->need_tables = t->need_reap = 0;
 	t->need_log = 0;
 	t->share_bias = 0;
+	t->pass = ++t->pool->passes;
 }
 
 int txn_run(struct txn *t, bool modify, int (*fn)(struct txn *t, void *arg), void *arg)
@@ -394,6 +397,16 @@ static bool in_place(const struct pool *p, const struct block *b)
 	       !(b->flags & (B_NAMED | B_FROZEN | B_WRITING | B_UNWRITTEN));
 }
 
+/* How many of the children before number I lead to the same block. */
+static unsigned earlier_equals(const struct child *c, unsigned i)
+{
+	unsigned n = 0;
+
+	for (unsigned k = 0; k < i; k++)
+		n += ptr_block(c[k].ptr) == ptr_block(c[i].ptr);
+	return n;
+}
+
 /* Load pass: +1 on each child of B, which is about to be copied. */
 static int share_children_load(struct txn *t, struct block *b, uint8_t level, uint8_t kind)
 {
@@ -408,7 +421,8 @@ static int share_children_load(struct txn *t, struct block *b, uint8_t level, ui
 	for (unsigned i = 0; i < n; i++) {
 		int err;
 
-		t->share_bias = bias + i;
+		/* Exact only where the limit is near (tests set it low): else any bound does. */
+		t->share_bias = bias + (t->pool->max_refs > 1u << 20 ? i : earlier_equals(c, i));
 		err = txn_share(t, &c[i].ptr, c[i].level, c[i].kind);
 		if (err && (!ret || ret == -ERESTART_PASS))
 			ret = err;
@@ -541,8 +555,9 @@ int txn_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct bl
 	if (err)
 		return err;
 	*ret = b;
-	if (e->refs == 1 && in_place(p, b))
+	if (e->refs == 1 && (in_place(p, b) || b->counted == t->pass))
 		return 0;
+	b->counted = t->pass;		/* its one pointer was followed: not again in this pass */
 	t->need_meta++;
 	t->need_tables += 2;
 	if (e->refs > 1 && has_children(p, level, kind))

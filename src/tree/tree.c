@@ -200,7 +200,7 @@ static int modify_below(struct modify *m, uint64_t *ptr, unsigned level, uint64_
 	}
 	if (ret || !m->t->apply)
 		return ret;
-	if (m->mapped < mapped && all_zero(slots_of(b))) {
+	if (m->mapped <= mapped && all_zero(slots_of(b))) {
 		free_empty(m->t, ptr);
 		return 0;
 	}
