@@ -49,16 +49,9 @@ static bool page_fits(const struct dir *d, const struct dir_page *p, const struc
 
 bool page_sound(const struct dir_step *s)
 {
-	const struct dir_page *p = s->page;
-	uint64_t last = 0;
+	uint64_t last;
 
-	if (page_verify_layout(p))
-		return false;
-	for (uint32_t off = 0; !p->level && off < p->free_start; ) {
-		last = page_item(p, off)->key;
-		off += item_size(page_item(p, off)->name_len);
-	}
-	return last < s->hi;
+	return !page_verify_layout(s->page, &last) && last < s->hi;
 }
 
 static bool step_possible(const struct dir *d, const struct dir_step *s, unsigned level)

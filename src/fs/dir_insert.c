@@ -35,6 +35,8 @@ struct prepare {
 	const struct fs_name *names;
 	struct want *w;
 	uint32_t n;
+	struct dir_path path;		/* of the last name; moved: its hash's names cross a border */
+	bool moved;
 	uint32_t bad;			/* lowest index of a name that exists; n: none */
 	uint64_t pages;			/* new ones */
 	bool restart;			/* something was missing: look at the rest, ask for all at once */
@@ -108,24 +110,27 @@ static unsigned first_number(uint64_t hash)
 	return hash ? 0 : DIR_KEY_FIRST;
 }
 
-/* Keys for N names of one hash: the lowest that aren't used, in the order of the names. */
-static int assign_keys(struct prepare *p, struct want *w, uint32_t n)
+/* Marks the numbers of HASH that are in use, and which of the N names exist. */
+static int scan_hash(struct prepare *p, uint64_t hash, const struct want *w, uint32_t n,
+		     bool used[DIR_NUMBERS])
 {
-	uint64_t hash = w->key;
-	bool used[DIR_NUMBERS] = { false };
-	struct dir_path path;
+	uint64_t last = hash | (DIR_NUMBERS - 1), first;
+	struct dir_path *path = &p->path;
 	struct dir_item *it;
-	unsigned number = first_number(hash);
-	int err;
+	int err = path_seek(p->d, hash, path);
 
-	find_twins(p, w, n);
-	err = path_seek(p->d, hash, &path);
-	while (!err) {
-		if (!page_sound(&path.step[0]))
+	if (err)
+		return err;
+	first = path->step[0].n;
+	p->moved = false;
+	for (;;) {
+		/* A leaf that holds all of the hash is verified when it is owned. */
+		if ((p->moved || path->step[0].hi <= last) && !page_sound(&path->step[0]))
 			return -EDAMAGED;
-		err = path_item(p->d, &path, hash | (DIR_NUMBERS - 1), &it);
+		err = path_item(p->d, path, last, &it);
+		p->moved = path->step[0].n != first;
 		if (err)
-			break;
+			return err == -ENOENT ? 0 : err;
 		used[it->key & (DIR_NUMBERS - 1)] = true;
 		for (uint32_t i = 0; i < n && i < DIR_NUMBERS; i++) {
 			struct fs_name name = p->names[w[i].index];
@@ -133,9 +138,21 @@ static int assign_keys(struct prepare *p, struct want *w, uint32_t n)
 			if (name.len == it->name_len && !memcmp(name.s, it->name, name.len))
 				exists(p, w[i].index);
 		}
-		path.off += item_size(it->name_len);
+		path->off += item_size(it->name_len);
 	}
-	if (err != -ENOENT)
+}
+
+/* Keys for N names of one hash: the lowest that aren't used, in the order of the names. */
+static int assign_keys(struct prepare *p, struct want *w, uint32_t n)
+{
+	uint64_t hash = w->key;
+	bool used[DIR_NUMBERS] = { false };
+	unsigned number = first_number(hash);
+	int err;
+
+	find_twins(p, w, n);
+	err = scan_hash(p, hash, w, n, used);
+	if (err)
 		return err;
 	for (uint32_t i = 0; i < n; i++, number++) {
 		while (number < DIR_NUMBERS && used[number])
@@ -203,7 +220,7 @@ static int prepare_page(struct prepare *p, struct dir_path *path, unsigned level
 	err = page_get(p->d, s, level);
 	if (err)
 		return err;
-	if (page_verify_layout(s->page))
+	if (n > 1 && !page_sound(s))	/* one key takes the same way again */
 		return -EDAMAGED;
 	for (uint32_t i = 0, k; i < n; i += k) {
 		s->slot = page_slot(s->page, w[i].key);
@@ -330,16 +347,27 @@ static int own_new_pages(struct dir *d, uint64_t count)
 	return err || n == count ? err : own_fresh_pages(d, count - n);
 }
 
+/* The path of the only name is known already; mostly there is room. */
+static bool fits_in_place(const struct prepare *p)
+{
+	const struct dir_step *s = &p->path.step[0];
+
+	return p->n == 1 && !p->moved && s->hi > (p->w->key | (DIR_NUMBERS - 1)) &&
+		s->page->free_start + p->w->size <= DIR_BODY;
+}
+
 static int prepare_tree(struct prepare *p)
 {
-	struct dir_path path;
+	struct dir_path *path = &p->path;
 	struct dir *d = p->d;
 	uint64_t extra = 0;
 	int err;
 
-	path.levels = d->inode->dir_levels;	/* wants_assign() has found it possible */
-	path.step[path.levels - 1] = (struct dir_step){ .n = 0, .lo = 0, .hi = DIR_KEY_END };
-	err = prepare_page(p, &path, path.levels - 1, p->w, p->n, &extra);
+	if (fits_in_place(p))
+		return page_get_own(d, &path->step[0], 0);
+	path->levels = d->inode->dir_levels;	/* wants_assign() has found it possible */
+	path->step[path->levels - 1] = (struct dir_step){ .n = 0, .lo = 0, .hi = DIR_KEY_END };
+	err = prepare_page(p, path, path->levels - 1, p->w, p->n, &extra);
 	if (err || p->restart)
 		return err ? err : -ERESTART_PASS;
 	err = prepare_growth(p, extra);
@@ -409,7 +437,8 @@ static void grow_root(struct dir *d, struct dir_path *path)
 	d->inode->dir_levels = ++path->levels;
 }
 
-/* Makes room for one more child in the page at LEVEL; the path follows its own child. */
+/* Makes room for one more child in the page at LEVEL, which afterwards is the half that the
+ * path's child is in. */
 static void make_room(struct dir *d, struct dir_path *path, unsigned level)
 {
 	struct dir_step *s = &path->step[level];
@@ -433,11 +462,9 @@ static void make_room(struct dir *d, struct dir_path *path, unsigned level)
 	page_add_child(s[1].page, s[1].slot + 1, sep, n);
 	s->page = left;
 	if (s->slot >= DIR_INNER_MIN) {
-		*s = (struct dir_step){ .page = right, .n = n, .lo = sep, .hi = s->hi,
-					.slot = s->slot - DIR_INNER_MIN };
-		s[1].slot++;
-	} else {
-		s->hi = sep;
+		s->page = right;
+		s->n = n;
+		s->slot -= DIR_INNER_MIN;
 	}
 }
 
@@ -532,9 +559,9 @@ int dir_insert(struct dir *d, struct fs_name name, uint64_t ino, uint64_t genera
 	struct dir_path path;
 	int err;
 
-	assert(ino && type >= FS_REG && type <= FS_FIFO);
 	if (!d->t->apply)
 		return dir_insert_prepare(d, &name, 1, NULL);
+	assert(ino && type >= FS_REG && type <= FS_FIFO);
 	err = place_for(d, dir_hash(d->hash_key, name), &path, &e.key);
 	assert(!err);
 	if (path.step[0].page->free_start + item_size(name.len) <= DIR_BODY)

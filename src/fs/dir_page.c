@@ -30,7 +30,7 @@ const char *page_verify_header(const struct dir_page *p)
 	return NULL;
 }
 
-static const char *verify_items(const struct dir_page *p)
+static const char *verify_items(const struct dir_page *p, uint64_t *ret_last)
 {
 	uint64_t last = DIR_KEY_FIRST - 1;
 	uint32_t off, n = 0;
@@ -45,10 +45,11 @@ static const char *verify_items(const struct dir_page *p)
 		last = it->key;
 		off += item_size(it->name_len);
 	}
+	*ret_last = last;
 	return n == p->count ? NULL : "wrong number of entries";
 }
 
-static const char *verify_index(const struct dir_page *p)
+static const char *verify_index(const struct dir_page *p, uint64_t *ret_last)
 {
 	const struct dir_index *x = page_index(p);
 
@@ -58,16 +59,18 @@ static const char *verify_index(const struct dir_page *p)
 		if (!x[i].page || x[i].page >= DIR_PAGES_MAX)
 			return "impossible child";
 	}
+	*ret_last = x[p->count - 1].key;
 	return NULL;
 }
 
-const char *page_verify_layout(const struct dir_page *p)
+const char *page_verify_layout(const struct dir_page *p, uint64_t *ret_last)
 {
 	const char *why = page_verify_header(p);
 
+	*ret_last = 0;
 	if (why || p->level == DIR_LEVEL_FREE)
 		return why;
-	return p->level ? verify_index(p) : verify_items(p);
+	return p->level ? verify_index(p, ret_last) : verify_items(p, ret_last);
 }
 
 static bool all_zero(const uint8_t *p, uint32_t len)
@@ -101,7 +104,8 @@ static const char *verify_names(const struct dir_page *p)
 const char *dir_page_verify(const void *page)
 {
 	const struct dir_page *p = page;
-	const char *why = page_verify_layout(p);
+	uint64_t last;
+	const char *why = page_verify_layout(p, &last);
 	uint32_t used = p->free_start;
 
 	if (why)
@@ -145,6 +149,9 @@ int page_seek(const struct dir_page *p, uint64_t key, uint32_t *ret_off)
 {
 	uint32_t off = 0;
 
+	/* The scan goes from length to length, too slowly for the processor to look ahead. */
+	for (uint32_t i = 64; i < p->free_start; i += 64)
+		__builtin_prefetch(p->body + i);
 	while (off < p->free_start) {
 		if (!item_fits(p, off))
 			return -EDAMAGED;

@@ -20,8 +20,9 @@
 /* Drops every block of the directory, and makes it an empty one. */
 static int start_anew(struct dir *d)
 {
-	struct inode *ino = d->inode;
+	struct inode *ino = d->inode, empty = { 0 };
 	struct tree_root root = { .ptr = ino->root, .depth = ino->depth };
+	struct dir anew = *d;
 	uint64_t mapped = ino->mapped;
 	int err = tree_truncate(d->t, &root, TREE_FILE, 0, &mapped);
 
@@ -31,8 +32,10 @@ static int start_anew(struct dir *d)
 		ino->root = root.ptr;
 		ino->depth = root.depth;
 		ino->mapped = mapped;
+	} else {
+		anew.inode = &empty;	/* what it will be: page 0 is made, not copied */
 	}
-	return dir_init(d);
+	return dir_init(&anew);
 }
 
 /* The other child of a root with two: own it, and what would move up after it. */
