@@ -51,7 +51,7 @@ bool page_sound(const struct dir_step *s)
 {
 	uint64_t last;
 
-	return !page_verify_layout(s->page, &last) && last < s->hi;
+	return !page_verify_keys(s->page, &last) && last < s->hi;
 }
 
 static bool step_possible(const struct dir *d, const struct dir_step *s, unsigned level)

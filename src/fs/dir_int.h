@@ -77,9 +77,10 @@ static inline bool item_fits(const struct dir_page *p, uint32_t off)
 
 /* Header alone: constant time. */
 const char *page_verify_header(const struct dir_page *p);
-/* All that changing the page relies on: items, order of keys.  Not the names' bytes.
- * *ret_last: the greatest key. */
-const char *page_verify_layout(const struct dir_page *p, uint64_t *ret_last);
+/* All that changing the page relies on: items, order of keys.  Not the names' bytes. */
+const char *page_verify_layout(const struct dir_page *p);
+/* The same; *ret_last is the greatest key. */
+const char *page_verify_keys(const struct dir_page *p, uint64_t *ret_last);
 void page_init(struct dir_page *p, uint8_t level);
 /* Inner page: the child for KEY.  Always below count. */
 uint32_t page_slot(const struct dir_page *p, uint64_t key);

@@ -63,7 +63,7 @@ static const char *verify_index(const struct dir_page *p, uint64_t *ret_last)
 	return NULL;
 }
 
-const char *page_verify_layout(const struct dir_page *p, uint64_t *ret_last)
+const char *page_verify_keys(const struct dir_page *p, uint64_t *ret_last)
 {
 	const char *why = page_verify_header(p);
 
@@ -71,6 +71,13 @@ const char *page_verify_layout(const struct dir_page *p, uint64_t *ret_last)
 	if (why || p->level == DIR_LEVEL_FREE)
 		return why;
 	return p->level ? verify_index(p, ret_last) : verify_items(p, ret_last);
+}
+
+const char *page_verify_layout(const struct dir_page *p)
+{
+	uint64_t last;
+
+	return page_verify_keys(p, &last);
 }
 
 static bool all_zero(const uint8_t *p, uint32_t len)
@@ -104,8 +111,7 @@ static const char *verify_names(const struct dir_page *p)
 const char *dir_page_verify(const void *page)
 {
 	const struct dir_page *p = page;
-	uint64_t last;
-	const char *why = page_verify_layout(p, &last);
+	const char *why = page_verify_layout(p);
 	uint32_t used = p->free_start;
 
 	if (why)
