@@ -57,6 +57,7 @@ struct node {
 struct where {
 	uint32_t volume;		/* index in check.volumes + 1; 0: none */
 	bool reap;
+	bool shared;			/* by other files: something above has a count over 1 */
 	uint64_t entry;			/* of the reap list, + 1; 0: the list itself */
 	uint64_t ino;			/* 0: the volume's inode file */
 	uint64_t base;			/* index of the first leaf of the subtree */

@@ -387,10 +387,12 @@ struct bad_block *table_bad(struct check *c, uint64_t block)
 
 static void bad_report(struct check *c, const struct bad_block *b)
 {
-	char owner[700] = "", more[48] = "";
+	char owner[900] = "", more[80] = "";
 
 	if (b->more)
-		snprintf(more, sizeof(more), " and %u more", b->more);
+		snprintf(more, sizeof(more), ", and led to from %u more places", b->more);
+	else if (b->owner.shared)
+		snprintf(more, sizeof(more), ", and shared by other files");
 	if (b->has_owner && b->leaf && b->owner.ino)
 		snprintf(owner, sizeof(owner), " (%s, at byte %" PRIu64 "%s)", where_text(c, &b->owner),
 			 b->owner.base * BLOCK_SIZE, more);

@@ -354,6 +354,7 @@ static void name_ptr(struct check *c, const struct where *w, uint64_t block, uin
 {
 	struct bad_block *b = table_bad(c, block);
 	struct node *n = node_find(c, block);
+	struct where at = *w;
 	struct sub sum;
 	void *data;
 	const char *why;
@@ -369,9 +370,10 @@ static void name_ptr(struct check *c, const struct where *w, uint64_t block, uin
 	    (level == 0 && kind == TREE_FILE))
 		return;
 	n->named = 1;
+	at.shared |= n->refs > 1;
 	data = frame_push(c);
 	if (read_meta(c, block, data, &why))
-		walk_block(c, w, data, block, level, kind, first, &sum);
+		walk_block(c, &at, data, block, level, kind, first, &sum);
 	frame_pop(c);
 }
 

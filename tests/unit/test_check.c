@@ -434,7 +434,7 @@ static void log_damage(void) { flip(edit.sb.log_block, 8 * 85); }
 
 #define D(fn, ...) { #fn, fn, { __VA_ARGS__ } }
 static const struct damage { const char *name; void (*fn)(void); const char *want[8]; } damages[] = {
-	D(flip_data, "its content does not match its checksum (volume 'vol', inode 3 (/a), at byte 4096)"),
+	D(flip_data, "its content does not match its checksum (volume 'vol', inode 3 (/a), at byte 4096, and shared by other files)"),
 	D(flip_far_data, "its content does not match its checksum (volume 'vol', inode 5 (/"),
 	D(flip_index, "index block of a file, level 1, block", "blocks with a greater count than pointers"),
 	D(flip_inodes, "volume 'vol', inode file: block of an inode file, block", "blocks with a greater count"),
@@ -632,7 +632,7 @@ static void unreadable(uint64_t block)
 static void unreadable_body(void)
 {
 	static const char *const want[] = {
-		"the device cannot read it (volume 'vol', inode 3 (/a), at byte 8192)",
+		"the device cannot read it (volume 'vol', inode 3 (/a), at byte 8192, and shared by other files)",
 		"index block of a file, level 1, block", "blocks with a greater count than pointers",
 	};
 
