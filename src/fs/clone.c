@@ -47,18 +47,11 @@ static int clone_one(struct txn *t, struct clone_op *o, struct volume *vol, stru
 	struct inode *i, *dir;
 	uint64_t ino, root = src->root;
 	struct dir d;
-	uint32_t tables, meta;
 	int err = ino_take(t, vol, c, &ino, &i);
 
 	if (err)
 		return err;
-	tables = t->need_tables;
-	meta = t->need_meta;
-	t->share_bias = k;
 	err = root ? txn_share(t, &root, src->depth, TREE_FILE) : 0;
-	t->share_bias = 0;
-	if (k && t->need_meta == meta)
-		t->need_tables = tables;	/* the same count again */
 	if (err || !t->apply)
 		return err;
 	inode_own(t, vol, o->dir.ino, 0, &dir);

@@ -74,6 +74,8 @@ enum txn_space {
 	SPACE_PRIVILEGED,		/* destroying, reaping, replay: may use all */
 };
 
+struct tally;
+
 #define TXN_PINS_INLINE 48
 struct txn {
 	struct pool *pool;
@@ -90,7 +92,8 @@ struct txn {
 	uint32_t need_reap;		/* entries for the reap list (tree/reap.c) */
 	uint64_t need_log;		/* bytes of log */
 	uint64_t pass;			/* number of this load pass */
-	uint32_t share_bias;		/* shares of the same block that this pass did before */
+	struct tally *tally;		/* what this load pass will do to counts (txn.c) */
+	uint32_t ntally, tally_cap;
 	/* out, of the apply pass: */
 	uint64_t seq;			/* of the record that was appended */
 	/* the pool's: */
@@ -144,8 +147,6 @@ uint32_t txn_name_data(struct txn *t, struct block *b);
 
 /*
  * One more pointer to *PTR: count + 1; where the count is at its limit, *PTR becomes a copy.
- * An operation that shares the same block several times sets t->share_bias, in load passes, to
- * the number of times before.
  */
 int txn_share(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind);
 

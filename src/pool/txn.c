@@ -35,6 +35,9 @@ void txn_end(struct txn *t)
 		free(t->pins);
 	t->pins = t->pins_inline;
 	t->npins = 0;
+	free(t->tally);
+	t->tally = NULL;
+	t->ntally = t->tally_cap = 0;
 }
 
 void txn_pin(struct txn *t, struct block *b)
@@ -93,6 +96,82 @@ int txn_wait_missing(struct txn *t)
 	}
 	t->nwait = 0;
 	return err;
+}
+
+/* ---- what a load pass foresees --------------------------------------------------------------- */
+
+/*
+ * A count means something only after every block above is owned: copying a shared block adds a
+ * pointer to each of its children, before the walk gets to them.  So a load pass remembers how many
+ * pointers the apply pass will have added to each block (n, by block number), and which table pages
+ * it will have changed (TALLY_PAGE | page).  Pointers that are taken away don't count: the needs
+ * are upper bounds.
+ */
+struct tally { uint64_t key; uint32_t n; };
+#define TALLY_PAGE (1ULL << 63)
+
+/* The place of KEY, or the empty one (key 0) where it belongs; NULL in an empty table. */
+static struct tally *tally_find(const struct txn *t, uint64_t key)
+{
+	uint32_t mask = t->tally_cap - 1, i = (key * 0x9e3779b97f4a7c15ULL) >> 32;
+
+	if (!t->tally_cap)
+		return NULL;
+	for (i &= mask; t->tally[i].key && t->tally[i].key != key; i = (i + 1) & mask)
+		;
+	return &t->tally[i];
+}
+
+static bool tally_grow(struct txn *t)
+{
+	struct tally *old = t->tally;
+	uint32_t n = t->tally_cap;
+
+	t->tally = calloc(n ? 2 * n : 64, sizeof(*t->tally));
+	if (!t->tally) {
+		t->tally = old;
+		return false;
+	}
+	t->tally_cap = n ? 2 * n : 64;
+	for (uint32_t i = 0; i < n; i++)
+		if (old[i].key)
+			*tally_find(t, old[i].key) = old[i];
+	free(old);
+	return true;
+}
+
+static struct tally *tally_get(struct txn *t, uint64_t key)
+{
+	struct tally *y;
+
+	if (2 * (t->ntally + 1) > t->tally_cap && !tally_grow(t))
+		return NULL;
+	y = tally_find(t, key);
+	if (!y->key) {
+		y->key = key;
+		t->ntally++;
+	}
+	return y;
+}
+
+/* Load pass: BLOCK's entry will be changed. */
+static int foresee_table(struct txn *t, uint64_t block)
+{
+	struct tally *y = tally_get(t, TALLY_PAGE | block / PAGE_ENTRIES);
+
+	if (!y)
+		return -ENOMEM;
+	if (!y->n++)
+		t->need_tables++;
+	return 0;
+}
+
+/* The count that a walk will find at BLOCK, whose entry is E. */
+static uint32_t foreseen_refs(const struct txn *t, uint64_t block, const struct table_entry *e)
+{
+	const struct tally *y = t->apply || !t->ntally ? NULL : tally_find(t, block);
+
+	return e->refs + (y ? y->n : 0);
 }
 
 /* ---- admission --------------------------------------------------------------------------- */
@@ -207,7 +286,9 @@ static void pass_reset(struct txn *t)
 	t->apply = t->missing = false;
 	t->need_meta = t->need_data = t->need_tables = t->need_reap = 0;
 	t->need_log = 0;
-	t->share_bias = 0;
+	if (t->ntally)
+		memset(t->tally, 0, t->tally_cap * sizeof(*t->tally));
+	t->ntally = 0;
 	t->pass = ++t->pool->passes;
 }
 
@@ -371,7 +452,9 @@ int txn_unref(struct txn *t, uint64_t ptr)
 	err = table_entry(t, ptr_block(ptr), &e);
 	if (err)
 		return err;
-	t->need_tables++;
+	err = foresee_table(t, ptr_block(ptr));
+	if (err)
+		return err;
 	return e->refs ? 0 : -EDAMAGED;
 }
 
@@ -387,7 +470,7 @@ int txn_refs(struct txn *t, uint64_t ptr, uint32_t *ret)
 		return err;
 	if (!e->refs)
 		return -EDAMAGED;
-	*ret = e->refs;
+	*ret = foreseen_refs(t, ptr_block(ptr), e);
 	return 0;
 }
 
@@ -397,21 +480,10 @@ static bool in_place(const struct pool *p, const struct block *b)
 	       !(b->flags & (B_NAMED | B_FROZEN | B_WRITING | B_UNWRITTEN));
 }
 
-/* How many of the children before number I lead to the same block. */
-static unsigned earlier_equals(const struct child *c, unsigned i)
-{
-	unsigned n = 0;
-
-	for (unsigned k = 0; k < i; k++)
-		n += ptr_block(c[k].ptr) == ptr_block(c[i].ptr);
-	return n;
-}
-
 /* Load pass: +1 on each child of B, which is about to be copied. */
 static int share_children_load(struct txn *t, struct block *b, uint8_t level, uint8_t kind)
 {
 	struct child *c = malloc(INDEX_SLOTS * sizeof(*c));
-	uint32_t bias = t->share_bias;
 	unsigned n;
 	int ret = 0;
 
@@ -419,17 +491,13 @@ static int share_children_load(struct txn *t, struct block *b, uint8_t level, ui
 		return -ENOMEM;
 	n = block_children(t->pool, b, level, kind, c);
 	for (unsigned i = 0; i < n; i++) {
-		int err;
+		int err = txn_share(t, &c[i].ptr, c[i].level, c[i].kind);
 
-		/* Exact only where the limit is near (tests set it low): else any bound does. */
-		t->share_bias = bias + (t->pool->max_refs > 1u << 20 ? i : earlier_equals(c, i));
-		err = txn_share(t, &c[i].ptr, c[i].level, c[i].kind);
 		if (err && (!ret || ret == -ERESTART_PASS))
 			ret = err;
 		if (err && err != -ERESTART_PASS)
 			break;
 	}
-	t->share_bias = bias;
 	free(c);
 	return ret;
 }
@@ -483,6 +551,7 @@ int txn_share(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind)
 {
 	uint64_t addr = ptr_block(*ptr);
 	const struct table_entry *e;
+	struct tally *y;
 	int err;
 
 	if (t->apply) {
@@ -501,9 +570,15 @@ int txn_share(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind)
 		return err;
 	if (!e->refs)
 		return -EDAMAGED;
-	t->need_tables++;
-	if ((uint64_t)e->refs + t->share_bias >= t->pool->max_refs)
+	err = foresee_table(t, addr);
+	if (err)
+		return err;
+	y = tally_get(t, addr);
+	if (!y)
+		return -ENOMEM;
+	if ((uint64_t)e->refs + y->n >= t->pool->max_refs)
 		return share_by_copy(t, ptr, level, kind);
+	y->n++;
 	return 0;
 }
 
@@ -530,6 +605,7 @@ int txn_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct bl
 	struct pool *p = t->pool;
 	const struct table_entry *e;
 	struct block *b;
+	uint32_t refs;
 	int err;
 
 	if (!ptr_block(*ptr)) {
@@ -555,14 +631,15 @@ int txn_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct bl
 	if (err)
 		return err;
 	*ret = b;
-	if (e->refs == 1 && (in_place(p, b) || b->counted == t->pass))
+	refs = foreseen_refs(t, b->key, e);
+	if (refs == 1 && (in_place(p, b) || b->counted == t->pass))
 		return 0;
 	b->counted = t->pass;		/* its one pointer was followed: not again in this pass */
 	t->need_meta++;
 	t->need_tables += 2;
-	if (e->refs > 1 && has_children(p, level, kind))
+	if (refs > 1 && has_children(p, level, kind))
 		return share_children_load(t, b, level, kind);
-	return e->refs ? 0 : -EDAMAGED;
+	return refs ? 0 : -EDAMAGED;
 }
 
 int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_t index,
@@ -606,7 +683,7 @@ int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_
 	} else if (b && (b->flags & B_VALID)) {
 		txn_pin(t, b);
 	}
-	if (e->refs != 1 || !b || !(b->flags & B_VALID) || !in_place(p, b)) {
+	if (foreseen_refs(t, addr, e) != 1 || !b || !(b->flags & B_VALID) || !in_place(p, b)) {
 		t->need_data++;
 		t->need_tables += 2;
 	}
