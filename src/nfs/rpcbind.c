@@ -109,7 +109,9 @@ int rpcbind_register(uint16_t port, bool any_addr, char *why, size_t why_len)
 		call(fd, 2 * i, RPCB_UNSET, programs[i], "tcp", "");	/* a killed server's */
 		err = call(fd, 2 * i + 1, RPCB_SET, programs[i], "tcp", uaddr);
 	}
-	if (err == -EPERM)
+	if (fd < 0)
+		snprintf(why, why_len, "port 111 is taken by something that is not an rpcbind");
+	else if (err == -EPERM)
 		snprintf(why, why_len, "rpcbind refused to register NFS: only root may");
 	else if (err)
 		snprintf(why, why_len, "cannot register with rpcbind: %s", err_text(err));

@@ -5,8 +5,12 @@
 #include <stdlib.h>
 #include "nfs/server_int.h"
 
-#define DRC_ENTRIES 8192
-#define DRC_BYTES (4u << 20)
+#define DRC_ENTRIES 32768		/* some seconds of creating and removing at full speed */
+#define DRC_BYTES (12u << 20)
+#define BULK_DRC_ENTRIES 2048
+#define BULK_DRC_BYTES (1u << 20)
+#define REPLY_BYTES_MIN (4u << 20)
+#define REPLY_BYTES_MAX (32u << 20)
 #define STOP_GRACE_MS 5000
 
 static const struct rpc_program *const main_programs[] = { &nfs3_program, &mount3_program };
@@ -57,6 +61,20 @@ static int copy_config(struct nfs_server *s, const struct nfs_config *cfg)
 	return copy && s->cfg.portmap ? 0 : -ENOMEM;
 }
 
+/* Replies pin blocks of the cache until they have left: at most a quarter of it. */
+static void limit_replies(struct nfs_server *s)
+{
+	struct fs_status st;
+	size_t max;
+
+	if (s->cfg.limits.reply_bytes_max)
+		return;
+	fs_status(s->fs, &st);
+	max = st.cache_bytes / 4;
+	max = max > REPLY_BYTES_MAX ? REPLY_BYTES_MAX : max;
+	s->cfg.limits.reply_bytes_max = max < REPLY_BYTES_MIN ? REPLY_BYTES_MIN : max;
+}
+
 static void add_replayed(void *arg, const struct fs_replayed *r)
 {
 	struct nfs_server *s = arg;
@@ -76,6 +94,7 @@ int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_serve
 	s->fs = fs;
 	list_init(&s->mounts);
 	err = copy_config(s, cfg);
+	limit_replies(s);
 	if (!err)
 		err = make_service(s, &s->service, s->bindings, main_programs, 2);
 	if (!err)
@@ -83,12 +102,15 @@ int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_serve
 	if (!err)
 		err = drc_new(DRC_ENTRIES, DRC_BYTES, &s->drc);
 	if (!err)
-		err = rpc_server_new(&cfg->limits, &s->rpc);
+		err = drc_new(BULK_DRC_ENTRIES, BULK_DRC_BYTES, &s->bulk_drc);
+	if (!err)
+		err = rpc_server_new(&s->cfg.limits, &s->rpc);
 	if (err) {
 		nfs_server_free(s);
 		return err;
 	}
 	s->service.drc = s->drc;
+	s->service.bulk_drc = s->bulk_drc;
 	fs_take_replayed(fs, add_replayed, s);
 	*ret_server = s;
 	return 0;
@@ -100,6 +122,7 @@ void nfs_server_free(struct nfs_server *s)
 		return;
 	rpc_server_free(s->rpc);
 	drc_free(s->drc);
+	drc_free(s->bulk_drc);
 	free_service(&s->service);
 	free_service(&s->portmap_service);
 	exports_forget(s);
@@ -223,11 +246,12 @@ void nfs_server_procs(const struct nfs_server *s, void (*fn)(void *arg, const st
 
 void nfs_server_stats(const struct nfs_server *s, struct nfs_server_stats *ret_stats)
 {
-	struct drc_stats d;
+	struct drc_stats d, bulk;
 
 	drc_stats(s->drc, &d);
+	drc_stats(s->bulk_drc, &bulk);
 	*ret_stats = (struct nfs_server_stats){
 		.bytes_read = s->bytes_read, .bytes_written = s->bytes_written,
-		.drc_entries = d.entries, .drc_hits = d.hits,
+		.drc_entries = d.entries + bulk.entries, .drc_hits = d.hits + bulk.hits,
 	};
 }

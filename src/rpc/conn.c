@@ -175,6 +175,16 @@ void conn_close(struct rpc_conn *c)
 	conn_kick(c);
 }
 
+/* Ends it with a reset: what is in the socket for somebody who doesn't read it goes too, and
+ * he is told at once (an orderly end would stand in line behind the data). */
+void conn_abort(struct rpc_conn *c)
+{
+	const struct linger now = { .l_onoff = 1 };
+
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	conn_close(c);
+}
+
 /* ---- receiving ----------------------------------------------------------------------- */
 
 static bool buf_empty(const struct rpc_conn *c)

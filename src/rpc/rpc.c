@@ -313,10 +313,16 @@ static void put_known(struct rpc_call *c, const struct iovec *answer)
 	xdr_out_finish(&c->out);
 }
 
-static void handle_once(struct rpc_call *c)
+static struct drc *drc_of(const struct rpc_call *c)
+{
+	if (!c->digest)
+		return NULL;
+	return c->row->flags & RPC_BULK ? c->service->bulk_drc : c->service->drc;
+}
+
+static void handle_once(struct rpc_call *c, struct drc *d)
 {
 	struct drc_key key = { c->digest, c->xid, c->proc };
-	struct drc *d = c->service->drc;
 	struct drc_entry *entry;
 	struct iovec answer;
 
@@ -331,6 +337,7 @@ static void handle_once(struct rpc_call *c)
 void rpc_call_run(struct rpc_call *c)
 {
 	struct rpc_proc_stats *st;
+	struct drc *d;
 	uint64_t t0;
 
 	if (c->refusal) {
@@ -338,8 +345,9 @@ void rpc_call_run(struct rpc_call *c)
 		return;
 	}
 	t0 = now_ns();
-	if (c->digest && c->service->drc)
-		handle_once(c);
+	d = drc_of(c);
+	if (d)
+		handle_once(c, d);
 	else
 		handle(c);
 	st = &c->binding->stats[c->proc];

@@ -62,6 +62,8 @@ enum {
 	RPC_ONCE = 1,			/* not idempotent: goes through the duplicate request cache */
 	RPC_RES_RAW = 2,		/* the result is not zeroed before the handler */
 	RPC_ANY_AUTH = 4,		/* AUTH_NONE will do */
+	RPC_BULK = 8,			/* with RPC_ONCE: so frequent that its answers are kept apart,
+					 * where they don't push out the others' */
 };
 
 struct rpc_proc {
@@ -101,7 +103,7 @@ struct drc;
 struct rpc_service {
 	struct rpc_binding *bindings;
 	unsigned nbindings;
-	struct drc *drc;		/* NULL: none */
+	struct drc *drc, *bulk_drc;	/* for RPC_ONCE, without and with RPC_BULK; NULL: none */
 };
 
 struct rpc_call {

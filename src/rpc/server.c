@@ -309,11 +309,11 @@ static void sweep_conn(struct rpc_server *s, struct rpc_conn *c, uint64_t now, b
 		return;
 	if (c->send && now - c->progress_ns > (reply_short ? stall / 15 : stall)) {
 		s->st.closed_stalled++;
-		conn_close(c);
+		conn_abort(c);
 	} else if (c->receiving && c->record_ns &&
 		   (now - c->active_ns > stall || (recv_short && now - c->record_ns > stall / 6))) {
 		s->st.closed_stalled++;
-		conn_close(c);
+		conn_abort(c);
 	} else if (recv_short && now - c->active_ns > SWEEP_PRESSED_MS * MS) {
 		conn_shrink(c);
 	}

@@ -124,6 +124,7 @@ struct rpc_task *conn_next_task(struct rpc_conn *c);
 bool conn_dispatchable(struct rpc_conn *c);
 void conn_task_ran(struct rpc_task *t);
 void conn_close(struct rpc_conn *c);	/* begins it */
+void conn_abort(struct rpc_conn *c);	/* the same, with a reset */
 void conn_kick(struct rpc_conn *c);	/* look at it again at the end of the turn */
 /* Gives a buffer back that it holds without need, so that others get it. */
 void conn_shrink(struct rpc_conn *c);

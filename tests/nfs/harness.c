@@ -29,7 +29,7 @@ struct call {
 
 static void *thread_main(void *arg)
 {
-	int err = loop_new(LOOP_AUTO, &loop);
+	int err = loop_new(getenv("TEST_EPOLL") ? LOOP_EPOLL : LOOP_AUTO, &loop);
 
 	assert(!err);
 	sem_post(&started);

@@ -178,6 +178,11 @@ int fs_wait_stable(struct fs *fs, uint64_t seq)
 	return fs->ctl.fail_stable;
 }
 
+void fs_status(struct fs *fs, struct fs_status *ret_st)
+{
+	*ret_st = (struct fs_status){ .cache_bytes = 256 << 20 };
+}
+
 uint64_t fs_verifier(struct fs *fs) { return 0x1234567890abcdef; }
 
 void fs_take_replayed(struct fs *fs, void (*fn)(void *arg, const struct fs_replayed *r), void *arg)

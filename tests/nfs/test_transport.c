@@ -95,7 +95,7 @@ static const struct rpc_proc procs[] = {
 static const struct rpc_program program = { "test", PROG, 3, procs, 7 };
 static struct rpc_proc_stats stats[7];
 static struct rpc_binding binding = { &program, NULL, stats };
-static struct rpc_service service = { &binding, 1, NULL };
+static struct rpc_service service = { .bindings = &binding, .nbindings = 1 };
 
 /* ---- set-up -------------------------------------------------------------------------- */
 
