@@ -188,6 +188,7 @@ static int read_blocks(struct txn *t, struct read_op *o, const struct inode *i, 
 	if (err)
 		return err;
 	o->r->niov = o->r->npins = 0;
+	blocks_prefetch(t->pool, ptrs, n);
 	for (uint32_t k = 0; k < n; k++) {
 		struct block *b = NULL;
 

@@ -141,7 +141,6 @@ static void window_free(struct pool *p, struct window *w)
 
 static uint64_t window_take(struct pool *p, struct window *w, unsigned i)
 {
-	struct block *old;
 	uint64_t block = w->page * PAGE_ENTRIES + i;
 
 	assert(w->bits[i / 64] >> (i % 64) & 1);
@@ -154,11 +153,6 @@ static uint64_t window_take(struct pool *p, struct window *w, unsigned i)
 	p->free_now--;
 	if (!w->nfree)
 		window_free(p, w);
-	old = cache_find(p, block);
-	if (old) {
-		assert(!(old->flags & (B_DIRTY | B_FROZEN | B_WRITING | B_UNWRITTEN | B_READING)));
-		cache_drop(p, old);
-	}
 	return block;
 }
 
@@ -418,7 +412,8 @@ void alloc_freeze(struct pool *p)
 /* Blocks that a read under way still looks at stay behind, for the next generation's list. */
 static void release_block(struct pool *p, struct window *w, uint64_t block)
 {
-	struct block *b = cache_find(p, block);
+	/* What was freed is out of the cache by now, unless somebody is still reading it. */
+	struct block *b = p->reads_inflight || p->nreadq ? cache_find(p, block) : NULL;
 	unsigned i = block % PAGE_ENTRIES;
 
 	if (b && (b->flags & (B_READING | B_UNWRITTEN | B_WRITING))) {

@@ -81,6 +81,19 @@ struct block *cache_find(struct pool *p, uint64_t key)
 	return b;
 }
 
+/* Many look-ups are about to come: their cache misses may as well overlap. */
+void blocks_prefetch(struct pool *p, const uint64_t *ptrs, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		__builtin_prefetch(bucket(p, ptrs[i] & PTR_BLOCK_MASK));
+	for (uint32_t i = 0; i < n; i++) {
+		const struct block *b = *bucket(p, ptrs[i] & PTR_BLOCK_MASK);
+
+		if (b)
+			__builtin_prefetch(b);
+	}
+}
+
 void cache_insert(struct pool *p, struct block *b, uint64_t key)
 {
 	struct block **head = bucket(p, key);
@@ -124,6 +137,8 @@ void cache_release(struct pool *p, struct block *b)
 
 void cache_drop(struct pool *p, struct block *b)
 {
+	if (b == p->last_table)
+		p->last_table = NULL;
 	lru_del(p, b);
 	unhash(p, b);
 	b->flags |= B_DETACHED;

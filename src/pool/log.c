@@ -17,10 +17,8 @@
 #include <sys/uio.h>
 #include "base/crc.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/log.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define NAMED_CHUNK 256			/* blocks: sent when so many wait */
 #define NAMED_INFLIGHT_MAX 2048		/* 8 MiB */
@@ -28,16 +26,9 @@
 uint64_t log_hash(const struct log_record *r)
 {
 	struct log_record head = *r;
-	XXH3_state_t st;
 
 	head.hash = 0;
-	if (r->len <= sizeof(head))
-		return XXH3_64bits(&head, sizeof(head));
-	XXH3_INITSTATE(&st);
-	XXH3_64bits_reset(&st);
-	XXH3_64bits_update(&st, &head, sizeof(head));
-	XXH3_64bits_update(&st, r + 1, r->len - sizeof(head));
-	return XXH3_64bits_digest(&st);
+	return hash64_two(&head, sizeof(head), r + 1, r->len - sizeof(head));
 }
 
 /* ---- batches --------------------------------------------------------------------------- */
@@ -802,7 +793,7 @@ static void begin_life(struct pool *p, const struct log_tail *lt)
 	p->ring_used = (p->ring_head + p->ring_blocks - p->sb.log_offset / BLOCK_SIZE) % p->ring_blocks;
 	p->seq = p->life << EVENT_LIFE_SHIFT;
 	p->stable = p->written = p->flushed_to = p->seq;
-	p->chain = XXH3_64bits(&seed, sizeof(seed));
+	p->chain = hash64(&seed, sizeof(seed));
 }
 
 int log_recover(struct pool *p, char *why, size_t why_len)

@@ -164,6 +164,9 @@ int txn_refs(struct txn *t, uint64_t ptr, uint32_t *ret);
 /* Replay only: take over a block that the log record names, instead of allocating. */
 int txn_claim(struct txn *t, uint64_t *ptr, uint64_t block, uint32_t crc);
 
+/* Many blocks are about to be asked for: lets the processor's cache misses overlap. */
+void blocks_prefetch(struct pool *p, const uint64_t *ptrs, uint32_t n);
+
 /* ---- the log -------------------------------------------------------------------------- */
 
 struct txn_claim_run { uint64_t block; uint32_t count; };	/* as many CRCs follow in crcs[] */

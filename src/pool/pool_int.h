@@ -133,6 +133,7 @@ struct pool {
 	unsigned reads_inflight, writes_inflight;
 
 	/* table.c */
+	struct block *last_table;	/* the table page that was looked up last, or NULL */
 	struct list tdirty;		/* table pages changed in this generation */
 	uint32_t ntdirty;
 

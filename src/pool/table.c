@@ -73,8 +73,10 @@ static int meta_block(struct txn *t, uint64_t key, unsigned slot, uint32_t crc, 
 
 static int cached(struct txn *t, uint64_t key, struct block **ret)
 {
-	struct block *b = cache_find(t->pool, key);
+	struct block *b = t->pool->last_table;
 
+	if (!b || b->key != key)
+		b = cache_find(t->pool, key);
 	if (!b)
 		return -ENOENT;
 	if (!(b->flags & B_VALID)) {
@@ -82,6 +84,8 @@ static int cached(struct txn *t, uint64_t key, struct block **ret)
 		return -ERESTART_PASS;
 	}
 	b->flags |= B_REF;
+	if (key & KEY_TABLE)
+		t->pool->last_table = b;
 	if (!t->apply)
 		txn_pin(t, b);
 	*ret = b;
@@ -125,19 +129,31 @@ int table_entry(struct txn *t, uint64_t block, const struct table_entry **ret)
 	return 0;
 }
 
+/* The page of BLOCK's entry, which is in the cache. */
+static struct block *page_now(struct pool *p, uint64_t block)
+{
+	uint64_t key = KEY_TABLE | block / PAGE_ENTRIES;
+	struct block *b = p->last_table;
+
+	if (b && b->key == key)
+		return b;
+	b = cache_find(p, key);
+	assert(b && (b->flags & B_VALID));
+	p->last_table = b;
+	return b;
+}
+
 const struct table_entry *table_entry_now(struct pool *p, uint64_t block)
 {
-	struct block *b = cache_find(p, KEY_TABLE | block / PAGE_ENTRIES);
+	struct block *b = page_now(p, block);
 
-	assert(b && (b->flags & B_VALID));
 	return (const struct table_entry *)b->data + block % PAGE_ENTRIES;
 }
 
 struct table_entry *table_entry_write(struct pool *p, uint64_t block)
 {
-	struct block *b = cache_find(p, KEY_TABLE | block / PAGE_ENTRIES);
+	struct block *b = page_now(p, block);
 
-	assert(b && (b->flags & B_VALID));
 	if ((b->flags & B_FROZEN) && !b->frozen) {
 		struct block *copy = cache_take(p);
 		uint8_t *data;
@@ -165,10 +181,10 @@ struct table_entry *table_entry_write(struct pool *p, uint64_t block)
 /* A checkpoint has computed the CRC of a frozen block: it goes into every version in memory. */
 void table_fill_crc(struct pool *p, uint64_t block, uint32_t crc)
 {
-	struct block *b = cache_find(p, KEY_TABLE | block / PAGE_ENTRIES);
+	struct block *b = page_now(p, block);
 	unsigned i = block % PAGE_ENTRIES;
 
-	assert(b && (b->flags & B_FROZEN));
+	assert(b->flags & B_FROZEN);
 	if (b->frozen)
 		((struct table_entry *)b->frozen->data)[i].crc = crc;
 	((struct table_entry *)b->data)[i].crc = crc;
