@@ -289,7 +289,7 @@ static void try_image(struct test *t, struct dev_sim_image *image, const struct 
 	cfg.seed = seed | 1;
 	dev_sim_on_submit(d, on_recovery, &again);
 	if (rng_one_in(&rng, 8))
-		sim_fsck(d, what);
+		sim_fsck_cut(d, what);
 	fs = sim_open(d, &cfg);
 	fs_status(fs, &st);
 	sim_check(!st.readonly, "%s: opened read-only: %s", what, st.reason);

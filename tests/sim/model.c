@@ -812,14 +812,16 @@ static void run_rename(struct run *r)
 		must(r, ENOENT);
 	if (to_dir)
 		old = model_lookup(to_dir, op->name2, op->name2_len);
+	if (n && n == old && op->dir.volume == op->dir2.volume) {
+		r->ex->noop = !r->ex->nmust;
+		may(r, EPERM);		/* whether sticky bits are asked first is the store's */
+		may(r, EACCES);
+		return;
+	}
 	if (dir && n)
 		check_sticky(r, dir, n);
 	if (to_dir && old)
 		check_sticky(r, to_dir, old);
-	if (n && n == old && op->dir.volume == op->dir2.volume) {
-		r->ex->noop = !r->ex->nmust;
-		return;
-	}
 	if (n && to_dir)
 		check_rename(r, to_dir, n, old);
 	if (go(r))

@@ -11,9 +11,8 @@
  * What only the store can know (inode numbers, generations, times, change numbers) is learned
  * from its answers, and must then stay as it was, over reopening and crashes too.
  *
- * A file's content is a sorted array of counted 4 KiB blocks; blocks of zeros are left out, so
- * its length is what the store must report as mapped.  Clones share the array until one of
- * them writes.
+ * A file's content is a sorted array of counted 4 KiB blocks.  A whole block of zeros makes a hole,
+ * and holes are not in the array: so its length is what the store must report as mapped.  Clones share the array until one of them writes.
  *
  * Where several errors apply, any of them will do: the order of the checks is the store's.
  */

@@ -105,6 +105,9 @@ void op_pattern(uint64_t seed, uint64_t offset, unsigned char *buf, uint32_t len
 	}
 }
 
+/* Whether a piece of zeros written into a hole leaves it a hole, or only a whole block does. */
+#define ZEROS_LEAVE_HOLES 0
+
 /* ---- content --------------------------------------------------------------------------- */
 
 static struct mblk *blk_new(const unsigned char *data)
@@ -174,11 +177,12 @@ static uint32_t content_find(const struct mcontent *c, uint64_t index)
 	return lo;
 }
 
-/* C is owned. */
-static void content_set(struct mcontent *c, uint64_t index, const unsigned char *data)
+/* C is owned.  WHOLE: all of the block was written. */
+static void content_set(struct mcontent *c, uint64_t index, const unsigned char *data, bool whole)
 {
 	uint32_t i = content_find(c, index);
-	bool there = i < c->n && c->e[i].index == index, zero = block_is_zero(data);
+	bool there = i < c->n && c->e[i].index == index;
+	bool zero = (whole || (ZEROS_LEAVE_HOLES && !there)) && block_is_zero(data);
 
 	if (there) {
 		c->sum -= c->e[i].blk->hash;
@@ -200,7 +204,7 @@ static void content_set(struct mcontent *c, uint64_t index, const unsigned char 
 		c->e[i].index = index;
 	}
 	c->e[i].blk = blk_new(data);
-	c->e[i].blk->hash = block_hash(index, data);
+	c->e[i].blk->hash = block_is_zero(data) ? 0 : block_hash(index, data);
 	c->sum += c->e[i].blk->hash;
 }
 
@@ -220,7 +224,7 @@ void content_write(struct mcontent **pc, uint64_t offset, const unsigned char *d
 		if (i < c->n && c->e[i].index == index)
 			memcpy(page, c->e[i].blk->data, MBLOCK);
 		memcpy(page + at, data, n);
-		content_set(c, index, page);
+		content_set(c, index, page, n == MBLOCK);
 		offset += n;
 		data += n;
 		len -= n;
@@ -243,7 +247,7 @@ void content_truncate(struct mcontent **pc, uint64_t size)
 	if (size % MBLOCK && i < c->n && c->e[i].index == size / MBLOCK) {
 		memcpy(page, c->e[i].blk->data, MBLOCK);
 		memset(page + size % MBLOCK, 0, MBLOCK - size % MBLOCK);
-		content_set(c, size / MBLOCK, page);
+		content_set(c, size / MBLOCK, page, false);
 	}
 }
 

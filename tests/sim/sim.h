@@ -37,8 +37,9 @@ void sim_parallel(void (*fn)(void *arg), void *args, size_t arg_size, unsigned n
 void *test_alloc(size_t n);
 void sim_req(struct fs_req *req, struct fs *fs, unsigned user);
 struct fs *sim_open(struct dev *d, const struct fs_config *cfg);
-/* fs_check() must find nothing. */
+/* fs_check() must find nothing; _cut: but what a power cut may leave. */
 void sim_fsck(struct dev *d, const char *when);
+void sim_fsck_cut(struct dev *d, const char *when);
 
 /* All that an operation answered besides what is kept in struct op. */
 struct answer {
