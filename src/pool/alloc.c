@@ -246,7 +246,8 @@ uint64_t alloc_data(struct pool *p, uint64_t hint, uint64_t index, bool sequenti
 static bool may_use(struct pool *p, uint64_t block)
 {
 	return !block_is_fixed(&p->sb, block) && !pend_test(p->pend, block) &&
-	       !pend_test(p->ck.pend, block) && !pend_test(p->claims, block);
+	       !pend_test(p->ck.pend, block) && !pend_test(p->claims, block) &&
+	       !discard_holds(p, block);
 }
 
 static int window_make(struct pool *p, struct block *table, uint64_t page, int class)
@@ -439,18 +440,21 @@ static void release_block(struct pool *p, struct window *w, uint64_t block)
 		p->avail[w->class]++;
 }
 
+void alloc_release_page(struct pool *p, const struct pend_page *e)
+{
+	struct block *table = cache_find(p, KEY_TABLE | e->page);
+	struct window *w = table && (table->flags & B_WINDOW) ? window_of(p, e->page) : NULL;
+
+	for (unsigned i = 0; i < PAGE_ENTRIES; i++)
+		if (e->bits[i / 64] >> (i % 64) & 1)
+			release_block(p, w, e->page * PAGE_ENTRIES + i);
+}
+
 void alloc_release(struct pool *p, struct pend *d)
 {
 	for (unsigned k = 0; k < PEND_BUCKETS; k++)
-		for (struct pend_page *e = d->bucket[k]; e; e = e->next) {
-			struct block *table = cache_find(p, KEY_TABLE | e->page);
-			struct window *w = table && (table->flags & B_WINDOW) ?
-					   window_of(p, e->page) : NULL;
-
-			for (unsigned i = 0; i < PAGE_ENTRIES; i++)
-				if (e->bits[i / 64] >> (i % 64) & 1)
-					release_block(p, w, e->page * PAGE_ENTRIES + i);
-		}
+		for (struct pend_page *e = d->bucket[k]; e; e = e->next)
+			alloc_release_page(p, e);
 	pend_reset(p, d);
 }
 
@@ -464,7 +468,8 @@ int alloc_init(struct pool *p)
 	p->pend = calloc(1, sizeof(*p->pend));
 	p->ck.pend = calloc(1, sizeof(*p->ck.pend));
 	p->claims = calloc(1, sizeof(*p->claims));
-	if (!p->pend || !p->ck.pend || !p->claims)
+	p->discard = calloc(1, sizeof(*p->discard));
+	if (!p->pend || !p->ck.pend || !p->claims || !p->discard)
 		return -ENOMEM;
 	p->free_now = 0;
 	for (uint64_t z = 0; z < p->nzones; z++)
@@ -490,8 +495,8 @@ void alloc_done(struct pool *p)
 	if (p->runs.next)
 		while (!list_empty(&p->runs))
 			window_free(p, container_of(p->runs.next, struct window, entry));
-	for (int i = 0; i < 3; i++) {
-		struct pend *d = i == 0 ? p->pend : i == 1 ? p->ck.pend : p->claims;
+	for (int i = 0; i < 4; i++) {
+		struct pend *d = i == 0 ? p->pend : i == 1 ? p->ck.pend : i == 2 ? p->claims : p->discard;
 
 		if (d)
 			pend_reset(p, d);

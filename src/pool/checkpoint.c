@@ -397,7 +397,7 @@ static void finish(struct pool *p, const struct superblock *sb)
 	uint64_t seq = p->ck.log_seq - 1;
 
 	p->sb = *sb;
-	alloc_release(p, p->ck.pend);
+	discard_queue(p, p->ck.pend);
 	log_trim(p, sb->log_offset);
 	if (!p->recovering) {
 		if (seq > p->stable)

@@ -252,6 +252,8 @@ int pool_start(struct pool *p)
 	if (p->readonly || p->o.no_background)
 		return 0;
 	err = spawn(p, reap_fiber_main, "reaper");
+	if (!err && p->dev->can_discard)
+		err = spawn(p, discard_fiber_main, "discard");
 	timer_set(&p->ck_timer, (uint64_t)p->o.checkpoint_ms * 1000000);
 	reap_kick(p);
 	return err;
@@ -279,6 +281,8 @@ int pool_close(struct pool *p, bool clean)
 			fiber_wake(p->log_fiber);
 		if (p->reap_fiber)
 			fiber_wake(p->reap_fiber);
+		if (p->discard_fiber)
+			fiber_wake(p->discard_fiber);
 		waitq_wait_timeout(&p->background_wait, 10000000);
 	}
 	if (p->readonly)
@@ -339,7 +343,7 @@ void pool_status(struct pool *p, struct pool_status *st)
 	memset(st, 0, sizeof(*st));
 	st->nblocks = p->sb.nblocks;
 	st->free_blocks = p->free_now;
-	st->pending_blocks = p->pend->count + p->ck.pend->count;
+	st->pending_blocks = p->pend->count + p->ck.pend->count + p->discard->count;
 	st->reserved_blocks = p->reserve[0];
 	st->fixed_blocks = fixed_blocks(p);
 	st->life = p->life;

@@ -62,6 +62,7 @@ struct pend_page {
 	struct pend_page *next;
 };
 #define PEND_BUCKETS 4096
+#define DISCARD_PAGES 64		/* told to the device at a time: up to 128 MiB */
 struct pend {
 	struct pend_page *bucket[PEND_BUCKETS];
 	uint64_t count;			/* blocks */
@@ -159,6 +160,10 @@ struct pool {
 	uint64_t avail[CLASSES], avail_runs;
 	uint64_t cursor[CLASSES];	/* table page to look at next */
 	uint64_t free_now;		/* may be allocated */
+	struct pend *discard;		/* durably freed, the device doesn't know yet: not free yet */
+	struct pend_page *discarding[DISCARD_PAGES];
+	unsigned ndiscarding;
+	struct fiber *discard_fiber;
 	struct pend *claims;		/* at recovery: named by records still to be replayed */
 	uint64_t fixed_blocks, reserve[2];
 
@@ -197,7 +202,7 @@ struct pool {
 	char reason[200];
 
 	struct { uint64_t hits, misses, flushes, written, read, checksum_errors, io_errors,
-		 checkpoints, checkpoint_ns, replayed; } stat;
+		 checkpoints, checkpoint_ns, replayed, discarded; } stat;
 };
 
 /* cache.c */
@@ -241,11 +246,18 @@ int alloc_prepare(struct txn *t, uint32_t meta, uint32_t data);
 void alloc_free(struct pool *p, uint64_t block);	/* freed in this generation */
 bool alloc_pend_reserve(struct pool *p, uint32_t n);
 void alloc_freeze(struct pool *p);
-void alloc_release(struct pool *p, struct pend *d);	/* what a durable generation freed */
+void alloc_release(struct pool *p, struct pend *d);	/* all of D may be given out from now on */
+void alloc_release_page(struct pool *p, const struct pend_page *e);
 bool pend_test(const struct pend *d, uint64_t block);
 void pend_set(struct pool *p, struct pend *d, uint64_t block);
 bool pend_clear(struct pend *d, uint64_t block);
 void pend_reset(struct pool *p, struct pend *d);
+
+/* discard.c */
+void discard_queue(struct pool *p, struct pend *d);	/* what a durable generation freed */
+bool discard_holds(const struct pool *p, uint64_t block);
+void discard_skip(struct pool *p);
+void discard_fiber_main(void *arg);
 
 /* log.c */
 int log_init(struct pool *p);

@@ -184,8 +184,11 @@ static uint32_t dirty_blocks(const struct pool *p)
 static int wait_space(struct txn *t)
 {
 	struct pool *p = t->pool;
-	uint64_t before = p->free_now;
+	uint64_t before;
 	int err;
+
+	discard_skip(p);
+	before = p->free_now;
 
 	if ((p->o.no_background || !p->started) && p->reap_entries) {
 		for (int i = 0; i < 64 && p->reap_entries; i++) {
@@ -196,8 +199,11 @@ static int wait_space(struct txn *t)
 	} else if (p->reap_entries) {
 		reap_kick(p);
 	}
-	if (!p->pend->count && !(p->ck.running && p->ck.pend->count) && !p->reap_entries)
+	if (!p->pend->count && !(p->ck.running && p->ck.pend->count) && !p->reap_entries &&
+	    !p->ndiscarding)
 		return -ENOSPC;
+	if (p->ndiscarding)
+		loop_sleep_ns(1000000);
 	err = ck_wait_next(p);
 	if (err)
 		return err;
