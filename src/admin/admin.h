@@ -22,6 +22,7 @@ struct admin_config {
 	const char *pool_path;		/* for people */
 	const char *socket_path;
 	const char *socket_group;	/* NULL: for the owner only (0600); else 0660 */
+	unsigned upload_timeout_s;	/* an upload that is silent for longer is forgotten */
 };
 
 /* Listens and serves.  Called on the loop's thread, in a fiber or before the loop runs; the

@@ -37,7 +37,6 @@
 #define BODY_DROP_MAX ((uint64_t)256 << 20)	/* a larger one is not even read to its end */
 #define UPLOAD_PUT_MAX ((uint64_t)64 << 20)	/* bytes in one PUT of an upload */
 #define UPLOAD_CHUNK ((size_t)1 << 20)		/* of it, what goes to the pool at once */
-#define UPLOAD_IDLE_NS (60ull * 1000000000)	/* then an upload is forgotten */
 #define UPLOAD_ID_LEN 32			/* hexadecimal digits */
 #define UPLOADS_MAX 32
 #define DATA_MAX ((uint64_t)1 << 20)		/* bytes in one GET of data */

@@ -4,7 +4,7 @@
  *
  *   POST /v1/uploads ---> open --- PUT ---> open --- POST .../ID ---> named, durable, gone
  *                           |                                          from this table
- *                           +--- DELETE, 60 s of silence, SIGTERM, crash ---> nothing is left
+ *                           +--- DELETE, silence, SIGTERM, crash ---> nothing is left
  *
  * The table belongs to the loop's thread.  An upload with users > 0 is being worked on by a
  * fiber that may wait, so nobody else ends it.
@@ -18,8 +18,6 @@
 #include "admin/size.h"
 #include "base/fiber.h"
 
-#define SWEEP_NS (5ull * 1000000000)
-
 struct upload {
 	char id[UPLOAD_ID_LEN + 1];
 	struct fs_id file;
@@ -28,6 +26,17 @@ struct upload {
 	unsigned users;
 	uint64_t last_ns;
 };
+
+static uint64_t idle_ns(const struct admin *a)
+{
+	return a->cfg.upload_timeout_s * 1000000000ull;
+}
+
+/* Looks for silent uploads often enough to be late by a tenth at most. */
+static void sweep_later(struct admin *a)
+{
+	timer_set(&a->upload_timer, idle_ns(a) / 10);
+}
 
 static struct upload **upload_slot(struct admin *a, const char *id)
 {
@@ -61,13 +70,13 @@ static void sweep_fiber(void *arg)
 	for (i = 0; i < UPLOADS_MAX; i++) {
 		struct upload *u = a->uploads[i];
 
-		if (u && !u->users && loop_now_ns() - u->last_ns > UPLOAD_IDLE_NS)
+		if (u && !u->users && loop_now_ns() - u->last_ns > idle_ns(a))
 			upload_forget(a, &a->uploads[i]);
 		left |= a->uploads[i] != NULL;
 	}
 	a->upload_sweeping = false;
 	if (left)
-		timer_set(&a->upload_timer, SWEEP_NS);
+		sweep_later(a);
 }
 
 static void sweep_due(struct timer *t)
@@ -77,7 +86,7 @@ static void sweep_due(struct timer *t)
 	a->upload_sweeping = true;
 	if (fiber_spawn(sweep_fiber, a, "uploads")) {
 		a->upload_sweeping = false;
-		timer_set(t, SWEEP_NS);
+		sweep_later(a);
 	}
 }
 
@@ -192,7 +201,7 @@ static int begin_run(struct call *c, void *arg)
 	u->last_ns = loop_now_ns();
 	*slot = u;
 	memcpy(a->id, u->id, sizeof(a->id));
-	timer_set(&c->admin->upload_timer, SWEEP_NS);
+	sweep_later(c->admin);
 	return 0;
 }
 
@@ -211,7 +220,7 @@ static void upload_fail(struct call *c, struct upload_args *u, int err)
 			  u->dst.volume, u->dst.path, UPLOADS_MAX);
 	else if (err == -ENOKEY)
 		call_fail(c, 404, "no_upload", "%s: no such upload; it is finished, or was silent "
-			  "for over %d seconds", c->name, (int)(UPLOAD_IDLE_NS / 1000000000));
+			  "for over %u seconds", c->name, c->admin->cfg.upload_timeout_s);
 	else if (u->dst.volume[0])
 		call_fail_err(c, err, "%s:%s", u->dst.volume, u->dst.path);
 	else

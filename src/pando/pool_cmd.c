@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,30 @@ static int format_do(void *arg)
 	return err ? fail("%s: cannot write the pool: %s", a->path, err_text(err)) : DONE;
 }
 
+/* The file of a pool that is not yet complete: it goes when somebody loses patience. */
+static const char *half_made;
+
+static void on_signal(int sig)
+{
+	unlink(half_made);
+	_exit(FAILED);
+}
+
+static void half_made_guard(const char *path)
+{
+	half_made = path;
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	signal(SIGHUP, on_signal);
+}
+
+static void half_made_done(void)
+{
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+}
+
 /* A block device may hold something that its owner still wants. */
 static int device_check(const struct cmd *c, const char *path)
 {
@@ -159,9 +184,12 @@ int pool_create(struct cmd *c)
 		return err;
 	if (device && size)
 		a.opts.nblocks = size / DEV_BLOCK;
+	if (!device)
+		half_made_guard(a.path);
 	err = run_offline(format_do, &a);
 	if (err && !device)
 		unlink(a.path);
+	half_made_done();
 	return err ? err : create_report(c, a.path, size);
 }
 

@@ -113,6 +113,16 @@ static int set_checkpoint(struct reader *r, const char *value)
 	return 0;
 }
 
+static int set_upload_timeout(struct reader *r, const char *value)
+{
+	uint64_t seconds;
+
+	if (number_parse(value, &seconds) || seconds < 1 || seconds > 86400)
+		return refuse(r, "%s: write seconds, from 1 to 86400", value);
+	r->cfg->upload_timeout_s = (unsigned)seconds;
+	return 0;
+}
+
 static int set_readonly(struct reader *r, const char *value)
 {
 	if (*value && strcmp(value, "yes") && strcmp(value, "no"))
@@ -162,6 +172,8 @@ static const struct row {
 	  set_cache },
 	{ "portmap", "MODE", "answer on port 111: " PORTMAP_TEXT " (default auto)", set_portmap },
 	{ "checkpoint", "SECONDS", "longest time between checkpoints (default 5)", set_checkpoint },
+	{ "upload-timeout", "SECONDS", "give an import up when it is silent that long (default 60)",
+	  set_upload_timeout },
 	{ "read-only", NULL, "serve the pool without changing anything", set_readonly },
 	{ "log-level", "LEVEL", "error, warn, info (the default) or debug", set_log_level },
 	{ "ready-fd", "N", "write one line to this descriptor when everything is served",
@@ -321,6 +333,7 @@ enum config_result config_read(int argc, char **argv, struct config *ret, char w
 	ret->ready_fd = -1;
 	ret->log_level = LOG_INFO;
 	ret->checkpoint_ms = 5000;
+	ret->upload_timeout_s = 60;
 	why[0] = 0;
 	result = options_read(&r, argc, argv);
 	if (result != CONFIG_RUN)

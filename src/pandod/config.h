@@ -24,6 +24,7 @@ struct config {
 	uint64_t cache_bytes;
 	char *portmap;			/* "auto", "on", "off", or an address to answer on */
 	unsigned checkpoint_ms;
+	unsigned upload_timeout_s;
 	bool readonly;
 	enum log_level log_level;
 	int ready_fd;			/* -1: none */
