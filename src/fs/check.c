@@ -64,7 +64,8 @@ static void path_text(struct check *c, struct check_volume *v, uint64_t ino, cha
 		struct info *i = info_find(v, ino);
 		size_t n;
 
-		if (!i || !i->parent || i->parent == start || !dir_name_of(c, v, i->parent, ino, name, sizeof(name)))
+		if (!i || !i->parent || i->parent == start ||
+		    !dir_name_of(c, v, i->parent, ino, name, sizeof(name)))
 			return;
 		n = strlen(name);
 		if (depth > 64 || n + 1 > at) {
@@ -192,8 +193,11 @@ static void supers_check(struct check *c, struct copy *k)
 		if (k[i].valid && same(&k[i].sb, &c->sb))
 			slot = k[i].slot;
 		if (k[i].valid && newer(&k[i].sb, &c->sb))
-			finding(c, "superblock at block %" PRIu64 ": of a newer generation than the one "
-				"that would be opened", k[i].block);
+			finding(c,
+				"superblock at block %" PRIu64
+				": of a newer generation than the one "
+				"that would be opened",
+				k[i].block);
 		if (k[i].valid && memcmp(k[i].sb.uuid, c->sb.uuid, sizeof(c->sb.uuid)))
 			finding(c, "superblock at block %" PRIu64 ": of another pool", k[i].block);
 	}
@@ -201,11 +205,17 @@ static void supers_check(struct check *c, struct copy *k)
 		if (k[i].slot != slot)
 			continue;
 		if (!k[i].valid)
-			finding(c, "superblock at block %" PRIu64 ": damaged; opening the pool rewrites it "
-				"from the other copy", k[i].block);
+			finding(c,
+				"superblock at block %" PRIu64
+				": damaged; opening the pool rewrites it "
+				"from the other copy",
+				k[i].block);
 		else if (memcmp(&k[i].sb, &c->sb, BLOCK_SIZE))
-			finding(c, "superblock at block %" PRIu64 ": differs from the other copy; opening "
-				"the pool rewrites it", k[i].block);
+			finding(c,
+				"superblock at block %" PRIu64
+				": differs from the other copy; opening "
+				"the pool rewrites it",
+				k[i].block);
 	}
 }
 
@@ -289,10 +299,7 @@ static void release(struct check *c)
 	table_release(c);
 	volumes_release(c);
 	tree_release(c);
-	free(c->frames);
-	free(c->lines);
-	free(c->line_tags);
-	free(c->run);
+	read_release(c);
 }
 
 static void report_rest(struct check *c)

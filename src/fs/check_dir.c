@@ -149,9 +149,11 @@ static void leaf_check(struct dir_scan *s, const struct dir_page *p, uint64_t in
 
 		if ((it->key < lo || it->key >= hi) && !told) {
 			told = true;
-			finding(s->c, "%s: page %" PRIu64 " of the directory: the key of entry %s is not in "
-				"the page's range", where_text(s->c, &s->where), index,
-				quoted(it->name, it->name_len));
+			finding(s->c,
+				"%s: page %" PRIu64
+				" of the directory: the key of entry %s is not in "
+				"the page's range",
+				where_text(s->c, &s->where), index, quoted(it->name, it->name_len));
 		}
 		item_check(s, it);
 		off += item_size(it->name_len);
@@ -163,7 +165,8 @@ static void leaf_check(struct dir_scan *s, const struct dir_page *p, uint64_t in
 
 /* ---- the tree --------------------------------------------------------------------------- */
 
-static void tree_check(struct dir_scan *s, uint64_t index, unsigned level, uint64_t lo, uint64_t hi);
+static void tree_check(struct dir_scan *s, uint64_t index, unsigned level, uint64_t lo,
+		       uint64_t hi);
 
 static void inner_check(struct dir_scan *s, const struct dir_page *p, uint64_t index, uint64_t lo,
 			uint64_t hi)
@@ -174,8 +177,10 @@ static void inner_check(struct dir_scan *s, const struct dir_page *p, uint64_t i
 		uint64_t from = i ? x[i].key : lo, to = i + 1 < p->count ? x[i + 1].key : hi;
 
 		if (from < lo || from >= to || to > hi) {
-			finding(s->c, "%s: page %" PRIu64 " of the directory: the range of its child %u "
-				"is not in its own", where_text(s->c, &s->where), index, i);
+			finding(s->c,
+				"%s: page %" PRIu64 " of the directory: the range of its child %u "
+				"is not in its own",
+				where_text(s->c, &s->where), index, i);
 			s->incomplete = true;
 			return;
 		}
@@ -190,7 +195,8 @@ static void tree_check(struct dir_scan *s, uint64_t index, unsigned level, uint6
 	if (!p)
 		return;
 	if (p->level != level) {
-		finding(s->c, "%s: page %" PRIu64 " of the directory has level %u, but it should be %u",
+		finding(s->c,
+			"%s: page %" PRIu64 " of the directory has level %u, but it should be %u",
 			where_text(s->c, &s->where), index, p->level, level);
 		s->incomplete = true;
 	} else if (level) {
@@ -211,8 +217,11 @@ static void free_pages_check(struct dir_scan *s)
 		if (!p)
 			break;
 		if (p->level != DIR_LEVEL_FREE) {
-			finding(s->c, "%s: page %" PRIu64 " of the directory is in the list of free pages, "
-				"but it is not free", where_text(s->c, &s->where), next - 1);
+			finding(s->c,
+				"%s: page %" PRIu64
+				" of the directory is in the list of free pages, "
+				"but it is not free",
+				where_text(s->c, &s->where), next - 1);
 			s->incomplete = true;
 		}
 		next = p->next_free;
@@ -232,10 +241,12 @@ static void pages_check(struct dir_scan *s)
 	if (s->misled)
 		return;
 	if (s->npages != s->inode.dir_pages)
-		finding(s->c, "%s: says that the directory has %" PRIu64 " pages, and it has %" PRIu64,
+		finding(s->c,
+			"%s: says that the directory has %" PRIu64 " pages, and it has %" PRIu64,
 			where_text(s->c, &s->where), s->inode.dir_pages, s->npages);
 	if (s->entries != s->inode.entries)
-		finding(s->c, "%s: says that the directory has %" PRIu64 " entries, and it has %" PRIu64,
+		finding(s->c,
+			"%s: says that the directory has %" PRIu64 " entries, and it has %" PRIu64,
 			where_text(s->c, &s->where), s->inode.entries, s->entries);
 }
 
@@ -275,7 +286,8 @@ void dir_check(struct check *c, struct check_volume *v, struct info *dir)
 
 struct name_search { uint64_t ino; char *buf; size_t len; bool found; };
 
-static void search_page(struct check *c, uint64_t index, uint64_t block, const void *data, void *arg)
+static void search_page(struct check *c, uint64_t index, uint64_t block, const void *data,
+			void *arg)
 {
 	struct name_search *n = arg;
 	const struct dir_page *p = data;

@@ -32,7 +32,7 @@
 #include "pool/pool.h"
 
 #define FINDINGS_MAX 1000		/* lines; after them only a count */
-#define FRAMES 48			/* reap list, volumes, inodes, file: 7 levels each; a path */
+#define FRAMES 48			/* reap list, volumes, inodes, file: 7 each; a path */
 
 struct check_zone {
 	struct dir_entry dir;		/* zeros with slot NONE if its directory page is bad */
@@ -96,6 +96,12 @@ struct check_volume {
 	bool names_incomplete;		/* a directory could not be read */
 };
 
+struct line {				/* of the read cache: LINE_BLOCKS neighbours */
+	uint64_t first;
+	uint8_t *data;
+	bool valid;
+};
+
 struct check {
 	struct dev *dev;
 	void (*report)(void *arg, const char *line);
@@ -121,9 +127,9 @@ struct check {
 
 	uint8_t *frames;		/* FRAMES blocks for the recursion */
 	unsigned nframes;
-	uint8_t *lines;			/* the read cache */
-	uint64_t *line_tags;
-	uint8_t *run;			/* RUN_BLOCKS for sequential reads */
+	struct line *lines;		/* the read cache */
+	uint8_t *spare;			/* a block beside it */
+	uint8_t *run;			/* CHECK_RUN blocks for sequential reads */
 };
 
 /* ---- check.c ---- */
@@ -142,6 +148,7 @@ void frame_pop(struct check *c);
 #define LINES 512			/* 32 MiB */
 #define CHECK_RUN 256			/* blocks in a large sequential read */
 int read_init(struct check *c);
+void read_release(struct check *c);
 /* One block, until the next call; NULL and the error if it cannot be read. */
 const void *read_block(struct check *c, uint64_t block, int *ret_error);
 /* COUNT (at most CHECK_RUN) blocks into c->run.  errors[i] is what reading that block alone
@@ -173,12 +180,13 @@ struct node *node_find(struct check *c, uint64_t block);
  * about what is wrong, as tree_pass() does, except that a block occurs twice (if W isn't NULL).
  * Returns false if a part could not be read.
  */
-typedef void (*leaf_fn)(struct check *c, uint64_t index, uint64_t block, const void *data, void *arg);
+typedef void (*leaf_fn)(struct check *c, uint64_t index, uint64_t block, const void *data,
+			void *arg);
 bool each_leaf(struct check *c, const struct where *w, uint64_t root, unsigned depth, leaf_fn fn,
 	       void *arg);
 /* The same without reading the leaves: DATA is NULL. */
-bool each_leaf_ptr(struct check *c, const struct where *w, uint64_t root, unsigned depth, leaf_fn fn,
-		   void *arg);
+bool each_leaf_ptr(struct check *c, const struct where *w, uint64_t root, unsigned depth,
+		   leaf_fn fn, void *arg);
 
 /* ---- check_volume.c ---- */
 void volumes_pass(struct check *c);

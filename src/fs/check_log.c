@@ -99,8 +99,10 @@ static void claims_check(struct log_scan *s, const struct log_record *r)
 		if (!count || at > r->len)
 			goto bad;
 		if (block_refused(s->c, first) || block_refused(s->c, first + count - 1)) {
-			finding(s->c, "log record 0x%" PRIx64 ": names %" PRIu64 " blocks from %" PRIu64
-				" on, which can't be given out", r->seq, count, first);
+			finding(s->c,
+				"log record 0x%" PRIx64 ": names %" PRIu64 " blocks from %" PRIu64
+				" on, which can't be given out",
+				r->seq, count, first);
 			return;
 		}
 	}
@@ -147,8 +149,10 @@ static void look_beyond(struct log_scan *s)
 		const uint8_t *p = read_block(s->c, s->c->sb.log_block + b, &err);
 
 		if (!p) {
-			finding(s->c, "log: the device cannot read its block %" PRIu64 " (block %" PRIu64
-				")", b, s->c->sb.log_block + b);
+			finding(s->c,
+				"log: the device cannot read its block %" PRIu64 " (block %" PRIu64
+				")",
+				b, s->c->sb.log_block + b);
 			continue;
 		}
 		memcpy(&r, p, sizeof(r));
@@ -159,8 +163,10 @@ static void look_beyond(struct log_scan *s)
 			lost = r.flushed_to;
 	}
 	if (lost)
-		finding(s->c, "log: record 0x%" PRIx64 " is damaged, and it was stable: what was changed "
-			"from there on to 0x%" PRIx64 " is lost", s->next, lost);
+		finding(s->c,
+			"log: record 0x%" PRIx64 " is damaged, and it was stable: what was changed "
+			"from there on to 0x%" PRIx64 " is lost",
+			s->next, lost);
 }
 
 void log_check(struct check *c)

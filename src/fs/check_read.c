@@ -10,39 +10,50 @@
 #include <string.h>
 #include "base/crc.h"
 
-#define LINE_NONE UINT64_MAX
-
 int read_init(struct check *c)
 {
-	c->lines = aligned_alloc(DEV_BLOCK, (size_t)LINES * LINE_BLOCKS * BLOCK_SIZE);
-	c->line_tags = malloc(LINES * sizeof(*c->line_tags));
+	c->lines = calloc(LINES, sizeof(*c->lines));
+	c->spare = aligned_alloc(DEV_BLOCK, BLOCK_SIZE);
 	c->run = aligned_alloc(DEV_BLOCK, (size_t)CHECK_RUN * BLOCK_SIZE);
 	c->frames = aligned_alloc(DEV_BLOCK, (size_t)FRAMES * BLOCK_SIZE);
-	if (!c->lines || !c->line_tags || !c->run || !c->frames)
-		return -ENOMEM;
-	for (unsigned i = 0; i < LINES; i++)
-		c->line_tags[i] = LINE_NONE;
-	return 0;
+	return c->lines && c->spare && c->run && c->frames ? 0 : -ENOMEM;
 }
 
-/* Where one bad sector spoils a line, its other blocks are still read one by one. */
-static const void *read_single(struct check *c, unsigned line, uint64_t block, int *ret_error)
+void read_release(struct check *c)
 {
-	uint8_t *p = c->lines + (size_t)line * LINE_BLOCKS * BLOCK_SIZE;
-	int err;
+	for (unsigned i = 0; c->lines && i < LINES; i++)
+		free(c->lines[i].data);
+	free(c->lines);
+	free(c->spare);
+	free(c->run);
+	free(c->frames);
+}
 
-	c->line_tags[line] = LINE_NONE;
-	err = dev_read(c->dev, block, p, 1);
-	*ret_error = err;
-	return err ? NULL : p;
+/* Where one bad sector spoils a line, or there is no memory for one. */
+static const void *read_single(struct check *c, uint64_t block, int *ret_error)
+{
+	*ret_error = dev_read(c->dev, block, c->spare, 1);
+	return *ret_error ? NULL : c->spare;
+}
+
+/* The blocks from FIRST on, in their line. */
+static bool line_fill(struct check *c, struct line *l, uint64_t first)
+{
+	uint64_t n = c->dev->nblocks - first < LINE_BLOCKS ? c->dev->nblocks - first : LINE_BLOCKS;
+
+	if (!l->data)
+		l->data = aligned_alloc(DEV_BLOCK, (size_t)LINE_BLOCKS * BLOCK_SIZE);
+	if (!l->data)
+		return false;
+	l->valid = !dev_read(c->dev, first, l->data, n);
+	l->first = first;
+	return l->valid;
 }
 
 const void *read_block(struct check *c, uint64_t block, int *ret_error)
 {
-	uint64_t tag = block / LINE_BLOCKS, first = tag * LINE_BLOCKS;
-	unsigned line = (tag * 0x9e3779b97f4a7c15ULL) >> 55;
-	uint8_t *p = c->lines + (size_t)line * LINE_BLOCKS * BLOCK_SIZE;
-	uint64_t n = LINE_BLOCKS;
+	uint64_t first = block / LINE_BLOCKS * LINE_BLOCKS;
+	struct line *l = &c->lines[(first / LINE_BLOCKS * 0x9e3779b97f4a7c15ULL) >> 55];
 
 	_Static_assert(LINES == 1 << 9, "the shift above");
 	*ret_error = 0;
@@ -50,15 +61,9 @@ const void *read_block(struct check *c, uint64_t block, int *ret_error)
 		*ret_error = -EIO;
 		return NULL;
 	}
-	if (c->line_tags[line] != tag) {
-		if (n > c->dev->nblocks - first)
-			n = c->dev->nblocks - first;
-		c->line_tags[line] = LINE_NONE;
-		if (dev_read(c->dev, first, p, n))
-			return read_single(c, line, block, ret_error);
-		c->line_tags[line] = tag;
-	}
-	return p + (block - first) * BLOCK_SIZE;
+	if ((!l->valid || l->first != first) && !line_fill(c, l, first))
+		return read_single(c, block, ret_error);
+	return l->data + (block - first) * BLOCK_SIZE;
 }
 
 bool read_run(struct check *c, uint64_t block, uint32_t count, int *errors)
@@ -102,7 +107,8 @@ bool table_lookup(struct check *c, uint64_t block, struct table_entry *ret)
 	s = &z->pages[page];
 	if (s->slot > 1)
 		return false;
-	t = read_block(c, block / ZONE_BLOCKS * ZONE_BLOCKS + ZONE_TABLE + 2 * page + s->slot, &err);
+	t = read_block(c, block / ZONE_BLOCKS * ZONE_BLOCKS + ZONE_TABLE + 2 * page + s->slot,
+		       &err);
 	if (!t || crc32c(0, t, BLOCK_SIZE) != s->crc)
 		return false;
 	*ret = t[block % PAGE_ENTRIES];

@@ -29,12 +29,14 @@ static void dir_entry_check(struct check *c, uint64_t zone)
 	const struct dir_entry *d = &z->dir;
 
 	if (d->type > ZONE_MIXED)
-		finding(c, "zone %" PRIu64 ": type %u in the zone directory is unknown", zone, d->type);
+		finding(c, "zone %" PRIu64 ": type %u in the zone directory is unknown", zone,
+			d->type);
 	if (d->device || d->reserved || d->reserved2)
 		finding(c, "zone %" PRIu64 ": reserved fields of its directory entry are not zero",
 			zone);
 	if (d->slot > 1 && d->slot != SLOT_NONE) {
-		finding(c, "zone %" PRIu64 ": its summary is said to be in slot %u, and there is none",
+		finding(c,
+			"zone %" PRIu64 ": its summary is said to be in slot %u, and there is none",
 			zone, d->slot);
 		z->bad = true;
 		c->counts_incomplete = true;
@@ -55,14 +57,18 @@ static void dir_load(struct check *c, uint64_t k)
 		return;
 	}
 	if (read_run(c, block, DIR_PAGE_BLOCKS, errors)) {
-		finding(c, "directory page %" PRIu64 " (block %" PRIu64 "): the device cannot read it",
+		finding(c,
+			"directory page %" PRIu64 " (block %" PRIu64 "): the device cannot read it",
 			k, block);
 		zones_unknown(c, first);
 		return;
 	}
 	if (crc32c(0, c->run, DIR_PAGE_BLOCKS * BLOCK_SIZE) != sd->crc) {
-		finding(c, "directory page %" PRIu64 " (block %" PRIu64 "): does not match the checksum "
-			"in the superblock", k, block);
+		finding(c,
+			"directory page %" PRIu64 " (block %" PRIu64
+			"): does not match the checksum "
+			"in the superblock",
+			k, block);
 		zones_unknown(c, first);
 		return;
 	}
@@ -150,7 +156,7 @@ struct compare {			/* of one zone */
 	struct table_entry *table;	/* CHECK_RUN / 2 pages at a time, PAGE_ENTRIES each */
 	uint64_t free, zone_free;
 	uint64_t over;			/* blocks with more references than pointers were found */
-	bool unknown;			/* a table page was bad: the zone's sums cannot be compared */
+	bool unknown; /* a table page was bad: the zone's sums cannot be compared */
 	int *errors;
 };
 
@@ -186,9 +192,11 @@ static void compare_entry(struct compare *m, unsigned page, unsigned i, const st
 
 	if (block >= m->c->sb.nblocks || block_is_fixed(&m->c->sb, block)) {
 		if (e->refs)
-			finding(m->c, "block %" PRIu64 ": %s, but the table gives it count %u", block,
+			finding(m->c, "block %" PRIu64 ": %s, but the table gives it count %u",
+				block,
 				block >= m->c->sb.nblocks ? "lies behind the end of the pool" :
-				"is one of the pool's fixed structures", e->refs);
+							    "is one of the pool's fixed structures",
+				e->refs);
 		return;
 	}
 	if (e->refs)
@@ -208,7 +216,8 @@ static void content_bad(struct check *c, uint64_t block, uint32_t refs, int erro
 		c->bad[c->nbad - 1].error = error;
 		return;
 	}
-	bad_add(c, &(struct bad_block){ .block = block, .count = refs, .refs = refs, .error = error });
+	bad_add(c,
+		&(struct bad_block){ .block = block, .count = refs, .refs = refs, .error = error });
 }
 
 /* The content of a table page's blocks: read in runs that bridge small gaps. */
@@ -218,12 +227,14 @@ static void compare_content(struct compare *m, unsigned page, const struct table
 	unsigned i = 0, end, last;
 
 	while (i < PAGE_ENTRIES) {
-		if (!e[i].refs || base + i >= m->c->sb.nblocks || block_is_fixed(&m->c->sb, base + i)) {
+		if (!e[i].refs || base + i >= m->c->sb.nblocks ||
+		    block_is_fixed(&m->c->sb, base + i)) {
 			i++;
 			continue;
 		}
 		last = i;
-		for (end = i + 1; end < PAGE_ENTRIES && end - i < CHECK_RUN && end - last <= 16; end++)
+		for (end = i + 1; end < PAGE_ENTRIES && end - i < CHECK_RUN && end - last <= 16;
+		     end++)
 			if (e[end].refs && base + end < m->c->sb.nblocks)
 				last = end;
 		read_run(m->c, base + i, last + 1 - i, m->errors);
@@ -245,8 +256,8 @@ static void table_page_bad(struct compare *m, unsigned page, uint64_t place, con
 {
 	uint64_t first = zone_base(m->zone) + page * PAGE_ENTRIES;
 
-	finding(m->c, "table page of blocks %" PRIu64 " to %" PRIu64 " (block %" PRIu64 "): %s", first,
-		first + PAGE_ENTRIES - 1, place, why);
+	finding(m->c, "table page of blocks %" PRIu64 " to %" PRIu64 " (block %" PRIu64 "): %s",
+		first, first + PAGE_ENTRIES - 1, place, why);
 	m->unknown = true;
 }
 
@@ -260,8 +271,10 @@ static void compare_page(struct compare *m, unsigned page, const struct table_en
 		compare_entry(m, page, i, &e[i], &page_free);
 	m->free += page_free;
 	if (s->free != page_free)
-		finding(m->c, "table page of blocks %" PRIu64 " to %" PRIu64 ": the summary says that %u "
-			"are free, and it is %u", first, first + PAGE_ENTRIES - 1, s->free, page_free);
+		finding(m->c,
+			"table page of blocks %" PRIu64 " to %" PRIu64 ": the summary says that %u "
+			"are free, and it is %u",
+			first, first + PAGE_ENTRIES - 1, s->free, page_free);
 	compare_content(m, page, e);
 }
 
@@ -347,8 +360,10 @@ static void compare_zone(struct compare *m)
 				compare_hole(m, j);
 	}
 	if (!m->unknown && m->free != z->dir.free)
-		finding(m->c, "zone %" PRIu64 ": the zone directory says that %u blocks are free, and it "
-			"is %" PRIu64, m->zone, z->dir.free, m->free);
+		finding(m->c,
+			"zone %" PRIu64 ": the zone directory says that %u blocks are free, and it "
+			"is %" PRIu64,
+			m->zone, z->dir.free, m->free);
 }
 
 void table_compare(struct check *c)
@@ -362,8 +377,11 @@ void table_compare(struct check *c)
 	for (m.zone = 0; m.zone < c->nzones && !c->err; m.zone++)
 		compare_zone(&m);
 	if (m.over)
-		finding(c, "blocks with a greater count than pointers were found: %" PRIu64 " (this proves "
-			"nothing while parts of the pool are unreadable)", m.over);
+		finding(c,
+			"blocks with a greater count than pointers were found: %" PRIu64
+			" (this proves "
+			"nothing while parts of the pool are unreadable)",
+			m.over);
 	free(m.table);
 	free(m.errors);
 }
@@ -394,18 +412,24 @@ static void bad_report(struct check *c, const struct bad_block *b)
 	else if (b->owner.shared)
 		snprintf(more, sizeof(more), ", and shared by other files");
 	if (b->has_owner && b->leaf && b->owner.ino)
-		snprintf(owner, sizeof(owner), " (%s, at byte %" PRIu64 "%s)", where_text(c, &b->owner),
-			 b->owner.base * BLOCK_SIZE, more);
+		snprintf(owner, sizeof(owner), " (%s, at byte %" PRIu64 "%s)",
+			 where_text(c, &b->owner), b->owner.base * BLOCK_SIZE, more);
 	else if (b->has_owner)
 		snprintf(owner, sizeof(owner), " (%s%s)", where_text(c, &b->owner), more);
 	if (b->refs != b->count && !b->refs)
-		finding(c, "block %" PRIu64 ": free according to the table, but %u pointer%s to it%s",
+		finding(c,
+			"block %" PRIu64 ": free according to the table, but %u pointer%s to it%s",
 			b->block, b->count, b->count == 1 ? " leads" : "s lead", owner);
 	else if (b->refs != b->count && !b->count)
-		finding(c, "block %" PRIu64 ": lost: the table gives it count %u, but no pointer leads "
-			"to it", b->block, b->refs);
+		finding(c,
+			"block %" PRIu64
+			": lost: the table gives it count %u, but no pointer leads "
+			"to it",
+			b->block, b->refs);
 	else if (b->refs != b->count)
-		finding(c, "block %" PRIu64 ": wrong count: the table says %u, but %u pointer%s to it%s",
+		finding(c,
+			"block %" PRIu64
+			": wrong count: the table says %u, but %u pointer%s to it%s",
 			b->block, b->refs, b->count, b->count == 1 ? " leads" : "s lead", owner);
 	if (b->error == -EIO)
 		finding(c, "block %" PRIu64 ": the device cannot read it%s", b->block, owner);

@@ -94,7 +94,8 @@ static const char *what_text(uint8_t level, uint8_t kind)
 	static char buf[80];
 
 	if (level)
-		snprintf(buf, sizeof(buf), "index block of a %s, level %u", kind_names[kind], level);
+		snprintf(buf, sizeof(buf), "index block of a %s, level %u", kind_names[kind],
+			 level);
 	else
 		snprintf(buf, sizeof(buf), "block of %s %s", kind == TREE_INODES ? "an" : "a",
 			 kind_names[kind]);
@@ -115,14 +116,16 @@ static void flags_check(struct check *c, const struct where *w, uint64_t block, 
 			where_text(c, w), block, slot,
 			(unsigned)((ptr & ~allowed) >> PTR_FLAGS_SHIFT));
 	if (level == 2 && child->whole && mapped != child->mapped)
-		finding(c, "%s: index block %" PRIu64 ", slot %u: says that %" PRIu64 " blocks are mapped "
-			"below it, and it is %" PRIu64, where_text(c, w), block, slot, mapped,
-			child->mapped);
+		finding(c,
+			"%s: index block %" PRIu64 ", slot %u: says that %" PRIu64
+			" blocks are mapped "
+			"below it, and it is %" PRIu64,
+			where_text(c, w), block, slot, mapped, child->mapped);
 }
 
 /* FIRST: so many pointers have been let go of by the reaper and don't count. */
-static void walk_index(struct check *c, const struct where *w, const uint64_t *slots, uint64_t block,
-		       uint8_t level, uint8_t kind, unsigned first, struct sub *ret)
+static void walk_index(struct check *c, const struct where *w, const uint64_t *slots,
+		       uint64_t block, uint8_t level, uint8_t kind, unsigned first, struct sub *ret)
 {
 	unsigned used = 0;
 
@@ -179,7 +182,8 @@ static void walk_inode(struct check *c, const struct where *w, const struct inod
 	walk_root(c, &at, ino->root, ino->depth, TREE_FILE, &sum);
 	walk_root(c, &at, ino->xattr_root, ino->xattr_depth, TREE_FILE, &xattr);
 	if (sum.whole && ino->type != FS_FREE)
-		inode_check_tree(c, &at, ino, &(struct node){ .mapped = sum.mapped, .last = sum.last });
+		inode_check_tree(c, &at, ino,
+				 &(struct node){ .mapped = sum.mapped, .last = sum.last });
 }
 
 static void walk_inodes(struct check *c, const struct where *w, const struct inode *inodes,
@@ -343,8 +347,8 @@ static void walk_again(struct check *c, const struct where *w, struct node *n, u
 	}
 	n->refs++;
 	if (n->partial)
-		finding(c, "%s: leads to block %" PRIu64 ", which is being reaped", where_text(c, w),
-			n->block);
+		finding(c, "%s: leads to block %" PRIu64 ", which is being reaped",
+			where_text(c, w), n->block);
 	*ret = (struct sub){ .mapped = n->mapped, .last = n->last, .whole = n->whole };
 }
 
@@ -443,8 +447,11 @@ static void nodes_check(struct check *c)
 			continue;
 		counts = c->zones[n->block / ZONE_BLOCKS].counts;
 		if (counts && counts[n->block % ZONE_BLOCKS] > n->refs)
-			finding(c, "block %" PRIu64 ": in use as %s (pointers: %u), and as something else "
-				"(pointers: %u)", n->block, what_text(n->level, n->kind), n->refs,
+			finding(c,
+				"block %" PRIu64
+				": in use as %s (pointers: %u), and as something else "
+				"(pointers: %u)",
+				n->block, what_text(n->level, n->kind), n->refs,
 				counts[n->block % ZONE_BLOCKS] - n->refs);
 	}
 }
@@ -459,7 +466,9 @@ static void walk_all(struct check *c)
 	/* First, so that another pointer to a block with progress is noticed. */
 	walk_root(c, &reap, c->sb.reap.ptr, c->sb.reap.depth, TREE_REAP, &sum);
 	if (sum.whole && sum.mapped != want)
-		finding(c, "reap list: its %" PRIu64 " entries take %" PRIu64 " blocks, and it has %" PRIu64,
+		finding(c,
+			"reap list: its %" PRIu64 " entries take %" PRIu64
+			" blocks, and it has %" PRIu64,
 			c->sb.reap_entries, want, sum.mapped);
 	walk_root(c, &none, c->sb.volumes.ptr, c->sb.volumes.depth, TREE_VOLUMES, &sum);
 }
@@ -553,8 +562,8 @@ static void each_block(struct each *e, uint64_t block, unsigned level, uint64_t 
 	if (!seen_first(e, block)) {
 		e->whole = false;
 		if (e->where && !e->c->err)
-			finding(e->c, "%s: block %" PRIu64 " occurs twice", where_text(e->c, e->where),
-				block);
+			finding(e->c, "%s: block %" PRIu64 " occurs twice",
+				where_text(e->c, e->where), block);
 		return;
 	}
 	data = frame_push(e->c);
@@ -588,8 +597,8 @@ bool each_leaf(struct check *c, const struct where *w, uint64_t root, unsigned d
 	return each_run(&e, root, depth);
 }
 
-bool each_leaf_ptr(struct check *c, const struct where *w, uint64_t root, unsigned depth, leaf_fn fn,
-		   void *arg)
+bool each_leaf_ptr(struct check *c, const struct where *w, uint64_t root, unsigned depth,
+		   leaf_fn fn, void *arg)
 {
 	struct each e = { .c = c, .where = w, .fn = fn, .arg = arg, .whole = true };
 

@@ -68,7 +68,8 @@ static const char *content_wrong(struct check *c, const struct inode *i, uint8_t
 	}
 }
 
-static void inode_check(struct check *c, struct check_volume *v, uint64_t ino, const struct inode *i)
+static void inode_check(struct check *c, struct check_volume *v, uint64_t ino,
+			const struct inode *i)
 {
 	struct where w = at_inode(c, v, ino);
 	const char *why;
@@ -81,8 +82,8 @@ static void inode_check(struct check *c, struct check_volume *v, uint64_t ino, c
 		finding(c, "%s: generation 0x%" PRIx64 " is not an event of the past",
 			where_text(c, &w), i->generation);
 	if (i->change > c->sb.last_event)
-		finding(c, "%s: change 0x%" PRIx64 " is not an event of the past", where_text(c, &w),
-			i->change);
+		finding(c, "%s: change 0x%" PRIx64 " is not an event of the past",
+			where_text(c, &w), i->change);
 	if (i->flags || !all_zero(i->reserved, sizeof(i->reserved)) ||
 	    !all_zero(i->reserved2, sizeof(i->reserved2)))
 		finding(c, "%s: reserved fields are not zero", where_text(c, &w));
@@ -211,8 +212,10 @@ static void free_list_check(struct check *c, struct check_volume *v)
 
 		if (!f) {
 			if (!v->incomplete)
-				finding(c, "volume %s: its list of free inodes leads to inode %" PRIu64
-					", which is not free", name, ino);
+				finding(c,
+					"volume %s: its list of free inodes leads to inode %" PRIu64
+					", which is not free",
+					name, ino);
 			return;
 		}
 		if (n++ >= v->nfree) {
@@ -222,7 +225,8 @@ static void free_list_check(struct check *c, struct check_volume *v)
 		ino = f->next;
 	}
 	if (n < v->nfree)
-		finding(c, "volume %s: free inodes that are not on its list of free inodes: %" PRIu64,
+		finding(c,
+			"volume %s: free inodes that are not on its list of free inodes: %" PRIu64,
 			name, v->nfree - n);
 }
 
@@ -274,7 +278,8 @@ static void links_check(struct check *c, struct check_volume *v, struct info *i)
 	if (i->type == FS_DIR && i->names > 1)
 		finding(c, "%s: a directory with %u names", where_text(c, &w), i->names);
 	if (i->nlink != want && !(i->orphan && i->type == FS_DIR))
-		finding(c, "%s: link count %u, but it should be %u", where_text(c, &w), i->nlink, want);
+		finding(c, "%s: link count %u, but it should be %u", where_text(c, &w), i->nlink,
+			want);
 	if (i->type != FS_DIR || i->orphan)
 		return;
 	if (i->ino != INO_ROOT && i->names == 1 && i->dotdot != i->parent)
@@ -289,7 +294,8 @@ static void reserved_inode_check(struct check *c, struct check_volume *v, uint64
 	struct info *i = info_find(v, ino);
 
 	if (!i && !v->incomplete)
-		finding(c, "volume %s: %s is missing", quoted(v->rec.name, sizeof(v->rec.name)), what);
+		finding(c, "volume %s: %s is missing", quoted(v->rec.name, sizeof(v->rec.name)),
+			what);
 	else if (i && i->type != FS_DIR)
 		finding(c, "volume %s: %s is not a directory",
 			quoted(v->rec.name, sizeof(v->rec.name)), what);
@@ -319,7 +325,8 @@ static bool name_valid(const char name[256])
 	if (!len || len > FS_VOLUME_NAME_MAX || !all_zero(name + len, 256 - len))
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		bool alnum = (name[i] >= 'a' && name[i] <= 'z') || (name[i] >= 'A' && name[i] <= 'Z') ||
+		bool alnum = (name[i] >= 'a' && name[i] <= 'z') ||
+			     (name[i] >= 'A' && name[i] <= 'Z') ||
 			     (name[i] >= '0' && name[i] <= '9');
 
 		if (!alnum && (!i || !strchr("-_.", name[i])))
@@ -341,14 +348,16 @@ static void record_check(struct check *c, uint64_t place, const struct volume *r
 	if (!memchr(r->exports, 0, sizeof(r->exports)))
 		finding(c, "volume %s: its export rules don't end", name);
 	if (!r->fsid || r->fsid > c->sb.last_event)
-		finding(c, "volume %s: fsid 0x%" PRIx64 " is not an event of the past", name, r->fsid);
+		finding(c, "volume %s: fsid 0x%" PRIx64 " is not an event of the past", name,
+			r->fsid);
 	if (!all_zero(r->reserved, sizeof(r->reserved)) || r->reserved2 ||
 	    !all_zero(r->reserved3, sizeof(r->reserved3)) ||
 	    !all_zero(r->reserved4, sizeof(r->reserved4)))
 		finding(c, "volume %s: reserved fields are not zero", name);
 }
 
-static void record_leaf(struct check *c, uint64_t index, uint64_t block, const void *data, void *arg)
+static void record_leaf(struct check *c, uint64_t index, uint64_t block, const void *data,
+			void *arg)
 {
 	const struct volume *r = data;
 
@@ -357,7 +366,8 @@ static void record_leaf(struct check *c, uint64_t index, uint64_t block, const v
 
 		if (r[k].state == VOLUME_FREE) {
 			if (r[k].inodes_root)
-				finding(c, "volume record %" PRIu64 ": free, but it has inodes", place);
+				finding(c, "volume record %" PRIu64 ": free, but it has inodes",
+					place);
 			continue;
 		}
 		record_check(c, place, &r[k]);
@@ -423,11 +433,11 @@ static void volume_check(struct check *c, struct check_volume *v)
 	if (v->incomplete)
 		return;
 	if (v->ninfos != v->rec.files)
-		finding(c, "volume %s: says that %" PRIu64 " inodes are in use, and it is %" PRIu64, name,
-			v->rec.files, v->ninfos);
+		finding(c, "volume %s: says that %" PRIu64 " inodes are in use, and it is %" PRIu64,
+			name, v->rec.files, v->ninfos);
 	if (v->mapped != v->rec.mapped)
-		finding(c, "volume %s: says that %" PRIu64 " blocks are mapped, and it is %" PRIu64, name,
-			v->rec.mapped, v->mapped);
+		finding(c, "volume %s: says that %" PRIu64 " blocks are mapped, and it is %" PRIu64,
+			name, v->rec.mapped, v->mapped);
 	free_list_check(c, v);
 }
 

@@ -79,8 +79,9 @@ static void leaf(struct dir_page *p, struct name *names, unsigned n)
 
 static void make_sub(struct maker *k)
 {
-	struct name n[6] = { { "c0", INO_C, FS_REG }, { "c1", INO_C, FS_REG }, { "c2", INO_C, FS_REG },
-			     { "c3", INO_C, FS_REG }, { "c4", INO_C, FS_REG }, { "c5", INO_C, FS_REG } };
+	struct name n[6] = { { "c0", INO_C, FS_REG }, { "c1", INO_C, FS_REG },
+			     { "c2", INO_C, FS_REG }, { "c3", INO_C, FS_REG },
+			     { "c4", INO_C, FS_REG }, { "c5", INO_C, FS_REG } };
 	static struct dir_page p;
 
 	qsort(n, 6, sizeof(*n), by_key);
@@ -99,8 +100,9 @@ static void make_sub(struct maker *k)
 
 static void make_dirs(struct maker *k)
 {
-	struct name root[] = { { "a", INO_A, FS_REG }, { "b", INO_B, FS_REG }, { "c", INO_C, FS_REG },
-			       { "sub", INO_SUB, FS_DIR }, { "s", INO_S, FS_LNK }, { "l", INO_L, FS_LNK } };
+	struct name root[] = { { "a", INO_A, FS_REG }, { "b", INO_B, FS_REG },
+			       { "c", INO_C, FS_REG }, { "sub", INO_SUB, FS_DIR },
+			       { "s", INO_S, FS_LNK }, { "l", INO_L, FS_LNK } };
 	struct name orphans[] = { { "000000000000000a", INO_ORPHAN, FS_REG } };
 	static struct dir_page p;
 
@@ -132,7 +134,8 @@ static void ino_tree(struct inode *i, uint64_t root, uint8_t depth, uint64_t map
 	i->size = size;
 }
 
-static void ino_dir(struct inode *all, uint64_t ino, uint32_t nlink, uint64_t root, uint64_t entries)
+static void ino_dir(struct inode *all, uint64_t ino, uint32_t nlink, uint64_t root,
+		    uint64_t entries)
 {
 	struct inode *i = ino_set(all, ino, FS_DIR, nlink);
 

@@ -51,7 +51,9 @@ static int64_t check(struct dev *d, bool show)
 
 static struct dev *disk(void)
 {
-	struct dev_sim_opts opts = { .nblocks = image ? 0 : NBLOCKS, .seed = 1, .check_stable = true,
+	struct dev_sim_opts opts = { .nblocks = image ? 0 : NBLOCKS,
+				     .seed = 1,
+				     .check_stable = true,
 				     .check_overlap = true };
 	struct dev *d;
 
@@ -146,7 +148,8 @@ static void files_and_clones(struct work *w)
 
 static void odds_and_ends(struct work *w)
 {
-	struct fs_id d = create(w, w->root, "d1", FS_DIR, NULL), e = create(w, d, "d2", FS_DIR, NULL);
+	struct fs_id d = create(w, w->root, "d1", FS_DIR, NULL),
+		     e = create(w, d, "d2", FS_DIR, NULL);
 	char longer[400];
 	struct fs_attr a;
 
@@ -251,7 +254,9 @@ static uint64_t some_page(struct edit *e, struct rng *r)
 	case 0: return edit_dir_place(e, 0) + rng_below(r, DIR_PAGE_BLOCKS);
 	case 1: return edit_summary_place(e, 0);
 	case 2: return edit_table_place(e, some_block(e, r));
-	default: return (e->sb.generation & 1) + rng_below(r, 2) * (e->sb.nblocks - SUPER_END_BLOCKS);
+	default:
+		return (e->sb.generation & 1) +
+		       rng_below(r, 2) * (e->sb.nblocks - SUPER_END_BLOCKS);
 	}
 }
 
@@ -306,7 +311,8 @@ static void wild_body(void *arg)
 		uint64_t b = some_block(&e, &r);
 
 		edit_get(&e, b, words);
-		words[rng_below(&r, INDEX_SLOTS)] = rng_one_in(&r, 2) ? some_block(&e, &r) : rng_u64(&r);
+		words[rng_below(&r, INDEX_SLOTS)] = rng_one_in(&r, 2) ? some_block(&e, &r) :
+									rng_u64(&r);
 		edit_put(&e, b, words);
 	}
 	REQUIRE(check(e.d, false) >= 0);
@@ -330,7 +336,9 @@ static int drop_image(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sound), cmocka_unit_test(test_damage), cmocka_unit_test(test_wild),
+		cmocka_unit_test(test_sound),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_wild),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, drop_image);
