@@ -291,6 +291,8 @@ static void check_lists(void)
 	for (int i = 0; i < 50; i++) {
 		uint32_t at = rng_below(&S.rng, n + 1);
 
+		if (i % 10 == 9)
+			evict(1 + i % 3);
 		l = (struct list_op){ .start = at, .max = 1 + rng_below(&S.rng, 40) };
 		l.after = at ? M[sorted[at - 1]].key : 0;
 		if (at < n && rng_one_in(&S.rng, 2) && M[sorted[at]].key - 1 > l.after)
@@ -308,6 +310,8 @@ static void check_lists(void)
 void check_all(void)
 {
 	check_tree();
+	check_lists();
+	evict(2);
 	check_lists();
 	for (uint32_t i = 0; i < M_n; i += 1 + rng_below(&S.rng, 1 + M_n / 500))
 		lookup_check(i);
