@@ -197,7 +197,8 @@ int do_create(struct txn *t, void *arg)
 	uint64_t ino, dir_mapped;
 	int err = dir_own(t, o->dir, &o->req->cred, &vol, &dir);
 
-	if (err && err != -EACCES)
+	/* Who may not write may open what exists, if he may search. */
+	if (err && (err != -EACCES || !may(&o->req->cred, dir, MAY_EXEC)))
 		return err;
 	if (!t->apply) {
 		wcc_pre(&o->wcc, vol, o->dir.ino, dir);
