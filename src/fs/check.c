@@ -312,6 +312,10 @@ static void report_rest(struct check *c)
 	c->report(c->arg, line);
 }
 
+static void report_nothing(void *arg, const char *line)
+{
+}
+
 int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), void *arg,
 		 struct fs_check_stats *ret_stats)
 {
@@ -321,7 +325,7 @@ int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), voi
 	if (!c)
 		return -ENOMEM;
 	c->dev = d;
-	c->report = report;
+	c->report = report ? report : report_nothing;	/* NULL: only the number is wanted */
 	c->arg = arg;
 	ret = begin(c);
 	if (!ret)
@@ -331,9 +335,9 @@ int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), voi
 		report_rest(c);
 		ret = c->err ? c->err : (int64_t)c->findings;
 		if (c->err)
-			report(arg, "the check could not be finished: out of memory");
+			c->report(arg, "the check could not be finished: out of memory");
 	} else if (ret == -ENOMEM) {
-		report(arg, "the check needs more memory than there is");
+		c->report(arg, "the check needs more memory than there is");
 	}
 	if (ret_stats && ret >= 0)
 		*ret_stats = c->stats;

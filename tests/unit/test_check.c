@@ -159,6 +159,7 @@ static void sound_body(void)
 	int64_t n = check(d);
 
 	expect_said("a sound pool", n, NULL, 0);
+	REQUIRE(fs_check(d, NULL, NULL, NULL) == 0);
 	REQUIRE(said.stats.volumes == 2);
 	REQUIRE(said.stats.inodes == 11);
 	REQUIRE(said.stats.directories == 5);
