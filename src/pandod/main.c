@@ -153,7 +153,8 @@ static int nfs_begin(struct daemon *d)
 	if (err)
 		return fail("%s%s", *why ? why : err_text(err),
 			    err == -EADDRINUSE ? "; stop what is serving there, or choose another "
-						 "address with --listen" : "");
+						 "address with --listen"
+					       : "; choose another address with --listen");
 	return portmap_check(d);
 }
 
