@@ -147,7 +147,12 @@ static int seen_fn(void *arg, const struct dir_found *e, struct fs_name name)
 	return --s->left ? 0 : 1;
 }
 
-static int op_seen(struct dir *d, void *arg) { return dir_iterate(d, ((struct seen *)arg)->last, seen_fn, arg); }
+static int op_seen(struct dir *d, void *arg)
+{
+	struct seen *s = arg;
+
+	return dir_iterate(d, s->last, seen_fn, s);
+}
 
 static void cookies(uint64_t mask, uint32_t ids)
 {

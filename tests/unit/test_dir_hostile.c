@@ -27,7 +27,9 @@ static void test_verify(void **state)
 		{ "not a directory page", 0, 1 }, { "impossible level", 4, 9 },
 		{ "reserved field is not zero", 5, 1 }, { "impossible use of space", 6, 200 },
 		{ "wrong number of entries", 6, 2 }, { "impossible use of space", 8, 97 },
-		{ "impossible use of space", 8, 88 }, { "entry past the end", 32 + 64 + 25, 60 }, { "reserved field is not zero", 10, 1 },
+		{ "impossible use of space", 8, 88 },
+		{ "entry past the end", 32 + 64 + 25, 60 },
+		{ "reserved field is not zero", 10, 1 },
 		{ "page in use with a place in the free list", 16, 1 },
 		{ "reserved field is not zero", 24, 1 }, { "entries out of order", 32 + 32 + 7, 0 },
 		{ "entries out of order", 32 + 64 + 7, 0xff }, { "entry without an inode", 32 + 8, 0 },
@@ -259,7 +261,7 @@ static void test_damage(void **state)
 	bulk_release();
 }
 
-/* ---- many damages, at random -------------------------------------------------------------------------- */
+/* ---- many damages, at random -------------------------------------------------------------- */
 
 struct image { uint8_t (*pages)[BLOCK_SIZE]; struct inode inode; uint64_t n; };
 
