@@ -339,26 +339,6 @@ static void reopen(struct test *t)
 	sim_compare(t->fs, t->m, "after reopening");
 }
 
-static void settle_space(struct test *t)
-{
-	for (int i = 0; i < 2; i++) {
-		sim_ok(fs_reap_all(t->fs));
-		sim_ok(fs_checkpoint(t->fs));
-	}
-}
-
-static uint64_t free_blocks(struct test *t)
-{
-	struct fs_status st;
-
-	settle_space(t);
-	fs_status(t->fs, &st);
-	sim_check(!st.pending_free_blocks, "%llu blocks stay pending",
-		  (unsigned long long)st.pending_free_blocks);
-	sim_check(!st.reap_entries, "the reap list is not empty");
-	return st.free_blocks;
-}
-
 static void volume_op(struct test *t, enum op_kind kind, const char *name)
 {
 	struct op op = { .kind = kind };
@@ -508,7 +488,7 @@ static void finish(struct test *t)
 	sim_compare(t->fs, t->m, "at the end");
 	reopen(t);
 	delete_all(t);
-	left = free_blocks(t);
+	left = sim_free_blocks(t->fs);
 	sim_check(left == t->initial_free, "a leak: %llu blocks were free at first, %llu now",
 		  (unsigned long long)t->initial_free, (unsigned long long)left);
 	sim_ok(fs_close(t->fs));
@@ -564,7 +544,7 @@ static void run_seed(void *arg)
 	sim_ok(fs_format(t->dev, &(struct fs_format_opts){ .uuid = { 1 } }));
 	t->fs = sim_open(t->dev, &t->cfg);
 	grow_volume_table(t);
-	t->initial_free = free_blocks(t);
+	t->initial_free = sim_free_blocks(t->fs);
 	volume_op(t, OP_VCREATE, "main");
 	for (t->step = 0; t->step < t->steps; t->step++) {
 		step(t);

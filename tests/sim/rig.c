@@ -225,14 +225,7 @@ uint32_t rig_count(struct rig *r)
 
 uint64_t rig_free(struct rig *r)
 {
-	struct fs_status st;
-
-	for (int i = 0; i < 2; i++) {
-		sim_ok(fs_reap_all(r->fs));
-		sim_ok(fs_checkpoint(r->fs));
-	}
-	fs_status(r->fs, &st);
-	return st.free_blocks;
+	return sim_free_blocks(r->fs);
 }
 
 static void run_one(void *arg)

@@ -146,6 +146,25 @@ struct fs *sim_open(struct dev *d, const struct fs_config *cfg)
 	return fs;
 }
 
+uint64_t sim_free_blocks(struct fs *fs)
+{
+	struct fs_status st;
+
+	for (int i = 0; i < 2; i++) {
+		sim_ok(fs_reap_all(fs));
+		sim_ok(fs_checkpoint(fs));
+	}
+	fs_status(fs, &st);
+	for (int i = 0; i < 600 && st.pending_free_blocks; i++) {
+		loop_sleep_ns(100000000);
+		fs_status(fs, &st);
+	}
+	sim_check(!st.pending_free_blocks, "%llu blocks stay pending",
+		  (unsigned long long)st.pending_free_blocks);
+	sim_check(!st.reap_entries, "the reap list is not empty");
+	return st.free_blocks;
+}
+
 static void fsck_report(void *arg, const char *line)
 {
 	unsigned *harmless = arg;

@@ -37,6 +37,8 @@ void sim_parallel(void (*fn)(void *arg), void *args, size_t arg_size, unsigned n
 void *test_alloc(size_t n);
 void sim_req(struct fs_req *req, struct fs *fs, unsigned user);
 struct fs *sim_open(struct dev *d, const struct fs_config *cfg);
+/* Free blocks, when all is reaped, checkpointed and discarded. */
+uint64_t sim_free_blocks(struct fs *fs);
 /* fs_check() must find nothing; _cut: but what a power cut may leave. */
 void sim_fsck(struct dev *d, const char *when);
 void sim_fsck_cut(struct dev *d, const char *when);
