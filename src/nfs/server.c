@@ -98,7 +98,8 @@ int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_serve
 	if (!err)
 		err = make_service(s, &s->service, s->bindings, main_programs, 2);
 	if (!err)
-		err = make_service(s, &s->portmap_service, s->portmap_bindings, portmap_programs, 3);
+		err = make_service(s, &s->portmap_service, s->portmap_bindings, portmap_programs,
+				   3);
 	if (!err)
 		err = drc_new(DRC_ENTRIES, DRC_BYTES, &s->drc);
 	if (!err)
@@ -237,8 +238,8 @@ static void tell_procs(const struct rpc_service *sv,
 	}
 }
 
-void nfs_server_procs(const struct nfs_server *s, void (*fn)(void *arg, const struct nfs_proc_info *i),
-		      void *arg)
+void nfs_server_procs(const struct nfs_server *s,
+		      void (*fn)(void *arg, const struct nfs_proc_info *i), void *arg)
 {
 	tell_procs(&s->service, fn, arg);
 	tell_procs(&s->portmap_service, fn, arg);

@@ -64,13 +64,16 @@ struct nfs_proc_info {
 	const char *proc;		/* "READ" */
 	uint64_t calls, errors, total_ns;
 };
-void nfs_server_procs(const struct nfs_server *s, void (*fn)(void *arg, const struct nfs_proc_info *i),
-		      void *arg);
+void nfs_server_procs(const struct nfs_server *s,
+		      void (*fn)(void *arg, const struct nfs_proc_info *i), void *arg);
 /* The transport's numbers and clients. */
 struct rpc_server *nfs_server_rpc(struct nfs_server *s);
 
 /* Bytes that clients read and wrote. */
-struct nfs_server_stats { uint64_t bytes_read, bytes_written; unsigned drc_entries; uint64_t drc_hits; };
+struct nfs_server_stats {
+	uint64_t bytes_read, bytes_written, drc_hits;
+	unsigned drc_entries;
+};
 void nfs_server_stats(const struct nfs_server *s, struct nfs_server_stats *ret_stats);
 
 #endif

@@ -476,7 +476,8 @@ struct rpc_task *conn_next_task(struct rpc_conn *c)
 void conn_task_ran(struct rpc_task *t)
 {
 	struct rpc_conn *c = t->conn;
-	uint32_t mark = htobe32(0x80000000u | (uint32_t)(xdr_out_len(&t->call.out) - RPC_MARK_BYTES));
+	uint32_t len = xdr_out_len(&t->call.out) - RPC_MARK_BYTES;
+	uint32_t mark = htobe32(0x80000000u | len);
 
 	release_call(t);
 	if (c->closing) {

@@ -377,8 +377,8 @@ void rpc_call_done(struct rpc_call *c)
 	c->big = NULL;
 }
 
-int rpc_serve(const struct rpc_service *s, const struct rpc_addr *peer, const void *call, size_t len,
-	      uint8_t **ret_reply, size_t *ret_len)
+int rpc_serve(const struct rpc_service *s, const struct rpc_addr *peer, const void *call,
+	      size_t len, uint8_t **ret_reply, size_t *ret_len)
 {
 	struct rpc_call *c = malloc(sizeof(*c));
 	uint8_t *flat;

@@ -59,11 +59,11 @@ struct rpc_cred {
 struct rpc_call;
 
 enum {
-	RPC_ONCE = 1,			/* not idempotent: goes through the duplicate request cache */
+	RPC_ONCE = 1,			/* not idempotent: through the duplicate request cache */
 	RPC_RES_RAW = 2,		/* the result is not zeroed before the handler */
 	RPC_ANY_AUTH = 4,		/* AUTH_NONE will do */
-	RPC_BULK = 8,			/* with RPC_ONCE: so frequent that its answers are kept apart,
-					 * where they don't push out the others' */
+	RPC_BULK = 8,			/* with RPC_ONCE: so frequent that its answers are kept
+					 * apart, where they don't push out the others' */
 };
 
 struct rpc_proc {
@@ -162,7 +162,7 @@ static inline void *rpc_ctx(const struct rpc_call *c) { return c->binding->ctx; 
  * The whole way in memory: a call in, the reply out (without a record mark) into a buffer from
  * malloc that the caller frees.  May wait.  -EBADMSG as rpc_call_parse(), -ENOMEM.
  */
-int rpc_serve(const struct rpc_service *s, const struct rpc_addr *peer, const void *call, size_t len,
-	      uint8_t **ret_reply, size_t *ret_len);
+int rpc_serve(const struct rpc_service *s, const struct rpc_addr *peer, const void *call,
+	      size_t len, uint8_t **ret_reply, size_t *ret_len);
 
 #endif

@@ -191,8 +191,8 @@ struct client *server_client_get(struct rpc_server *s, const struct rpc_addr *ad
 	return k;
 }
 
-void rpc_server_clients(struct rpc_server *s, void (*fn)(void *arg, const struct rpc_client_info *i),
-			void *arg)
+void rpc_server_clients(struct rpc_server *s,
+			void (*fn)(void *arg, const struct rpc_client_info *i), void *arg)
 {
 	struct list *e;
 
@@ -418,8 +418,8 @@ int rpc_parse_listen(const char *text, struct rpc_addr *ret_addr, char *why, siz
 
 	port = colon && colon[1] >= '0' && colon[1] <= '9' ? strtoul(colon + 1, &end, 10) : 65536;
 	if (port > 65535 || *end || !len || len >= sizeof(host)) {
-		snprintf(why, why_len, "'%s' is not ADDRESS:PORT, as in 127.0.0.1:2049 or [::1]:2049",
-			 text);
+		snprintf(why, why_len, "'%s' is not ADDRESS:PORT, as in "
+			 "127.0.0.1:2049 or [::1]:2049", text);
 		return -EINVAL;
 	}
 	memcpy(host, text, len);

@@ -72,7 +72,7 @@ struct rpc_client_info {
 	uint64_t requests, bytes_in, bytes_out, last_ns;	/* loop_now_ns() */
 };
 /* Calls FN for each; FN must not wait. */
-void rpc_server_clients(struct rpc_server *s, void (*fn)(void *arg, const struct rpc_client_info *i),
-			void *arg);
+void rpc_server_clients(struct rpc_server *s,
+			void (*fn)(void *arg, const struct rpc_client_info *i), void *arg);
 
 #endif

@@ -112,7 +112,7 @@ struct rpc_server {
 	unsigned nclients;
 	struct rpc_server_stats st;
 	struct timer sweep;
-	struct waitq changed;		/* somebody stops: a connection, a listener or a worker went */
+	struct waitq changed;		/* while stopping: a connection, listener or worker went */
 	bool worker_called;		/* one was woken and hasn't run yet */
 	bool stopping, draining;
 };

@@ -125,7 +125,8 @@ void msg_free(struct msg *m)
 	*m = (struct msg){ 0 };
 }
 
-void msg_call(struct msg *m, uint32_t xid, uint32_t prog, uint32_t vers, uint32_t proc, uint32_t uid)
+void msg_call(struct msg *m, uint32_t xid, uint32_t prog, uint32_t vers, uint32_t proc,
+	      uint32_t uid)
 {
 	const uint32_t head[] = { xid, 0, 2, prog, vers, proc, 1, 28 + 4, 7, 4 };
 

@@ -25,7 +25,8 @@ void msg_opaque(struct msg *m, const void *s, size_t len);
 void msg_string(struct msg *m, const char *s);
 void msg_free(struct msg *m);
 /* The header of a call with AUTH_SYS; UID also stands for the primary group. */
-void msg_call(struct msg *m, uint32_t xid, uint32_t prog, uint32_t vers, uint32_t proc, uint32_t uid);
+void msg_call(struct msg *m, uint32_t xid, uint32_t prog, uint32_t vers, uint32_t proc,
+	      uint32_t uid);
 
 int client_connect(uint16_t port);
 void client_send_raw(int fd, const void *data, size_t len);

@@ -3,7 +3,7 @@
  * memd: the NFS server on a file system in memory, as a program: for clients that need a real
  * socket, and to measure what the protocol layers cost without a store behind them.
  *
- *   memd LISTEN [PORTMAP]	prints the port, and serves the volumes /vol and /other until SIGTERM
+ *   memd LISTEN [PORTMAP]	prints the port; serves /vol and /other until SIGTERM
  */
 #include <signal.h>
 #include <stdio.h>

@@ -209,7 +209,8 @@ int fs_volume_get(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info)
 
 int fs_volume_find(struct fs *fs, const char *name, struct fs_volume_info *ret_info)
 {
-	return fs_volume_get(fs, !strcmp(name, "vol") ? 1 : !strcmp(name, "other") ? 2 : 0, ret_info);
+	return fs_volume_get(fs, !strcmp(name, "vol") ? 1 : !strcmp(name, "other") ? 2 : 0,
+			     ret_info);
 }
 
 int fs_volume_next(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info)
@@ -290,7 +291,8 @@ int fs_access(struct fs_req *req, struct fs_id id, uint32_t want, uint32_t *ret_
 	return 0;
 }
 
-int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st, struct fs_attr *ret_attr)
+int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st,
+	      struct fs_attr *ret_attr)
 {
 	struct inode *n;
 	int err = enter(req, id, &n);
@@ -365,8 +367,8 @@ static void put_byte_range(struct inode *n, uint64_t offset, const uint8_t *s, u
 	}
 }
 
-int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct iovec *iov, int niov,
-	     uint32_t len, bool stable, struct fs_wcc *w)
+int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct iovec *iov,
+	     int niov, uint32_t len, bool stable, struct fs_wcc *w)
 {
 	struct inode *n;
 	int err;
@@ -479,7 +481,8 @@ int fs_lookup(struct fs_req *req, struct fs_id dir, struct fs_name name, struct 
 	return 0;
 }
 
-int fs_lookup_path(struct fs_req *req, const char *volume, const char *path, struct fs_attr *ret_attr)
+int fs_lookup_path(struct fs_req *req, const char *volume, const char *path,
+		   struct fs_attr *ret_attr)
 {
 	struct fs_volume_info info;
 	struct fs_attr dir_attr;
@@ -499,8 +502,8 @@ int fs_lookup_path(struct fs_req *req, const char *volume, const char *path, str
 	return err;
 }
 
-int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const struct fs_create *how,
-	      struct fs_attr *ret_attr, struct fs_wcc *w)
+int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name,
+	      const struct fs_create *how, struct fs_attr *ret_attr, struct fs_wcc *w)
 {
 	struct inode *d, *n;
 	struct entry *e;
@@ -549,8 +552,8 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const s
 	return 0;
 }
 
-int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_name name, bool replace,
-	    struct fs_attr *ret_attr, struct fs_wcc *w)
+int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_name name,
+	    bool replace, struct fs_attr *ret_attr, struct fs_wcc *w)
 {
 	struct inode *d, *n;
 	int err = enter(req, file, &n);
@@ -673,7 +676,8 @@ static bool pack(struct fs_dirlist *l, size_t *at, const char *name, uint64_t co
 	return true;
 }
 
-int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus, struct fs_dirlist *l)
+int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus,
+	       struct fs_dirlist *l)
 {
 	struct fs *fs = req->fs;
 	struct inode *d;
@@ -692,7 +696,8 @@ int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus,
 	if (cookie < 2 && !pack(l, &at, "..", 2, &fs->inodes[d->parent].attr))
 		return 0;
 	for (struct entry *e = d->entries; e; e = e->next)
-		if (e->cookie > cookie && !pack(l, &at, e->name, e->cookie, &fs->inodes[e->ino].attr))
+		if (e->cookie > cookie && !pack(l, &at, e->name, e->cookie,
+						&fs->inodes[e->ino].attr))
 			return 0;
 	l->eof = true;
 	return 0;

@@ -14,7 +14,8 @@ static void new_server(struct proto *p)
 
 static void make(struct proto *p, const char *name, enum fs_type type, uint8_t ret_fh[HANDLE_BYTES])
 {
-	const struct fs_create how = { .type = type, .how = FS_CREATE_GUARDED, .target = "to/where" };
+	const struct fs_create how = { .type = type, .how = FS_CREATE_GUARDED,
+				       .target = "to/where" };
 	struct fs_attr root, attr;
 	struct fs_req req;
 	int err;
@@ -31,7 +32,8 @@ static void make(struct proto *p, const char *name, enum fs_type type, uint8_t r
 
 		for (int i = 0; i < 10000; i++)
 			data[i] = i * 31 + (i >> 8);
-		err = fs_write(&req, attr.id, 0, &(struct iovec){ data, 10000 }, 1, 10000, false, NULL);
+		err = fs_write(&req, attr.id, 0, &(struct iovec){ data, 10000 }, 1, 10000, false,
+			       NULL);
 		assert(!err);
 	}
 }
