@@ -110,7 +110,7 @@ struct call {
 	const char *raw_type;
 };
 
-/* ---- call.c: running in a fiber, arguments, answers ----------------------------------- */
+/* ---- call.c: running in a fiber, arguments, answers ------------------------------------- */
 
 int call_init(struct call *c, struct admin *a, struct MHD_Connection *connection);
 void call_done(struct call *c);
@@ -137,7 +137,7 @@ bool arg_path(struct call *c, const char *key, struct objpath *ret_path);
 /* An octal mode ("0644"), a number for uid and gid: whatever was given into SET. */
 bool arg_owner(struct call *c, struct fs_setattr *set);
 
-/* ---- json.c ---------------------------------------------------------------------------- */
+/* ---- json.c ----------------------------------------------------------------------------- */
 
 /* Sets NAME to the text; what is not UTF-8 is replaced, and NAME_percent holds the bytes. */
 int json_set_name(json_t *object, const char *key, const char *s, size_t len);
@@ -148,7 +148,7 @@ json_t *json_time(const struct fs_time *t);	/* RFC 3339, UTC */
 int json_set_u64(json_t *object, const char *key, uint64_t v);
 const char *type_name(enum fs_type type);
 
-/* ---- socket.c -------------------------------------------------------------------------- */
+/* ---- socket.c --------------------------------------------------------------------------- */
 
 /* A listening socket at PATH that only the owner (and GROUP) can reach; ret_lock is held as
  * long as the daemon lives. */

@@ -36,7 +36,7 @@ void call_done(struct call *c)
 	json_decref(c->reply);
 }
 
-/* ---- to the loop and back -------------------------------------------------------------- */
+/* ---- to the loop and back --------------------------------------------------------------- */
 
 static void job_finish(struct job *j, int result)
 {
@@ -81,7 +81,7 @@ int call_run(struct call *c, run_fn fn, void *arg)
 	return j->result;
 }
 
-/* ---- answers ----------------------------------------------------------------------------- */
+/* ---- answers ---------------------------------------------------------------------------- */
 
 /* What an fs error means to a person, and the way out.  The object's name goes before it. */
 static const struct err_row {
@@ -165,7 +165,7 @@ void call_reply_raw(struct call *c, char *data, size_t len, const char *type)
 	c->status = MHD_HTTP_OK;
 }
 
-/* ---- arguments --------------------------------------------------------------------------- */
+/* ---- arguments -------------------------------------------------------------------------- */
 
 static const struct arg *arg_query(struct call *c, const char *key)
 {

@@ -65,13 +65,13 @@ static int clone_run(struct call *c, void *arg)
 	return err;
 }
 
-/* ---- names ------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------ */
 
 static bool names_single(struct call *c, struct clone_args *a)
 {
 	a->count = 1;
 	if (objpath_is_root(&a->dst)) {
-		call_fail(c, 409, "exists", "%s:/: is the root of the volume; give the clone a name",
+		call_fail(c, 409, "exists", "%s:/: is a volume's root; give the clone a name",
 			  a->dst.volume);
 		return false;
 	}
@@ -99,8 +99,8 @@ static bool count_check(struct call *c, uint64_t count)
 	if (!count)
 		call_fail(c, 400, "bad_count", "count: 0 clones would be nothing; use 1 or more");
 	else if (count > FS_CLONES_MAX)
-		call_fail(c, 400, "bad_count", "count: %llu clones are too many for one call; use at "
-			  "most %d at once", (unsigned long long)count, FS_CLONES_MAX);
+		call_fail(c, 400, "bad_count", "count: %llu clones are too many for one call; use "
+			  "at most %d at once", (unsigned long long)count, FS_CLONES_MAX);
 	return count && count <= FS_CLONES_MAX;
 }
 
@@ -119,8 +119,9 @@ static bool names_from_pattern(struct call *c, struct clone_args *a)
 	}
 	/* the last number has the most digits */
 	if (name_pattern_expand(&p, a->start + a->count - 1, name)) {
-		call_fail(c, 400, "name_too_long", "%s:%s: the names come out longer than %d bytes; "
-			  "use a shorter pattern", a->dst.volume, a->dst.path, OBJNAME_NAME_MAX);
+		call_fail(c, 400, "name_too_long", "%s:%s: the names come out longer than %d "
+			  "bytes; use a shorter pattern", a->dst.volume, a->dst.path,
+			  OBJNAME_NAME_MAX);
 		return false;
 	}
 	if (!names_room(c, a, a->count * (strlen(name) + 1)))
@@ -156,8 +157,8 @@ static bool names_distinct(struct call *c, struct clone_args *a)
 	qsort(sorted, a->count, sizeof(*sorted), name_compare);
 	for (i = 1; i < a->count; i++)
 		if (!name_compare(&sorted[i - 1], &sorted[i])) {
-			call_fail(c, 400, "bad_name", "%s: stands twice among the names; each clone "
-				  "needs its own", sorted[i].s);
+			call_fail(c, 400, "bad_name", "%s: stands twice among the names; each "
+				  "clone needs its own", sorted[i].s);
 			break;
 		}
 	free(sorted);
@@ -182,13 +183,13 @@ static bool names_from_list(struct call *c, struct clone_args *a, const json_t *
 		len = json_string_length(json_array_get(list, i));
 		if (!s || !len || memchr(s, '/', len) || memchr(s, 0, len) || !strcmp(s, ".") ||
 		    !strcmp(s, "..")) {
-			call_fail(c, 400, "bad_name", "%s: not a name; a name is not empty, not '.' "
-				  "or '..', and holds no '/' and no NUL", s ? s : "names");
+			call_fail(c, 400, "bad_name", "%s: not a name; a name is not empty, not "
+				  "'.' or '..', and holds no '/' and no NUL", s ? s : "names");
 			return false;
 		}
 		if (len > OBJNAME_NAME_MAX) {
-			call_fail(c, 400, "name_too_long", "%.80s...: this name has %zu bytes; use at "
-				  "most %d", s, len, OBJNAME_NAME_MAX);
+			call_fail(c, 400, "name_too_long", "%.80s...: this name has %zu bytes; use "
+				  "at most %d", s, len, OBJNAME_NAME_MAX);
 			return false;
 		}
 		a->names[i] = (struct fs_name){ s, (uint32_t)len };
@@ -196,7 +197,7 @@ static bool names_from_list(struct call *c, struct clone_args *a, const json_t *
 	return names_distinct(c, a);
 }
 
-/* ---- the call ----------------------------------------------------------------------------------- */
+/* ---- the call --------------------------------------------------------------------------- */
 
 static bool clone_args_take(struct call *c, struct clone_args *a)
 {
@@ -208,16 +209,16 @@ static bool clone_args_take(struct call *c, struct clone_args *a)
 	    !arg_number(c, "start", 1000000000000ull, &a->start))
 		return false;
 	if (strcmp(a->src.volume, a->dst.volume)) {
-		call_fail(c, 400, "other_volume", "%s:%s: a clone shares blocks with its source, so "
-			  "it must be in the same volume (%s)", a->dst.volume, a->dst.path,
+		call_fail(c, 400, "other_volume", "%s:%s: a clone shares blocks with its source, "
+			  "so it must be in the same volume (%s)", a->dst.volume, a->dst.path,
 			  a->src.volume);
 		return false;
 	}
 	if (list)
 		return names_from_list(c, a, list);
 	if (!strcmp(a->src.path, a->dst.path)) {
-		call_fail(c, 409, "same_file", "%s:%s: a file cannot be cloned onto itself; give the "
-			  "clone another name", a->dst.volume, a->dst.path);
+		call_fail(c, 409, "same_file", "%s:%s: a file cannot be cloned onto itself; give "
+			  "the clone another name", a->dst.volume, a->dst.path);
 		return false;
 	}
 	return arg_given(c, "count") ? names_from_pattern(c, a) : names_single(c, a);

@@ -67,7 +67,7 @@ static void data_fail(struct call *c, struct data_args *a, int err)
 		call_fail_err(c, err, "%s:%s", a->path.volume, a->path.path);
 }
 
-/* ---- where there is data --------------------------------------------------------------------- */
+/* ---- where there is data ---------------------------------------------------------------- */
 
 static int extents_run(struct call *c, void *arg)
 {
@@ -125,7 +125,7 @@ void get_extents(struct call *c)
 	call_reply(c, 200, j);
 }
 
-/* ---- the data --------------------------------------------------------------------------------- */
+/* ---- the data --------------------------------------------------------------------------- */
 
 static int data_piece(struct call *c, struct data_args *a)
 {

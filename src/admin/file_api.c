@@ -10,7 +10,7 @@
 #define REMOVE_DEPTH_MAX 1024	/* directories in each other, for a recursive remove */
 #define DIR_BUF_BYTES (64 * 1024)
 
-/* ---- paths in a fiber ------------------------------------------------------------------------- */
+/* ---- paths in a fiber ------------------------------------------------------------------- */
 
 int path_lookup(struct fs_req *req, const struct objpath *p, struct fs_attr *ret_attr)
 {
@@ -49,7 +49,7 @@ struct fs_name path_leaf_name(const struct objpath *p)
 	return (struct fs_name){ leaf, (uint32_t)strlen(leaf) };
 }
 
-/* ---- stat ----------------------------------------------------------------------------------- */
+/* ---- stat ------------------------------------------------------------------------------- */
 
 struct file_args {
 	struct objpath path;
@@ -124,7 +124,7 @@ void get_file(struct call *c)
 	call_reply(c, 200, j);
 }
 
-/* ---- mkdir ------------------------------------------------------------------------------------ */
+/* ---- mkdir ------------------------------------------------------------------------------ */
 
 /* With parents: every missing directory on the way, and none of it is an error if it is there. */
 static int mkdir_walk(struct call *c, struct file_args *a)
@@ -183,7 +183,7 @@ void post_directories(struct call *c)
 		call_reply(c, 201, json_path(&a->path, &a->attr));
 }
 
-/* ---- rm ------------------------------------------------------------------------------------- */
+/* ---- rm --------------------------------------------------------------------------------- */
 
 /*
  * A tree is removed from its leaves up, each entry a change of its own: what a failure or a
@@ -334,7 +334,7 @@ void delete_file(struct call *c)
 	call_reply(c, 200, j);
 }
 
-/* ---- ls --------------------------------------------------------------------------------------- */
+/* ---- ls --------------------------------------------------------------------------------- */
 
 struct list_args {
 	struct objpath path;

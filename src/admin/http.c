@@ -37,7 +37,8 @@ static const struct route routes[] = {
 	{ "GET", "/v1/entries", BODY_NONE, "path after limit", get_entries, NULL },
 	{ "POST", "/v1/directories", BODY_JSON, "path parents mode uid gid", post_directories,
 	  NULL },
-	{ "GET", "/v1/extents", BODY_NONE, "path inode generation offset limit", get_extents, NULL },
+	{ "GET", "/v1/extents", BODY_NONE, "path inode generation offset limit", get_extents,
+	  NULL },
 	{ "GET", "/v1/data", BODY_NONE, "path inode generation offset length", get_data, NULL },
 	{ "POST", "/v1/clones", BODY_JSON, "src dst count start names", post_clones, NULL },
 	{ "POST", "/v1/uploads", BODY_JSON, "path replace size data mode uid gid", post_uploads,
@@ -71,7 +72,7 @@ const struct route *route_find(const char *method, const char *url, const char *
 	return NULL;
 }
 
-/* ---- taking a request in ------------------------------------------------------------------ */
+/* ---- taking a request in ---------------------------------------------------------------- */
 
 static enum MHD_Result arg_collect(void *cls, enum MHD_ValueKind kind, const char *key,
 				   size_t key_len, const char *value, size_t value_len)
@@ -204,7 +205,7 @@ static void request_serve(struct call *c)
 		call_fail(c, 500, "internal", "%s: no answer was made", c->route->path);
 }
 
-/* ---- answering ----------------------------------------------------------------------------- */
+/* ---- answering -------------------------------------------------------------------------- */
 
 static enum MHD_Result answer_send(struct call *c)
 {
@@ -308,7 +309,7 @@ static void mhd_log(void *cls, const char *fmt, va_list ap)
 	log_debug("management: %s", text);
 }
 
-/* ---- starting and stopping ----------------------------------------------------------------- */
+/* ---- starting and stopping -------------------------------------------------------------- */
 
 static struct MHD_Daemon *mhd_start(struct admin *a)
 {

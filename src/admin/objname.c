@@ -135,7 +135,7 @@ int objpath_parse(const char *object, size_t len, struct objpath *ret, char why[
 			      "use at most %d", shown, (size_t)(colon - object),
 			      OBJNAME_VOLUME_MAX);
 	if (len - (size_t)(colon + 1 - object) > OBJNAME_PATH_MAX)
-		return refuse(why, -ENAMETOOLONG, "%.80s...: the path has %zu bytes; use at most %d",
+		return refuse(why, -ENAMETOOLONG, "%.80s...: its path has %zu bytes; use up to %d",
 			      shown, len - (size_t)(colon + 1 - object), OBJNAME_PATH_MAX);
 	memcpy(ret->volume, object, (size_t)(colon - object));
 	ret->volume[colon - object] = 0;
@@ -171,8 +171,8 @@ int name_pattern_parse(const char *leaf, struct name_pattern *ret, char why[OBJN
 
 	text_printable(leaf, strlen(leaf), shown, sizeof(shown));
 	if (!p)
-		return refuse(why, -EINVAL, "%s: the name of many clones needs one %%d or %%03d for "
-			      "the number", shown);
+		return refuse(why, -EINVAL, "%s: the name of many clones needs one %%d or %%03d "
+			      "for the number", shown);
 	ret->width = 0;
 	s = p + 1;
 	if (s[0] == '0' && s[1] >= '1' && s[1] <= '9') {

@@ -23,7 +23,7 @@ int volume_name_check(const char *name, char why[OBJNAME_WHY]);
 
 struct objpath {
 	char volume[OBJNAME_VOLUME_MAX + 1];
-	char path[OBJNAME_PATH_MAX + 1];	/* "/", or "/a/b": no double and no trailing slashes */
+	char path[OBJNAME_PATH_MAX + 1];	/* "/", or "/a/b": no other slashes */
 };
 
 /* Takes VOLUME:/path apart; "." and ".." are refused.  OBJECT is LEN bytes and a NUL: a NUL

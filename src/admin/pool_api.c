@@ -115,14 +115,14 @@ void get_health(struct call *c)
 		call_fail(c, 503, "read_only", "%s: the pool is read-only: %s",
 			  c->admin->cfg.pool_path, st.reason);
 	else if (st.checksum_errors || st.io_errors)
-		call_fail(c, 503, "errors", "%s: %llu checksum errors and %llu I/O errors since the "
-			  "start; see pandod's log", c->admin->cfg.pool_path,
+		call_fail(c, 503, "errors", "%s: %llu checksum errors and %llu I/O errors since "
+			  "the start; see pandod's log", c->admin->cfg.pool_path,
 			  (unsigned long long)st.checksum_errors, (unsigned long long)st.io_errors);
 	else
 		call_reply(c, 200, json_pack("{s:s}", "status", "ok"));
 }
 
-/* ---- NFS --------------------------------------------------------------------------------------- */
+/* ---- NFS -------------------------------------------------------------------------------- */
 
 #define PROCS_MAX 128
 #define CLIENTS_MAX 1024
@@ -225,7 +225,7 @@ void get_nfs(struct call *c)
 		call_reply(c, 200, json_nfs(n));
 }
 
-/* ---- metrics: the text format of Prometheus ------------------------------------------------- */
+/* ---- metrics: the text format of Prometheus --------------------------------------------- */
 
 static void metric(struct buf *b, const char *name, uint64_t value, const char *help)
 {

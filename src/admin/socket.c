@@ -47,13 +47,13 @@ static int directory_prepare(const char *path, struct why *why)
 		return 0;
 	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
 	if (mkdir(dir, geteuid() ? 0700 : 0755) && errno != EEXIST)
-		return refuse(why, -errno, "%s: cannot make the socket's directory: %s; make it, or "
-			      "choose another with --socket", dir, strerror(errno));
+		return refuse(why, -errno, "%s: cannot make the socket's directory: %s; make it, "
+			      "or choose another with --socket", dir, strerror(errno));
 	if (stat(dir, &st))
 		return refuse(why, -errno, "%s: %s", dir, strerror(errno));
 	if (!strncmp(dir, "/tmp/pando-", 11) && st.st_uid != geteuid())
-		return refuse(why, -EPERM, "%s: belongs to somebody else; choose another place with "
-			      "--socket", dir);
+		return refuse(why, -EPERM, "%s: belongs to somebody else; choose another place "
+			      "with --socket", dir);
 	return 0;
 }
 
@@ -72,8 +72,8 @@ static int lock_take(const char *path, int *ret_lock, struct why *why)
 		close(fd);
 		if (err != EWOULDBLOCK)
 			return refuse(why, -err, "%s: %s", name, strerror(err));
-		return refuse(why, -EADDRINUSE, "%s: another pandod is serving this socket; stop it, "
-			      "or choose another with --socket", path);
+		return refuse(why, -EADDRINUSE, "%s: another pandod is serving this socket; stop "
+			      "it, or choose another with --socket", path);
 	}
 	*ret_lock = fd;
 	return 0;
@@ -97,8 +97,8 @@ static int stale_remove(const struct sockaddr_un *addr, struct why *why)
 	live = !connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) || errno == EAGAIN;
 	close(fd);
 	if (live)
-		return refuse(why, -EADDRINUSE, "%s: another program is serving this socket; choose "
-			      "another with --socket", path);
+		return refuse(why, -EADDRINUSE, "%s: another program is serving this socket; "
+			      "choose another with --socket", path);
 	if (unlink(path))
 		return refuse(why, -errno, "%s: a socket left by a dead daemon, and it cannot be "
 			      "removed: %s", path, strerror(errno));
@@ -124,8 +124,8 @@ static int socket_bind(const struct sockaddr_un *addr, const char *group, int *r
 	umask(mask);
 	if (err) {
 		close(fd);
-		return refuse(why, -err, "%s: cannot make the socket: %s; choose another place with "
-			      "--socket", path, strerror(err));
+		return refuse(why, -err, "%s: cannot make the socket: %s; choose another place "
+			      "with --socket", path, strerror(err));
 	}
 	if ((gr && (chown(path, (uid_t)-1, gr->gr_gid) || chmod(path, 0660))) || listen(fd, 128)) {
 		err = errno;
@@ -145,8 +145,9 @@ int socket_listen(const char *path, const char *group, int *ret_fd, int *ret_loc
 	int err, lock = -1;
 
 	if (strlen(path) >= sizeof(addr.sun_path))
-		return refuse(&why, -ENAMETOOLONG, "%s: a socket's path has at most %zu bytes; choose "
-			      "a shorter one with --socket", path, sizeof(addr.sun_path) - 1);
+		return refuse(&why, -ENAMETOOLONG, "%s: a socket's path has at most %zu bytes; "
+			      "choose a shorter one with --socket", path,
+			  sizeof(addr.sun_path) - 1);
 	strcpy(addr.sun_path, path);
 	err = directory_prepare(path, &why);
 	if (!err)

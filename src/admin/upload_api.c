@@ -59,7 +59,7 @@ static void upload_forget(struct admin *a, struct upload **slot)
 	free(u);
 }
 
-/* ---- the silent ones ------------------------------------------------------------------------- */
+/* ---- the silent ones -------------------------------------------------------------------- */
 
 static void sweep_fiber(void *arg)
 {
@@ -107,7 +107,7 @@ void uploads_stop(struct admin *a)
 			upload_forget(a, &a->uploads[i]);
 }
 
-/* ---- begin ---------------------------------------------------------------------------------- */
+/* ---- begin ------------------------------------------------------------------------------ */
 
 struct upload_args {
 	struct objpath dst;
@@ -216,7 +216,8 @@ static void upload_fail(struct call *c, struct upload_args *u, int err)
 			  "something first, or use a larger pool", u->dst.volume, u->dst.path,
 			  size_text(u->data, need), size_text(u->avail, have));
 	else if (err == -EUSERS)
-		call_fail(c, 503, "busy", "%s:%s: %d uploads are under way already; try again later",
+		call_fail(c, 503, "busy", "%s:%s: %d uploads are under way already; try again "
+			  "later",
 			  u->dst.volume, u->dst.path, UPLOADS_MAX);
 	else if (err == -ENOKEY)
 		call_fail(c, 404, "no_upload", "%s: no such upload; it is finished, or was silent "
@@ -253,7 +254,7 @@ void post_uploads(struct call *c)
 		call_reply(c, 201, json_pack("{s:s}", "id", a->id));
 }
 
-/* ---- data ------------------------------------------------------------------------------------- */
+/* ---- data ------------------------------------------------------------------------------- */
 
 struct put_args {
 	struct upload_args base;	/* first: what upload_fail() names */
@@ -346,7 +347,7 @@ void put_upload(struct call *c)
 	call_reply(c, 200, j);
 }
 
-/* ---- the end ------------------------------------------------------------------------------------ */
+/* ---- the end ---------------------------------------------------------------------------- */
 
 static int finish_name(struct call *c, struct upload_args *a, struct upload *u)
 {

@@ -32,7 +32,7 @@ static json_t *json_volume(const struct fs_volume_info *v)
 	return j;
 }
 
-/* ---- list ------------------------------------------------------------------------------------ */
+/* ---- list ------------------------------------------------------------------------------- */
 
 struct volume_page {
 	uint32_t after;
@@ -77,7 +77,7 @@ void get_volumes(struct call *c)
 	call_reply(c, 200, json_pack("{s:o}", "volumes", list));
 }
 
-/* ---- create and set --------------------------------------------------------------------------- */
+/* ---- create and set --------------------------------------------------------------------- */
 
 struct volume_args {
 	const char *name;

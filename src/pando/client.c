@@ -148,7 +148,8 @@ static int answer_fail(struct cmd *c, long status, const json_t *answer)
 	const char *message = json_text(json_object_get(answer, "error"), "message");
 
 	if (!*message)
-		return fail("%s: answered with HTTP status %ld; is this pandod?", c->socket, status);
+		return fail("%s: answered with HTTP status %ld; is this pandod?", c->socket,
+			    status);
 	return fail("%s", message);
 }
 

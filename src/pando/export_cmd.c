@@ -111,7 +111,8 @@ static int data_copy(struct export *x)
 			return err;
 		json_array_foreach(json_object_get(page, "extents"), i, extent) {
 			at = json_u64(extent, "offset") + json_u64(extent, "length");
-			err = extent_copy(x, json_u64(extent, "offset"), json_u64(extent, "length"));
+			err = extent_copy(x, json_u64(extent, "offset"),
+					  json_u64(extent, "length"));
 			if (err)
 				break;
 		}
@@ -123,7 +124,7 @@ static int data_copy(struct export *x)
 	return ftruncate(x->fd, (off_t)x->size) ? write_fail(x) : DONE;
 }
 
-/* ---- the place ---------------------------------------------------------------------------------- */
+/* ---- the place -------------------------------------------------------------------------- */
 
 static int place_check(struct export *x)
 {

@@ -9,11 +9,13 @@
 
 #include "admin/size.h"
 
-/* ---- ls and stat ------------------------------------------------------------------------------ */
+/* ---- ls and stat ------------------------------------------------------------------------ */
 
 static int by_name(const void *a, const void *b)
 {
-	return strcmp(json_text(*(json_t *const *)a, "name"), json_text(*(json_t *const *)b, "name"));
+	json_t *const *x = a, *const *y = b;
+
+	return strcmp(json_text(*x, "name"), json_text(*y, "name"));
 }
 
 /* All pages of a directory, sorted; the server's order is that of its hash. */
@@ -148,7 +150,7 @@ int file_stat(struct cmd *c)
 	return err;
 }
 
-/* ---- mkdir and rm ------------------------------------------------------------------------------ */
+/* ---- mkdir and rm ----------------------------------------------------------------------- */
 
 int owner_options(const struct cmd *c, json_t *body)
 {
@@ -227,7 +229,7 @@ int file_rm(struct cmd *c)
 	return for_each_object(c, rm_one);
 }
 
-/* ---- clone --------------------------------------------------------------------------------------- */
+/* ---- clone ------------------------------------------------------------------------------ */
 
 static int clone_usage(struct cmd *c)
 {

@@ -86,7 +86,7 @@ enum image_format image_format_of(const void *head, size_t len)
 	return IMAGE_RAW;
 }
 
-/* ---- qemu-img ---------------------------------------------------------------------------------- */
+/* ---- qemu-img --------------------------------------------------------------------------- */
 
 /* Runs ARGV with standard output going to OUT_FD; its exit code, or 127. */
 static int program_run(char *const argv[], int out_fd)
@@ -171,7 +171,7 @@ int image_check_alone(const char *src, enum image_format from)
 	return code;
 }
 
-/* ---- temporary files ------------------------------------------------------------------------- */
+/* ---- temporary files -------------------------------------------------------------------- */
 
 int temp_make(const char *near, bool beside, char **ret_path, int *ret_fd)
 {

@@ -58,7 +58,7 @@ static ssize_t piece_read(struct import *m, uint64_t offset, size_t len)
 	return (ssize_t)got;
 }
 
-/* ---- sending ----------------------------------------------------------------------------------- */
+/* ---- sending ---------------------------------------------------------------------------- */
 
 static int run_send(struct import *m, uint64_t offset, const char *data, size_t len)
 {
@@ -165,7 +165,7 @@ static int stream_send(struct import *m)
 	return DONE;
 }
 
-/* ---- before the first byte -------------------------------------------------------------------- */
+/* ---- before the first byte -------------------------------------------------------------- */
 
 static int piece_count(struct import *m, uint64_t offset, size_t len)
 {
@@ -262,7 +262,7 @@ static int import_fd(struct import *m, json_t **ret_file)
 	return upload_end(m, err, ret_file);
 }
 
-/* ---- sources ---------------------------------------------------------------------------------- */
+/* ---- sources ---------------------------------------------------------------------------- */
 
 static int source_open(struct import *m)
 {

@@ -40,7 +40,7 @@ static const struct option_row clone_options[] = {
 	{ NULL, NULL, NULL },
 };
 static const struct option_row import_options[] = {
-	{ "format", "FORMAT", "raw, qcow2, vmdk, vhdx or vpc (default: by the file's first bytes)" },
+	{ "format", "FORMAT", "raw, qcow2, vmdk, vhdx or vpc (default: by its first bytes)" },
 	{ "replace", NULL, "replace an existing file, in the moment the import is complete" },
 	{ "mode", "MODE", "octal permissions (default 0644)" },
 	{ "owner", "UID[:GID]", "numeric owner and group (default 0:0)" },
@@ -68,7 +68,8 @@ static const struct verb verbs[] = {
 	  volume_list },
 	{ "volume", "show", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "show a volume", NULL, NULL,
 	  volume_show },
-	{ "volume", "set", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "change a volume's settings", NULL,
+	{ "volume", "set", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "change a volume's settings",
+	  NULL,
 	  volume_options, volume_set },
 	{ "volume", "destroy", "NAME", 1, 1, VERB_ONLINE, "remove a volume and all its files",
 	  "There is no question and no way back.", NULL, volume_destroy },
@@ -102,7 +103,7 @@ static const struct option_row common_rows[] = {
 	{ "help", NULL, "show this help" },
 };
 
-/* ---- help ------------------------------------------------------------------------------------ */
+/* ---- help ------------------------------------------------------------------------------- */
 
 static void verb_line(const struct verb *v, char *buf, size_t cap)
 {
@@ -173,12 +174,12 @@ static int help_all(const char *noun)
 	}
 	if (!noun)
 		printf("\nObjects in a pool are written VOLUME:/path.  'pando VERB --help' tells "
-		       "more;\n'pando --version' prints the version.  Exit codes: 0 done, 1 failed, "
-		       "2 bad usage.\n");
+		       "more;\n'pando --version' prints the version.  Exit codes: 0 done, 1 "
+		       "failed, 2 bad usage.\n");
 	return print_done();
 }
 
-/* ---- errors ------------------------------------------------------------------------------------ */
+/* ---- errors ----------------------------------------------------------------------------- */
 
 int fail(const char *fmt, ...)
 {
@@ -208,7 +209,7 @@ int usage(const struct cmd *c, const char *fmt, ...)
 	return BAD_USAGE;
 }
 
-/* ---- values -------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------- */
 
 const char *cmd_option(const struct cmd *c, const char *name)
 {
@@ -253,7 +254,7 @@ int cmd_object(const struct cmd *c, const char *text, struct objpath *ret)
 	return err ? usage(c, "%s", why) : DONE;
 }
 
-/* ---- parsing ------------------------------------------------------------------------------------ */
+/* ---- parsing ---------------------------------------------------------------------------- */
 
 static const struct verb *verb_find(const char *noun, const char *name)
 {
@@ -287,7 +288,8 @@ static void options_build(const struct verb *v, struct option *long_options, cha
 	*letters++ = ':';
 	*letters++ = 'h';
 	for (o = v->options; o && o->name; o++, n++) {
-		long_options[n] = (struct option){ o->name, o->arg ? required_argument : no_argument,
+		long_options[n] = (struct option){ o->name,
+				   o->arg ? required_argument : no_argument,
 						   NULL, (int)n };
 		if (!strcmp(o->name, "recursive"))
 			*letters++ = 'r';
@@ -297,7 +299,8 @@ static void options_build(const struct verb *v, struct option *long_options, cha
 	if (v->flags & VERB_JSON)
 		long_options[n++] = (struct option){ "json", no_argument, NULL, OPT_JSON };
 	if (v->flags & VERB_ONLINE)
-		long_options[n++] = (struct option){ "socket", required_argument, NULL, OPT_SOCKET };
+		long_options[n++] = (struct option){ "socket", required_argument, NULL,
+				     OPT_SOCKET };
 	long_options[n++] = (struct option){ "help", no_argument, NULL, OPT_HELP };
 	long_options[n] = (struct option){ 0 };
 	*letters = 0;

@@ -63,7 +63,7 @@ int cmd_size(const struct cmd *c, const char *option, uint64_t *value);
 int cmd_number(const struct cmd *c, const char *option, uint64_t *value);
 int cmd_object(const struct cmd *c, const char *text, struct objpath *ret);
 
-/* ---- client.c: requests to pandod --------------------------------------------------------- */
+/* ---- client.c: requests to pandod ------------------------------------------------------- */
 
 struct request {
 	const char *method;
@@ -86,7 +86,7 @@ int client_data(struct cmd *c, struct request *r, struct buf *ret_data);
 void client_forget(struct cmd *c, struct request *r);
 void client_done(struct cmd *c);
 
-/* ---- print.c -------------------------------------------------------------------------------- */
+/* ---- print.c ---------------------------------------------------------------------------- */
 
 int print_json(const json_t *j);	/* FAILED if standard output is full or closed */
 int print_done(void);			/* flushes; the same */
@@ -105,7 +105,7 @@ const char *json_text(const json_t *j, const char *key);	/* "" if it isn't there
 void progress(const char *what, uint64_t done, uint64_t total);
 void progress_end(void);
 
-/* ---- image.c: qemu-img, and files with holes ------------------------------------------------- */
+/* ---- image.c: qemu-img, and files with holes -------------------------------------------- */
 
 extern volatile int interrupted;	/* by SIGINT, SIGTERM or SIGHUP */
 void interrupt_catch(void);
@@ -123,7 +123,7 @@ int image_check_alone(const char *src, enum image_format from);
 int temp_make(const char *near, bool beside, char **ret_path, int *ret_fd);
 bool is_zero(const void *p, size_t len);
 
-/* ---- verbs ------------------------------------------------------------------------------------ */
+/* ---- verbs ------------------------------------------------------------------------------ */
 
 int pool_create(struct cmd *c);
 int pool_check(struct cmd *c);

@@ -24,7 +24,7 @@
 
 #define POOL_MIN_BYTES ((uint64_t)FS_MIN_BLOCKS * DEV_BLOCK)
 
-/* ---- a loop for one function ----------------------------------------------------------------- */
+/* ---- a loop for one function ------------------------------------------------------------ */
 
 struct offline {
 	struct loop *loop;
@@ -68,7 +68,7 @@ static int open_fail(const char *path, int err)
 	return fail("%s: cannot open it: %s", path, err_text(err));
 }
 
-/* ---- create ---------------------------------------------------------------------------------- */
+/* ---- create ----------------------------------------------------------------------------- */
 
 struct create_args {
 	const char *path;
@@ -102,6 +102,18 @@ static void on_signal(int sig)
 {
 	unlink(half_made);
 	_exit(FAILED);
+}
+
+/* Between the two nothing interrupts: so there is no file that nobody guards. */
+static void signals_hold(bool hold)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
 static void half_made_guard(const char *path)
@@ -174,18 +186,21 @@ int pool_create(struct cmd *c)
 	if (!device && !cmd_option(c, "size"))
 		return usage(c, "%s: say how large it shall be with --size", a.path);
 	if (cmd_option(c, "size") && size < POOL_MIN_BYTES)
-		return fail("%s: %llu bytes are too small for a pool; use at least %llu MiB", a.path,
+		return fail("%s: %llu bytes are too small for a pool; use at least %llu MiB",
+			    a.path,
 			    (unsigned long long)size, (unsigned long long)POOL_MIN_BYTES >> 20);
 	if (cmd_option(c, "log-size") && a.opts.log_bytes > size && size)
 		return fail("%s: the log would be larger than the pool; leave --log-size out, or "
 			    "make it smaller", a.path);
+	signals_hold(true);
 	err = device ? device_check(c, a.path) : file_make(a.path, size);
+	if (!err && !device)
+		half_made_guard(a.path);
+	signals_hold(false);
 	if (err)
 		return err;
 	if (device && size)
 		a.opts.nblocks = size / DEV_BLOCK;
-	if (!device)
-		half_made_guard(a.path);
 	err = run_offline(format_do, &a);
 	if (err && !device)
 		unlink(a.path);
@@ -193,7 +208,7 @@ int pool_create(struct cmd *c)
 	return err ? err : create_report(c, a.path, size);
 }
 
-/* ---- check ------------------------------------------------------------------------------------- */
+/* ---- check ------------------------------------------------------------------------------ */
 
 struct check_args {
 	const char *path;
@@ -232,8 +247,9 @@ static int check_report(struct check_args *a, int64_t n)
 	json_t *j;
 
 	if (!a->json) {
-		printf("%s: %lld finding%s; %llu volumes, %llu files, %llu directories, %llu blocks "
-		       "(%llu of them index blocks), %llu log records\n", a->path, (long long)n,
+		printf("%s: %lld finding%s; %llu volumes, %llu files, %llu directories, %llu "
+		       "blocks (%llu of them index blocks), %llu log records\n", a->path,
+				(long long)n,
 		       n == 1 ? "" : "s", (unsigned long long)s->volumes,
 		       (unsigned long long)s->files, (unsigned long long)s->directories,
 		       (unsigned long long)s->blocks, (unsigned long long)s->index_blocks,
@@ -280,7 +296,7 @@ int pool_check(struct cmd *c)
 	return err;
 }
 
-/* ---- asking pandod ------------------------------------------------------------------------------ */
+/* ---- asking pandod ---------------------------------------------------------------------- */
 
 static void row_size(struct table *t, const json_t *j, const char *label, const char *key)
 {
@@ -348,7 +364,8 @@ int cmd_pool_checkpoint(struct cmd *c)
 	if (c->json)
 		err = print_json(j);
 	else
-		printf("generation %llu is durable\n", (unsigned long long)json_u64(j, "generation"));
+		printf("generation %llu is durable\n",
+		       (unsigned long long)json_u64(j, "generation"));
 	json_decref(j);
 	return err ? err : print_done();
 }

@@ -39,7 +39,7 @@ const char *json_text(const json_t *j, const char *key)
 	return s ? s : "";
 }
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ----------------------------------------------------------------------------- */
 
 void table_init(struct table *t, const char *align, ...)
 {
@@ -122,7 +122,7 @@ int table_print(struct table *t)
 	return t->failed ? fail("out of memory") : print_done();
 }
 
-/* ---- progress ---------------------------------------------------------------------------------- */
+/* ---- progress --------------------------------------------------------------------------- */
 
 static bool progress_shown;
 

@@ -38,7 +38,7 @@ static int refuse(struct reader *r, const char *fmt, ...)
 	return -EINVAL;
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ----------------------------------------------------------------------------- */
 
 static int text_set(struct reader *r, char **field, const char *value)
 {
@@ -182,7 +182,7 @@ static const struct row {
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
 enum { OPT_HELP = ROWS, OPT_VERSION };
 
-/* ---- the file ----------------------------------------------------------------------------------- */
+/* ---- the file --------------------------------------------------------------------------- */
 
 static int on_line(void *arg, const char *section, const char *name, const char *value)
 {
@@ -229,7 +229,7 @@ static int file_read(struct reader *r)
 	return 0;
 }
 
-/* ---- options ------------------------------------------------------------------------------------ */
+/* ---- options ---------------------------------------------------------------------------- */
 
 static enum config_result help_print(void)
 {
@@ -257,7 +257,8 @@ static enum config_result options_read(struct reader *r, int argc, char **argv)
 
 	for (i = 0; i < ROWS; i++)
 		options[i] = (struct option){ rows[i].name, rows[i].arg ? required_argument
-									: no_argument, NULL, (int)i };
+									: no_argument, NULL,
+									  (int)i };
 	options[i] = (struct option){ "help", no_argument, NULL, OPT_HELP };
 	options[i + 1] = (struct option){ "version", no_argument, NULL, OPT_VERSION };
 	options[i + 2] = (struct option){ 0 };
@@ -288,7 +289,7 @@ static enum config_result options_read(struct reader *r, int argc, char **argv)
 	return CONFIG_RUN;
 }
 
-/* ---- defaults ------------------------------------------------------------------------------------ */
+/* ---- defaults --------------------------------------------------------------------------- */
 
 static uint64_t cache_default(void)
 {

@@ -57,7 +57,7 @@ static int fail(const char *fmt, ...)
 	return -1;
 }
 
-/* ---- starting ---------------------------------------------------------------------------------- */
+/* ---- starting --------------------------------------------------------------------------- */
 
 static int device_open(struct daemon *d)
 {
@@ -71,7 +71,8 @@ static int device_open(struct daemon *d)
 		return fail("%s: the pool is open elsewhere; stop the pandod or pando that has it",
 			    path);
 	case -ENOENT:
-		return fail("%s: no such file; 'pando pool create %s --size SIZE' makes a pool", path,
+		return fail("%s: no such file; 'pando pool create %s --size SIZE' makes a pool",
+			    path,
 			    path);
 	case -EACCES: case -EPERM:
 		return fail("%s: permission denied; run pandod as a user who may read and write it",
@@ -169,7 +170,7 @@ static int admin_begin(struct daemon *d)
 	return admin_start(&cfg, &d->admin, why, sizeof(why)) ? fail("%s", why) : 0;
 }
 
-/* ---- stopping ---------------------------------------------------------------------------------- */
+/* ---- stopping --------------------------------------------------------------------------- */
 
 /* In the order opposite to starting: whoever could still ask goes before who would answer. */
 static int stop(struct daemon *d)
@@ -234,7 +235,7 @@ static int signals_block(int *ret_fd)
 	return *ret_fd < 0 ? fail("cannot wait for signals: %s", strerror(errno)) : 0;
 }
 
-/* ---- serving ------------------------------------------------------------------------------------ */
+/* ---- serving ---------------------------------------------------------------------------- */
 
 /* "127.0.0.1:2049, [::1]:2049"; a port 0 is shown as what the kernel made of it. */
 static void addresses_text(struct daemon *d, char *buf, size_t cap)
@@ -261,8 +262,8 @@ static void ready(struct daemon *d)
 
 	addresses_text(d, addresses, sizeof(addresses));
 	fs_status(d->fs, &st);
-	snprintf(line, sizeof(line), "ready: pool %s (%s, opened in %.1f ms), NFS on %s, management "
-		 "on %s", d->cfg.pool, size_text(st.size_blocks * DEV_BLOCK, size),
+	snprintf(line, sizeof(line), "ready: pool %s (%s, opened in %.1f ms), NFS on %s, "
+		 "management on %s", d->cfg.pool, size_text(st.size_blocks * DEV_BLOCK, size),
 		 (double)st.open_ns / 1e6, addresses, d->cfg.socket);
 	log_info("%s", line);
 	if (d->cfg.ready_fd >= 0) {
