@@ -145,6 +145,13 @@ def cpu_seconds(pid):
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def machine_seconds():
+    """CPU time that the whole machine has spent on something."""
+    with open("/proc/stat") as f:
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, f.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_port(port, proc, name, env, timeout=60):
     end = time.monotonic() + timeout
     while time.monotonic() < end:

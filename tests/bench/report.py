@@ -24,6 +24,14 @@ def show(value, unit):
     return f"{digits} {unit}"
 
 
+def setting(path):
+    try:
+        with open(path) as f:
+            return f.read().strip()
+    except OSError:
+        return None
+
+
 class Report:
     def __init__(self):
         self.rows = []
@@ -31,6 +39,7 @@ class Report:
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "kernel": platform.release(), "machine": platform.machine(),
             "cpus": os.cpu_count(), "load_before": os.getloadavg()[0],
+            "tcp_congestion_control": setting("/proc/sys/net/ipv4/tcp_congestion_control"),
         }
 
     def add(self, section, what, unit, peer=None, pando=None, peer_name="", less=True,
@@ -39,9 +48,9 @@ class Report:
         ratio = None
         if peer and pando:
             ratio = peer / pando if less else pando / peer
-        row = dict(section=section, key=key or what, what=what, unit=unit, peer_name=peer_name, peer=peer,
-                   pando=pando, ratio=ratio, target=target, reached=reached, note=note,
-                   detail=detail)
+        row = dict(section=section, key=key or what, what=what, unit=unit,
+                   peer_name=peer_name, peer=peer, pando=pando, ratio=ratio, target=target,
+                   reached=reached, note=note, detail=detail)
         self.rows.append(row)
         cells = [c for c in self.cells(row) if c not in ("", "-")]
         print("  " + self.line(cells, [0] * len(cells), f"({note})" if note else ""), flush=True)
