@@ -6,6 +6,8 @@
  */
 #include "fs/fs_int.h"
 
+#include <stdlib.h>
+
 static int clone_check(struct clone_op *o, const struct inode *dir, const struct inode *src)
 {
 	const struct fs_cred *c = &o->req->cred;
@@ -141,7 +143,10 @@ int fs_clone(struct fs_req *req, struct fs_id src, struct fs_id dir, const struc
 			return err;
 		}
 	}
-	err = fs_run(req, SPACE_ORDINARY, true, true, do_clone, &o);
+	err = clone_pack_names(&o);
+	if (!err)
+		err = fs_run(req, SPACE_ORDINARY, true, true, do_clone, &o);
+	free(o.packed);
 	if (err && ret_bad)
 		*ret_bad = o.bad;
 	if (!err && ret_first)

@@ -161,6 +161,8 @@ struct clone_op {
 	const struct fs_name *names;
 	uint32_t count, bad;
 	uint64_t now;
+	uint8_t *packed;		/* the names as they go into the record; NULL in replay */
+	size_t packed_len;
 	uint32_t uid, gid;		/* of the clones; CLONE_OWNER_SRC in uid: as the source */
 	struct fs_attr first;
 };
@@ -222,6 +224,7 @@ void record_remove(struct txn *t, const struct remove_op *o);
 void record_link(struct txn *t, const struct link_op *o, bool forget);
 void record_rename(struct txn *t, const struct rename_op *o);
 int record_clone(struct txn *t, const struct clone_op *o);
+int clone_pack_names(struct clone_op *o);	/* o->packed is the caller's to free */
 void record_setattr(struct txn *t, const struct setattr_op *o);
 void record_write(struct txn *t, const struct write_op *o);
 void record_volume_create(struct txn *t, const struct volume_op *o);

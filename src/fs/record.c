@@ -169,7 +169,6 @@ static void emit(struct txn *t, struct record *r)
 {
 	uint32_t nclaims = r->claims ? r->claims->nblocks : 0;
 	struct txn_record rec;
-	struct iovec small[16], *iov = small;
 
 	if (!t->apply) {
 		t->need_log += txn_log_need(r->head.n + r->data_len, nclaims);
@@ -179,14 +178,8 @@ static void emit(struct txn *t, struct record *r)
 		t->seq = t->replay_seq;
 		return;
 	}
-	if (r->ndata > 15) {
-		iov = malloc((r->ndata + 1) * sizeof(*iov));
-		assert(iov);
-	}
-	iov[0] = (struct iovec){ r->head.buf, r->head.n };
-	for (int i = 0; i < r->ndata; i++)
-		iov[i + 1] = r->data[i];
-	rec = (struct txn_record){ .type = r->type, .payload = iov, .npayload = r->ndata + 1,
+	rec = (struct txn_record){ .type = r->type, .head = r->head.buf, .head_len = r->head.n,
+		.payload = r->data, .npayload = r->ndata,
 		.drc_client = r->req->drc_client, .drc_xid = r->req->drc_xid,
 		.drc_proc = r->req->drc_proc, .time_ns = r->now };
 	if (r->claims) {
@@ -195,8 +188,6 @@ static void emit(struct txn *t, struct record *r)
 		rec.nclaims = r->claims->nclaims;
 	}
 	txn_log(t, &rec);
-	if (iov != small)
-		free(iov);
 }
 
 void record_create(struct txn *t, const struct create_op *o)
@@ -258,28 +249,34 @@ void record_rename(struct txn *t, const struct rename_op *o)
 /* Names come after the head, each with its length in two bytes before it. */
 int record_clone(struct txn *t, const struct clone_op *o)
 {
+	struct iovec data = { o->packed, o->packed_len };
 	struct record r;
-	struct iovec data;
-	uint8_t *names, *at;
-	size_t len = 0;
 
 	record_begin(&r, R_CLONE, o->req, o->now);
-	for (uint32_t k = 0; k < o->count; k++)
-		len += 2 + o->names[k].len;
-	if (len > pool_record_max(t->pool))
+	if (o->packed_len > pool_record_max(t->pool))
 		return -E2BIG;
 	put_id(&r.head, o->src);
 	put_id(&r.head, o->dir);
 	put32(&r.head, o->uid);
 	put32(&r.head, o->gid);
 	put32(&r.head, o->count);
-	r.data_len = len;
-	if (!t->apply || t->replay) {
-		emit(t, &r);
-		return 0;
-	}
-	names = at = malloc(len);
-	assert(names);
+	r.data_len = o->packed_len;
+	r.data = &data;
+	r.ndata = 1;
+	emit(t, &r);
+	return 0;
+}
+
+int clone_pack_names(struct clone_op *o)
+{
+	uint8_t *at;
+
+	o->packed_len = 0;
+	for (uint32_t k = 0; k < o->count; k++)
+		o->packed_len += 2 + o->names[k].len;
+	o->packed = at = malloc(o->packed_len);
+	if (!at)
+		return -ENOMEM;
 	for (uint32_t k = 0; k < o->count; k++) {
 		uint16_t n = o->names[k].len;
 
@@ -287,11 +284,6 @@ int record_clone(struct txn *t, const struct clone_op *o)
 		memcpy(at + 2, o->names[k].s, n);
 		at += 2 + n;
 	}
-	data = (struct iovec){ names, len };
-	r.data = &data;
-	r.ndata = 1;
-	emit(t, &r);
-	free(names);
 	return 0;
 }
 

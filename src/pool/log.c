@@ -207,7 +207,10 @@ void txn_log(struct txn *t, const struct txn_record *rec)
 		.prev = p->chain, .type = rec->type, .drc_client = rec->drc_client,
 		.drc_xid = rec->drc_xid, .drc_proc = rec->drc_proc, .time_ns = rec->time_ns,
 	};
-	at = sizeof(*r);
+	at = sizeof(*r) + rec->head_len;
+	assert(at + 8 <= room);
+	if (rec->head_len)
+		memcpy(r + 1, rec->head, rec->head_len);
 	for (int i = 0; i < rec->npayload; i++) {
 		assert(at + rec->payload[i].iov_len + 8 <= room);
 		memcpy((uint8_t *)r + at, rec->payload[i].iov_base, rec->payload[i].iov_len);

@@ -172,6 +172,8 @@ void blocks_prefetch(struct pool *p, const uint64_t *ptrs, uint32_t n);
 struct txn_claim_run { uint64_t block; uint32_t count; };	/* as many CRCs follow in crcs[] */
 struct txn_record {
 	uint16_t type;
+	const void *head;		/* the payload: this, then the iovecs */
+	size_t head_len;
 	const struct iovec *payload;
 	int npayload;
 	uint64_t drc_client;
