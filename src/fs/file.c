@@ -431,6 +431,16 @@ static int write_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 	return 0;
 }
 
+/* A large write looks up every block that it replaces. */
+static void write_prefetch(struct txn *t, const struct tree_root *r, const struct write_walk *w)
+{
+	uint64_t ptrs[FS_READ_IOV];
+
+	if (w->o->nblocks >= 16 && w->o->nblocks <= FS_READ_IOV &&
+	    !tree_lookup_range(t, r, w->first, w->o->nblocks, ptrs))
+		blocks_prefetch(t->pool, ptrs, w->o->nblocks);
+}
+
 int do_write(struct txn *t, void *arg)
 {
 	struct write_op *o = arg;
@@ -457,6 +467,8 @@ int do_write(struct txn *t, void *arg)
 	if (!t->replay)
 		o->nclaims = 0;
 	o->claim_at = 0;
+	if (!t->apply)
+		write_prefetch(t, &r, &w);
 	err = tree_modify(t, &r, TREE_FILE, w.first, o->nblocks, write_slot, &w, &mapped);
 	if (err)
 		return err;

@@ -481,7 +481,8 @@ void ck_fiber_main(void *arg)
 		err = checkpoint(p);
 		if (err) {
 			if (!p->dead)
-				pool_fail(p, "checkpoint of %s: %s", p->dev->name, err_text(err));
+				pool_fail(p, "checkpoint of %s: %s; %s", p->dev->name, err_text(err),
+					  way_out(err));
 			break;
 		}
 		p->ck_done = p->ck_begun;

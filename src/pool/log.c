@@ -265,9 +265,9 @@ static void named_done(struct run_io *r)
 			run_submit(r, DEV_WRITE, r->blocks[0]->key);
 			return;
 		}
-		pool_fail(p, "writing data at block %llu of %s: %s",
+		pool_fail(p, "writing data at block %llu of %s: %s; %s",
 			  (unsigned long long)r->blocks[0]->key, p->dev->name,
-			  err_text(r->io.result));
+			  err_text(r->io.result), way_out(r->io.result));
 	} else {
 		for (unsigned i = 0; i < r->n; i++)
 			named_finish(p, r->blocks[i]);
@@ -409,7 +409,8 @@ static void log_round(struct pool *p)
 	free(w);
 	if (err) {
 		if (!p->dead)
-			pool_fail(p, "writing the intent log of %s: %s", p->dev->name, err_text(err));
+			pool_fail(p, "writing the intent log of %s: %s; %s", p->dev->name,
+				  err_text(err), way_out(err));
 		return;
 	}
 	if (flush) {

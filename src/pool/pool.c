@@ -23,6 +23,13 @@ void pool_background(struct pool *p, int delta)
 	waitq_wake_all(&p->background_wait);
 }
 
+const char *way_out(int err)
+{
+	if (err == -ENOSPC)
+		return "make room under the pool, then start pandod again";
+	return "see what ails the device, then start pandod again";
+}
+
 void pool_fail(struct pool *p, const char *fmt, ...)
 {
 	va_list ap;

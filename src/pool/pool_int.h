@@ -297,6 +297,7 @@ void txn_wait_for(struct txn *t, struct block *b);
 /* pool.c */
 void pool_background(struct pool *p, int delta);
 void reap_kick(struct pool *p);
+const char *way_out(int err);		/* what people can do about a failed write */
 
 static inline uint64_t ptr_block(uint64_t ptr) { return ptr & PTR_BLOCK_MASK; }
 
