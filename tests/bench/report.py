@@ -16,6 +16,8 @@ def show(value, unit):
                 return f"{value / size:.3g} {name}" if value / size < 1000 else \
                     f"{value / size:.0f} {name}"
         return f"{value:.0f} B"
+    if unit == "us" and abs(value) >= 1e9:
+        return f"{value / 1e6:,.0f} s"
     if unit == "us" and abs(value) >= 1e6:
         return f"{value / 1e6:.3g} s"
     if unit == "us" and abs(value) >= 1e4:
