@@ -92,7 +92,7 @@ int tree_drop(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind)
 	return push(t, entry_block(ptr, level, kind), 0);
 }
 
-struct step { int did; };
+struct step { int did; struct child *children; };	/* INDEX_SLOTS of them */
 
 static int drop_empty_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 {
@@ -195,37 +195,31 @@ static int step_entry(struct txn *t, struct block *page, uint64_t n, struct chil
 
 static int step(struct txn *t, void *arg)
 {
+	struct step *s = arg;
 	uint64_t n = *pool_reap_entries(t->pool);
 	struct block *page;
 	int err;
 
-	((struct step *)arg)->did = n != 0;
+	s->did = n != 0;
 	if (!n)
 		return t->apply ? 0 : -ENOENT;
 	err = own_page(t, (n - 1) / PER_PAGE, &page);
-	if (err)
-		return err;
-	{
-		struct child *c = malloc(INDEX_SLOTS * sizeof(*c));
-
-		if (!c)
-			return t->apply ? (abort(), 0) : -ENOMEM;
-		err = step_entry(t, page, n, c);
-		free(c);
-	}
-	return err;
+	return err ? err : step_entry(t, page, n, s->children);
 }
 
 int reap_step(struct pool *p)
 {
-	struct step s = { 0 };
+	struct step s = { 0, malloc(INDEX_SLOTS * sizeof(*s.children)) };
 	struct txn t;
 	int err;
 
+	if (!s.children)
+		return -ENOMEM;
 	txn_begin(&t, p);
 	t.space = SPACE_PRIVILEGED;
 	err = txn_run(&t, true, step, &s);
 	txn_end(&t);
+	free(s.children);
 	if (err == -ENOENT)
 		return 0;
 	return err ? err : 1;
