@@ -333,4 +333,20 @@ int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus,
 int fs_clone(struct fs_req *req, struct fs_id src, struct fs_id dir, const struct fs_name *names,
 	     uint32_t count, uint32_t *ret_bad, struct fs_attr *ret_first);
 
+/*
+ * LEN bytes of SRC from SRC_OFFSET on (0: to its end) become those of DST from DST_OFFSET on,
+ * shared with it: the largest subtrees that fit where both offsets are congruent (2 MiB, 1 GiB),
+ * else block by block.  Offsets are multiples of 4096, and so is LEN unless it ends at the end of
+ * SRC and at or behind that of DST; both are regular files of one volume; ranges of one file don't
+ * overlap: else -EINVAL, -EXDEV.  A whole file onto one that is not longer is O(1).  All or nothing,
+ * except that a range of more than FS_RANGE_PIECES pieces is done in several steps.
+ */
+#define FS_RANGE_PIECES 4096
+int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, struct fs_id dst,
+		   uint64_t dst_offset, uint64_t len, struct fs_wcc *ret_dst_wcc);
+
+/* LEN bytes from OFFSET on become zeros, and holes where they are whole blocks.  The size stays. */
+int fs_punch(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len,
+	     struct fs_wcc *ret_wcc);
+
 #endif

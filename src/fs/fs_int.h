@@ -8,7 +8,7 @@
  *     inode_ops.c getattr, setattr, access, fsstat
  *     file.c      pages of files, reading, writing, truncating
  *     name.c      lookup, create, remove, link, readdir;  rename.c
- *     clone.c     clones
+ *     clone.c     clones; range.c  clones of ranges, holes
  *     record.c    log records: what goes in, and replay
  *     dir*.c      directories as B+trees;  check*.c  the offline checker
  *
@@ -169,6 +169,26 @@ struct clone_op {
 #define CLONE_OWNER_SRC UINT32_MAX
 int do_clone(struct txn *t, void *arg);
 
+struct range_op {
+	struct fs_req *req;
+	struct fs_id src, dst;
+	uint64_t src_offset, dst_offset, len;	/* len: of what is still to do */
+	uint64_t now;
+	uint64_t done;			/* out: bytes */
+	struct fs_wcc wcc;
+};
+int do_clone_range(struct txn *t, void *arg);
+
+struct punch_op {
+	struct fs_req *req;
+	struct fs_id id;
+	uint64_t offset, len;
+	uint64_t now;
+	bool drop_suid;
+	struct fs_wcc wcc;
+};
+int do_punch(struct txn *t, void *arg);
+
 /* ---- other operations --------------------------------------------------------------------- */
 
 struct setattr_op {
@@ -224,6 +244,8 @@ void record_remove(struct txn *t, const struct remove_op *o);
 void record_link(struct txn *t, const struct link_op *o, bool forget);
 void record_rename(struct txn *t, const struct rename_op *o);
 int record_clone(struct txn *t, const struct clone_op *o);
+void record_clone_range(struct txn *t, const struct range_op *o);
+void record_punch(struct txn *t, const struct punch_op *o);
 int clone_pack_names(struct clone_op *o);	/* o->packed is the caller's to free */
 void record_setattr(struct txn *t, const struct setattr_op *o);
 void record_write(struct txn *t, const struct write_op *o);

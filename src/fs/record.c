@@ -16,7 +16,7 @@
 enum record_type {
 	R_CREATE = 1, R_REMOVE = 2, R_LINK = 3, R_FORGET = 4, R_RENAME = 5, R_CLONE = 6,
 	R_SETATTR = 7, R_WRITE = 8, R_WRITE_NAMED = 9, R_VOLUME_CREATE = 10,
-	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12,
+	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12, R_CLONE_RANGE = 13, R_PUNCH = 14,
 };
 
 /* ---- payload cursors -------------------------------------------------------------------------- */
@@ -287,6 +287,31 @@ int clone_pack_names(struct clone_op *o)
 	return 0;
 }
 
+void record_clone_range(struct txn *t, const struct range_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_CLONE_RANGE, o->req, o->now);
+	put_id(&r.head, o->src);
+	put_id(&r.head, o->dst);
+	put64(&r.head, o->src_offset);
+	put64(&r.head, o->dst_offset);
+	put64(&r.head, o->len);
+	emit(t, &r);
+}
+
+void record_punch(struct txn *t, const struct punch_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_PUNCH, o->req, o->now);
+	put_id(&r.head, o->id);
+	put64(&r.head, o->offset);
+	put64(&r.head, o->len);
+	put32(&r.head, o->drop_suid);
+	emit(t, &r);
+}
+
 void record_setattr(struct txn *t, const struct setattr_op *o)
 {
 	struct record r;
@@ -471,6 +496,29 @@ static int replay_clone(struct replay *r)
 	return err;
 }
 
+static int replay_clone_range(struct replay *r)
+{
+	struct range_op o = { .req = &r->req, .now = r->rec->time_ns };
+
+	o.src = get_id(&r->g);
+	o.dst = r->result = get_id(&r->g);
+	o.src_offset = get64(&r->g);
+	o.dst_offset = get64(&r->g);
+	o.len = get64(&r->g);
+	return run(r, do_clone_range, &o);
+}
+
+static int replay_punch(struct replay *r)
+{
+	struct punch_op o = { .req = &r->req, .now = r->rec->time_ns };
+
+	o.id = r->result = get_id(&r->g);
+	o.offset = get64(&r->g);
+	o.len = get64(&r->g);
+	o.drop_suid = get32(&r->g);
+	return run(r, do_punch, &o);
+}
+
 static int replay_setattr(struct replay *r)
 {
 	struct setattr_op o = { .req = &r->req, .now = r->rec->time_ns };
@@ -550,6 +598,8 @@ static int dispatch(struct replay *r)
 	case R_LINK: case R_FORGET: return replay_link(r);
 	case R_RENAME: return replay_rename(r);
 	case R_CLONE: return replay_clone(r);
+	case R_CLONE_RANGE: return replay_clone_range(r);
+	case R_PUNCH: return replay_punch(r);
 	case R_SETATTR: return replay_setattr(r);
 	case R_WRITE: case R_WRITE_NAMED: return replay_write(r);
 	case R_VOLUME_CREATE: case R_VOLUME_DESTROY: case R_VOLUME_SET: return replay_volume(r);

@@ -138,7 +138,7 @@ int tree_seek(struct txn *t, const struct tree_root *r, uint64_t first, bool dat
 
 struct modify {
 	struct txn *t;
-	uint8_t kind;
+	uint8_t kind, stop;		/* stop: the level whose slots FN gets; 0: leaves */
 	uint64_t first, end;		/* leaves */
 	tree_slot_fn fn;
 	void *arg;
@@ -165,7 +165,8 @@ static int modify_leaf(struct modify *m, uint64_t *slot, uint64_t index)
 	bool before = ptr_of(*slot);
 	int err = m->fn(m->t, slot, index, m->arg);
 
-	m->mapped += (int)!!ptr_of(*slot) - (int)before;
+	if (!m->stop)
+		m->mapped += (int)!!ptr_of(*slot) - (int)before;
 	return err;
 }
 
@@ -177,7 +178,7 @@ static int modify_below(struct modify *m, uint64_t *ptr, unsigned level, uint64_
 	struct block *b;
 	int ret = 0, err;
 
-	if (!level)
+	if (level == m->stop)
 		return modify_leaf(m, ptr, base);
 	err = txn_own(m->t, ptr, level, m->kind, &b);
 	if (err)
@@ -225,9 +226,8 @@ static int count_mapped(struct txn *t, uint64_t ptr, uint64_t *ret)
 }
 
 /* Makes the tree deep enough for leaf LAST.  The old root becomes the first child. */
-static int grow(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t last)
+static int grow(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t last, uint8_t want)
 {
-	uint8_t want = tree_depth_for(last);
 	uint64_t mapped = 0;
 
 	if (want > TREE_DEPTH_MAX || last >= tree_span(TREE_DEPTH_MAX))
@@ -264,16 +264,18 @@ static int grow(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t last)
 	return 0;
 }
 
-int tree_modify(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint32_t count,
-		tree_slot_fn fn, void *arg, uint64_t *mapped)
+static int modify(struct modify m, struct tree_root *r, uint64_t *mapped)
 {
-	struct modify m = { .t = t, .kind = kind, .first = first, .end = first + count,
-			    .fn = fn, .arg = arg };
+	struct txn *t = m.t;
 	struct tree_root tmp = *r;
+	uint64_t first = m.first;
+	uint8_t want = tree_depth_for(m.end - 1);
 	int err;
 
-	assert(count);
-	err = grow(t, t->apply ? r : &tmp, kind, first + count - 1);
+	assert(m.end > m.first);
+	if (want < m.stop)
+		want = m.stop;
+	err = grow(t, t->apply ? r : &tmp, m.kind, m.end - 1, want);
 	if (err)
 		return err;
 	if (t->apply) {
@@ -287,7 +289,6 @@ int tree_modify(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first
 	}
 	/* Load pass over a tree that will be deeper: new index blocks above the old root. */
 	{
-		uint8_t want = tree_depth_for(first + count - 1);
 		uint64_t none = 0, old = ptr_of(r->ptr);
 
 		if (want <= r->depth)
@@ -307,9 +308,24 @@ int tree_modify(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first
 	}
 }
 
+int tree_modify(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint32_t count,
+		tree_slot_fn fn, void *arg, uint64_t *mapped)
+{
+	return modify((struct modify){ .t = t, .kind = kind, .first = first, .end = first + count,
+				       .fn = fn, .arg = arg }, r, mapped);
+}
+
+/* The one slot of LEVEL over leaf FIRST.  What it means for *mapped is the caller's. */
+static int tree_modify_at(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first,
+			  unsigned level, tree_slot_fn fn, void *arg, uint64_t *mapped)
+{
+	return modify((struct modify){ .t = t, .kind = kind, .stop = level, .first = first,
+				       .end = first + tree_span(level), .fn = fn, .arg = arg }, r, mapped);
+}
+
 /* ---- truncating --------------------------------------------------------------------------- */
 
-struct trunc { struct txn *t; uint8_t kind; uint64_t first; uint64_t dropped; };
+struct trunc { struct txn *t; uint8_t kind; uint64_t first, end; uint64_t dropped; };
 
 /* The mapped leaves below PTR: from the level-2 blocks, one a GiB. */
 static int count_below(struct trunc *c, uint64_t ptr, unsigned level, uint64_t *ret)
@@ -340,7 +356,7 @@ static int count_below(struct trunc *c, uint64_t ptr, unsigned level, uint64_t *
 	return pending;
 }
 
-/* Drops the leaves from c->first on below *PTR, which covers leaves from BASE on. */
+/* Drops the leaves from c->first to before c->end below *PTR, which covers leaves from BASE on. */
 static int trunc_below(struct trunc *c, uint64_t *ptr, unsigned level, uint64_t base)
 {
 	uint64_t span;
@@ -348,9 +364,9 @@ static int trunc_below(struct trunc *c, uint64_t *ptr, unsigned level, uint64_t 
 	uint64_t dropped;
 	int err, pending = 0;
 
-	if (!ptr_of(*ptr) || c->first >= base + tree_span(level))
+	if (!ptr_of(*ptr) || c->first >= base + tree_span(level) || c->end <= base)
 		return 0;
-	if (c->first <= base) {
+	if (c->first <= base && c->end >= base + tree_span(level)) {
 		err = count_below(c, *ptr, level, &c->dropped);
 		if (err)
 			return err;
@@ -364,7 +380,8 @@ static int trunc_below(struct trunc *c, uint64_t *ptr, unsigned level, uint64_t 
 		return err;
 	span = tree_span(level - 1);
 	dropped = c->dropped;
-	for (uint64_t i = (c->first - base) / span; i < INDEX_SLOTS; i++) {
+	for (uint64_t i = c->first > base ? (c->first - base) / span : 0;
+	     i < INDEX_SLOTS && base + i * span < c->end; i++) {
 		uint64_t slot = slots_of(b)[i];
 
 		err = trunc_below(c, &slot, level - 1, base + i * span);
@@ -421,7 +438,7 @@ static int shrink(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t lea
 
 int tree_truncate(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint64_t *mapped)
 {
-	struct trunc c = { .t = t, .kind = kind, .first = first };
+	struct trunc c = { .t = t, .kind = kind, .first = first, .end = UINT64_MAX };
 	uint64_t ptr = r->ptr;
 	int err;
 
@@ -444,4 +461,135 @@ int tree_truncate(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t fir
 		*mapped -= c.dropped;
 	}
 	return shrink(t, r, kind, first);
+}
+
+int tree_punch(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint64_t count,
+	       uint64_t *mapped)
+{
+	struct trunc c = { .t = t, .kind = kind, .first = first, .end = first + count };
+	uint64_t ptr = r->ptr;
+	int err;
+
+	if (first >= tree_span(r->depth))
+		return 0;
+	if (!first && c.end >= tree_span(r->depth))
+		return tree_truncate(t, r, kind, 0, mapped);
+	err = trunc_below(&c, t->apply ? &r->ptr : &ptr, r->depth, 0);
+	if (err || !t->apply)
+		return err;
+	r->ptr = ptr_of(r->ptr);
+	if (!r->ptr)
+		r->depth = 0;
+	*mapped -= c.dropped;
+	return 0;
+}
+
+/* ---- sharing a range ---------------------------------------------------------------------- */
+
+/* The slot, flags and all, that leads to the block of LEVEL over leaf INDEX; 0 for a hole.  The
+ * slot of a level-1 block has its count. */
+static int slot_at(struct txn *t, const struct tree_root *r, uint64_t index, unsigned level,
+		   uint64_t *ret)
+{
+	uint64_t ptr = r->ptr, mapped = 0;
+
+	*ret = 0;
+	if (index >= tree_span(r->depth))
+		return 0;
+	for (unsigned at = r->depth; at > level && ptr_of(ptr); at--) {
+		struct block *b;
+		int err = txn_block(t, ptr, &b);
+
+		if (err)
+			return err;
+		ptr = slots_of(b)[(index >> ((at - 1) * INDEX_BITS)) & (INDEX_SLOTS - 1)];
+	}
+	if (level == 1 && r->depth == 1 && ptr_of(ptr)) {
+		int err = count_mapped(t, ptr, &mapped);
+
+		if (err)
+			return err;
+		ptr |= mapped << PTR_MAPPED_SHIFT;
+	}
+	*ret = ptr_of(ptr) ? ptr : 0;
+	return 0;
+}
+
+struct graft {
+	uint8_t kind, level;
+	uint64_t slot;			/* what comes */
+	uint64_t came, went;		/* mapped leaves */
+};
+
+/* One subtree of the source takes the place of what is there. */
+static int graft_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
+{
+	struct graft *g = arg;
+	struct trunc c = { .t = t };
+	uint64_t came = g->slot;
+	int err = 0;
+
+	g->came = g->went = 0;
+	if (ptr_of(*slot) && ptr_of(*slot) == ptr_of(g->slot))
+		return 0;
+	if (ptr_of(came)) {
+		err = count_below(&c, came, g->level, &g->came);
+		if (!err)
+			err = txn_share(t, &came, g->level, g->kind);
+	}
+	if (!err && ptr_of(*slot)) {
+		err = count_below(&c, *slot, g->level, &g->went);
+		if (!err)
+			err = tree_drop(t, *slot, g->level, g->kind);
+	}
+	if (!err && t->apply)
+		*slot = came;
+	return err;
+}
+
+static unsigned fitting_level(const struct tree_root *src, const struct tree_root *dst, uint64_t from,
+			      uint64_t to, uint64_t left)
+{
+	unsigned level = 0, max = src->depth < dst->depth ? src->depth : dst->depth;
+
+	/* A level above 2 would have its mapped leaves counted block by block. */
+	if (max > 2)
+		max = 2;
+	while (level < max && !(from % tree_span(level + 1)) && !(to % tree_span(level + 1)) &&
+	       left >= tree_span(level + 1))
+		level++;
+	return level;
+}
+
+int tree_share_range(struct txn *t, const struct tree_root *src, struct tree_root *dst, uint8_t kind,
+		     const struct tree_range *range, uint64_t *mapped, uint64_t *ret_done)
+{
+	struct tree_root planned = *dst, before = *src;
+	uint64_t done = 0;
+	int pending = 0;
+
+	/* The levels are chosen by what both trees were before, alike in each pass. */
+	if (planned.depth < tree_depth_for(range->to + range->count - 1))
+		planned.depth = tree_depth_for(range->to + range->count - 1);
+	for (unsigned n = 0; done < range->count && n < range->max_pieces; n++) {
+		struct graft g = { .kind = kind };
+		int err;
+
+		g.level = fitting_level(&before, &planned, range->from + done, range->to + done,
+					range->count - done);
+		err = slot_at(t, src, range->from + done, g.level, &g.slot);
+		if (!err)
+			err = tree_modify_at(t, dst, kind, range->to + done, g.level, graft_slot, &g,
+					     mapped);
+		if (err == -ERESTART_PASS)
+			pending = err;
+		else if (err)
+			return err;
+		if (t->apply)
+			*mapped += g.came - g.went;
+		done += tree_span(g.level);
+	}
+	if (!pending)
+		*ret_done = done < range->count ? done : range->count;
+	return pending;
 }

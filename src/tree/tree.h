@@ -34,6 +34,20 @@ int tree_modify(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first
 /* Drops all leaves from index FIRST on, and makes the tree as shallow as it can be. */
 int tree_truncate(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint64_t *mapped);
 
+/* Makes holes of COUNT leaves from FIRST on. */
+int tree_punch(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint64_t count,
+	       uint64_t *mapped);
+
+/*
+ * Leaves FROM, FROM + 1, ... of SRC become leaves TO, TO + 1, ... of DST, COUNT of them: shared, by
+ * the largest subtrees that fit where both are congruent (GiB, 2 MiB), else leaf by leaf.  At most
+ * MAX_PIECES of them: *ret_done says how many leaves that were.  SRC and DST may be the same
+ * root if the ranges don't overlap.  (Rodeh: clones share whole subtrees.)
+ */
+struct tree_range { uint64_t from, to, count; unsigned max_pieces; };
+int tree_share_range(struct txn *t, const struct tree_root *src, struct tree_root *dst, uint8_t kind,
+		     const struct tree_range *range, uint64_t *mapped, uint64_t *ret_done);
+
 /* The first index at or after FIRST that is mapped (DATA) or a hole; UINT64_MAX if there is none. */
 int tree_seek(struct txn *t, const struct tree_root *r, uint64_t first, bool data, uint64_t *ret_index);
 
