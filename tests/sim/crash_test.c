@@ -77,13 +77,10 @@ static struct dev_sim_image *cut_image(struct dev *d, unsigned mode, uint64_t se
 				   DEV_SIM_CUT_RANDOM, seed, NULL);
 }
 
-static void on_submit(void *arg, struct dev *d, const struct dev_io *io)
+static void add_cut(struct test *t, struct dev *d)
 {
-	struct test *t = arg;
 	struct cut *c;
 
-	if (!t->record || io->op == DEV_READ)
-		return;
 	if (t->ncuts == t->cuts_cap) {
 		t->cuts_cap = t->cuts_cap ? 2 * t->cuts_cap : 256;
 		t->cuts = realloc(t->cuts, t->cuts_cap * sizeof(*t->cuts));
@@ -97,6 +94,14 @@ static void on_submit(void *arg, struct dev *d, const struct dev_io *io)
 		if (t->only_cut < 0 || t->only_cut == t->ncuts)
 			c->images[i] = cut_image(d, i, t->seed * 1000003 + t->ncuts * 31 + i);
 	t->ncuts++;
+}
+
+static void on_submit(void *arg, struct dev *d, const struct dev_io *io)
+{
+	struct test *t = arg;
+
+	if (t->record && io->op != DEV_READ)
+		add_cut(t, d);
 }
 
 static void run_batch(struct test *t, unsigned n)
@@ -201,6 +206,7 @@ static void choose(struct test *t)
 static void history(void *arg)
 {
 	struct test *t = arg;
+	uint64_t last;
 
 	t->dev = sim_disk_new(t->nblocks, t->seed);
 	dev_sim_on_submit(t->dev, on_submit, t);
@@ -218,9 +224,11 @@ static void history(void *arg)
 	for (t->step = 0; t->step < t->steps; t->step++)
 		step(t);
 	sim_compare(t->fs, t->m, "at the end of the history");
-	on_acked(t, fs_last_seq(t->fs));
+	last = fs_last_seq(t->fs);
 	sim_ok(fs_close(t->fs));
 	t->fs = NULL;
+	on_acked(t, last);
+	add_cut(t, t->dev);
 	t->record = false;
 	sim_fsck(t->dev, "after the history");
 	dev_close(t->dev);

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The n-th allocation from now on fails; for_good: and all after it.  0: none. */
+/* The n-th allocation from now on fails; for_good: and hundreds after it.  0: none. */
 void fault_alloc_set(uint64_t n, bool for_good);
 void fault_alloc_arm(bool armed);
 bool fault_alloc_hit(void);

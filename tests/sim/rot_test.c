@@ -133,6 +133,8 @@ static void all_blocks(struct test *t)
 			continue;
 		t->block = b;
 		for (t->kind = 0; t->kind < KINDS; t->kind++) {
+			if (t->kind != BIT && (b + t->seed + t->kind) % 3)
+				continue;
 			snprintf(sim_replay, sizeof(sim_replay), "rot_test --seed %llu --at %llu:%d",
 				 (unsigned long long)t->seed, (unsigned long long)b, t->kind);
 			sim_run(one_block, t);
