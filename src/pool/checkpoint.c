@@ -398,7 +398,7 @@ static void finish(struct pool *p, const struct superblock *sb)
 
 	p->sb = *sb;
 	discard_queue(p, p->ck.pend);
-	log_trim(p, sb->log_offset);
+	log_trim(p, sb->log_offset, seq);
 	if (!p->recovering) {
 		if (seq > p->stable)
 			p->stable = seq;

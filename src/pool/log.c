@@ -139,8 +139,20 @@ void log_seal(struct pool *p)
 	list_add_tail(&p->batches, &b->entry);
 }
 
-void log_trim(struct pool *p, uint64_t offset)
+/* Everything up to SEQ, which lies before OFFSET, is in a durable generation.  Batches of it that
+ * nobody has waited for needn't be written, and mustn't: their place is given to others now. */
+void log_trim(struct pool *p, uint64_t offset, uint64_t seq)
 {
+	while (!list_empty(&p->batches)) {
+		struct batch *b = container_of(p->batches.next, struct batch, entry);
+
+		if (b->last_seq > seq)
+			break;
+		list_del(&b->entry);
+		p->staged -= b->len;
+		p->written = b->last_seq;
+		batch_recycle(p, b);
+	}
 	p->ring_used = (p->ring_head + p->ring_blocks - offset / BLOCK_SIZE) % p->ring_blocks;
 	waitq_wake_all(&p->log_space_wait);
 }

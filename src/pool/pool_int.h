@@ -275,7 +275,7 @@ uint64_t log_hash(const struct log_record *r);
 uint64_t log_next_life(struct pool *p);
 /* Recovery: where the log starts for a checkpoint that is taken now. */
 void log_position(struct pool *p, struct checkpoint *ck);
-void log_trim(struct pool *p, uint64_t offset);	/* everything before is in a durable generation */
+void log_trim(struct pool *p, uint64_t offset, uint64_t seq);
 
 /* checkpoint.c */
 void ck_kick(struct pool *p);
