@@ -364,7 +364,7 @@ static int write_all(struct pool *p, struct zones *zs, struct block **tables, ui
 	if (p->dead && !err)
 		err = -EIO;
 	if (!err)
-		err = dev_flush(p->dev);
+		err = pool_flush(p);
 	if (!err) {
 		fill_super(p, sb);
 		err = super_write(p, sb);

@@ -411,7 +411,7 @@ static void log_round(struct pool *p)
 	if (!err && flush && names)
 		err = named_wait(p, &p->epoch_left[old_epoch]);
 	if (!err && flush && !dsync) {
-		err = dev_flush(p->dev);
+		err = pool_flush(p);
 		p->stat.flushes++;
 	}
 	for (unsigned i = 0; i < n; i++) {

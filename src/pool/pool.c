@@ -50,6 +50,26 @@ void pool_fail(struct pool *p, const char *fmt, ...)
 	log_kick(p);
 }
 
+/*
+ * A flush that fails has lost what another one may have been meant to keep, and only one of them is
+ * told.  So each waits for what was under way when it ended, and none succeeds in a failed pool.
+ */
+int pool_flush(struct pool *p)
+{
+	uint64_t ended;
+	int err;
+
+	p->flushing++;
+	err = dev_flush(p->dev);
+	p->flushing--;
+	ended = ++p->flushes_ended;
+	p->flush_failed |= err != 0;
+	waitq_wake_all(&p->flush_wait);
+	while (p->flushing && p->flushes_ended == ended)
+		waitq_wait(&p->flush_wait);
+	return err ? err : p->flush_failed || p->readonly ? -EIO : 0;
+}
+
 /* ---- the zone directory ------------------------------------------------------------------ */
 
 static int read_dirs(struct pool *p, char *why, size_t why_len)
@@ -177,6 +197,7 @@ int pool_new(struct dev *d, const struct pool_opts *o, struct pool **ret, char *
 		p->o.checkpoint_ms = 5000;
 	p->max_refs = o->max_refs ? o->max_refs : REFS_MAX;
 	waitq_init(&p->ck_wait);
+	waitq_init(&p->flush_wait);
 	waitq_init(&p->reap_wait);
 	waitq_init(&p->background_wait);
 	waitq_init(&p->memory_wait);

@@ -198,6 +198,11 @@ struct pool {
 	bool stopping, dead, started, recovering;
 	uint64_t replay_seq, replay_chain; /* the record being replayed; hash of the one before */
 
+	unsigned flushing;		/* the log's, the checkpoint's */
+	uint64_t flushes_ended;
+	bool flush_failed;
+	struct waitq flush_wait;
+
 	bool readonly;
 	char reason[200];
 
@@ -297,6 +302,7 @@ void txn_wait_for(struct txn *t, struct block *b);
 /* pool.c */
 void pool_background(struct pool *p, int delta);
 void reap_kick(struct pool *p);
+int pool_flush(struct pool *p);
 const char *way_out(int err);		/* what people can do about a failed write */
 
 static inline uint64_t ptr_block(uint64_t ptr) { return ptr & PTR_BLOCK_MASK; }

@@ -159,8 +159,6 @@ static int write_copies(struct dev *d, struct superblock *sb)
 	err = dev_write(d, slot, buf, 1);
 	if (!err)
 		err = dev_write(d, sb->nblocks - SUPER_END_BLOCKS + slot, buf, 1);
-	if (!err)
-		err = dev_flush(d);
 	free(buf);
 	return err;
 }
@@ -190,7 +188,9 @@ int super_mend(struct pool *p)
 
 int super_write(struct pool *p, struct superblock *sb)
 {
-	return write_copies(p->dev, sb);
+	int err = write_copies(p->dev, sb);
+
+	return err ? err : pool_flush(p);
 }
 
 /* ---- making a pool --------------------------------------------------------------------- */
@@ -299,6 +299,8 @@ int pool_format(struct dev *d, const struct pool_format_opts *o)
 		err = dev_flush(d);
 	if (!err)
 		err = write_copies(d, sb);
+	if (!err)
+		err = dev_flush(d);
 	free(sb);
 	return err;
 }
