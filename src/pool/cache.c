@@ -65,11 +65,12 @@ void cache_done(struct pool *p)
 	free(p->readq);
 }
 
+/* Eight neighbouring blocks have neighbouring buckets: one cache line for all. */
 static inline struct block **bucket(struct pool *p, uint64_t key)
 {
-	uint64_t h = key * 0x9e3779b97f4a7c15ULL;
+	uint64_t h = (key >> 3) * 0x9e3779b97f4a7c15ULL;
 
-	return &p->hash[(h >> 32) & p->hash_mask];
+	return &p->hash[((h >> 29 & ~7ULL) | (key & 7)) & p->hash_mask];
 }
 
 struct block *cache_find(struct pool *p, uint64_t key)
