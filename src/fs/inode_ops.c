@@ -68,6 +68,22 @@ static int setattr_valid(const struct setattr_op *o, const struct inode *i)
 	return 0;
 }
 
+/* Before it is logged: who is not of the file's group cannot make it setgid, and what changes
+ * hands, or is truncated by others than root, is no longer setuid. */
+static void setattr_safe_mode(struct setattr_op *o, const struct inode *i)
+{
+	const struct fs_cred *c = &o->req->cred;
+	struct fs_setattr *s = &o->set;
+
+	if (c->admin)			/* in replay, too: all was decided before */
+		return;
+	if ((s->mask & FS_SET_MODE) && c->uid &&
+	    !in_group(c, s->mask & FS_SET_GID ? s->gid : i->gid))
+		s->mode &= ~02000;
+	o->drop_suid = i->type != FS_DIR && !(s->mask & FS_SET_MODE) &&
+		       ((s->mask & (FS_SET_UID | FS_SET_GID)) || (s->mask & FS_SET_SIZE && c->uid));
+}
+
 static void setattr_apply(struct setattr_op *o, struct inode *i)
 {
 	const struct fs_setattr *s = &o->set;
@@ -99,6 +115,7 @@ int do_setattr(struct txn *t, void *arg)
 
 	if (err)
 		return err;
+	setattr_safe_mode(o, i);
 	if (!t->apply) {
 		wcc_pre(&o->wcc, vol, o->id.ino, i);
 		if (o->set.guard && (o->wcc.pre_ctime.sec != o->set.guard_ctime.sec ||
@@ -130,9 +147,7 @@ int do_setattr(struct txn *t, void *arg)
 int fs_setattr(struct fs_req *req, struct fs_id id, const struct fs_setattr *set,
 	       struct fs_wcc *ret_wcc)
 {
-	struct setattr_op o = { .req = req, .id = id, .set = *set, .now = fs_now(),
-		.drop_suid = (set->mask & (FS_SET_UID | FS_SET_GID)) && !(set->mask & FS_SET_MODE) &&
-			     !req->cred.admin && req->cred.uid };
+	struct setattr_op o = { .req = req, .id = id, .set = *set, .now = fs_now() };
 	int err = fs_run(req, set->mask & FS_SET_SIZE ? SPACE_DELETE : SPACE_ORDINARY, true, true,
 			 do_setattr, &o);
 

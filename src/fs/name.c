@@ -114,6 +114,8 @@ int fs_lookup_path(struct fs_req *req, const char *volume, const char *path, str
 
 /* ---- creating -------------------------------------------------------------------------------- */
 
+#define ZERO_VERIFIER 0x9e3779b97f4a7c15ULL
+
 static int64_t ns_or(const struct fs_setattr *s, uint32_t bit, struct fs_time v, uint64_t now)
 {
 	return s->mask & bit ? v.sec * 1000000000 + v.nsec : (int64_t)now;
@@ -121,7 +123,8 @@ static int64_t ns_or(const struct fs_setattr *s, uint32_t bit, struct fs_time v,
 
 static void init_inode(struct txn *t, struct create_op *o, struct inode *i, const struct inode *dir)
 {
-	const struct fs_setattr *s = &o->how.set;
+	const struct fs_cred *c = &o->req->cred;
+	struct fs_setattr *s = &o->how.set;
 	bool is_dir = o->how.type == FS_DIR;
 
 	i->type = o->how.type;
@@ -129,6 +132,9 @@ static void init_inode(struct txn *t, struct create_op *o, struct inode *i, cons
 	i->nlink = o->unnamed ? 0 : is_dir ? 2 : 1;
 	i->uid = s->mask & FS_SET_UID ? s->uid : o->uid;
 	i->gid = s->mask & FS_SET_GID ? s->gid : dir->mode & 02000 ? dir->gid : o->gid;
+	/* A setgid directory gives its group, but no setgid programs of it; replay is told so. */
+	if (!c->admin && c->uid && !in_group(c, i->gid))
+		i->mode = s->mode = i->mode & ~02000;
 	if (is_dir && (dir->mode & 02000))
 		i->mode |= 02000;
 	i->atime = ns_or(s, FS_SET_ATIME, s->atime, o->now);
@@ -281,6 +287,9 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const s
 	struct create_op o = { .req = req, .dir = dir, .name = name, .how = *how, .now = fs_now(),
 			       .uid = req->cred.uid, .gid = req->cred.gid };
 	int err = name_check(name);
+
+	if (!how->verifier)		/* 0 stands for files that were not made exclusively */
+		o.how.verifier = ZERO_VERIFIER;
 
 	if (!err && (is_dot(name) || is_dotdot(name)))
 		err = -EEXIST;
