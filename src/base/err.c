@@ -19,6 +19,8 @@ const char *err_text(int code)
 	case EBADHANDLE: return "not a file handle of this server";
 	case EBADCOOKIE: return "directory cookie cannot be continued from";
 	case EFORMAT: return "not a pool, or a pool of a newer format";
+	case E2BIG: return "too large for one operation with this cache; do it in smaller pieces, or "
+			   "give pandod a larger cache";
 	case ENOTSYNC: return "the guard did not match";
 	case ERESTART_PASS: return "the load pass must run again";
 	}

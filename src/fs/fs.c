@@ -99,7 +99,12 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 			return err;
 		}
 	}
-	return pool_start(fs->pool);
+	err = pool_start(fs->pool);
+	if (err) {
+		snprintf(why, why_len, "%s: %s", d->name, err_text(err));
+		pool_close(fs->pool, false);
+	}
+	return err;
 }
 
 int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char *why,

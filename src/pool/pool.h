@@ -102,6 +102,8 @@ struct txn {
 	struct block *wait_for[8];
 	uint32_t nwait;
 	unsigned passes;
+	unsigned starved;		/* times that the cache had no memory for it */
+	bool unpinned;			/* something could not be pinned: no apply pass may follow */
 };
 
 /*

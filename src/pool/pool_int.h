@@ -192,7 +192,7 @@ struct pool {
 	struct timer ck_timer;
 	struct fiber *reap_fiber;
 	struct waitq reap_wait;
-	bool reap_kicked;
+	bool reap_kicked, reaping;
 	unsigned background;		/* fibers alive */
 	struct waitq background_wait;
 	bool stopping, dead, started, recovering;

@@ -115,7 +115,10 @@ int table_page(struct txn *t, uint64_t page, struct block **ret)
 	if (err)
 		return err;
 	e = (const struct summary_entry *)s->data + page % ZONE_PAGES;
-	return meta_block(t, KEY_TABLE | page, e->slot, e->crc, ret);
+	block_pin(s);			/* the transaction has no memory for its pin, maybe */
+	err = meta_block(t, KEY_TABLE | page, e->slot, e->crc, ret);
+	block_unpin(t->pool, s);
+	return err;
 }
 
 int table_entry(struct txn *t, uint64_t block, const struct table_entry **ret)

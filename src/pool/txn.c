@@ -24,17 +24,23 @@ void txn_begin(struct txn *t, struct pool *p)
 	t->pool = p;
 	t->pins = t->pins_inline;
 	t->pins_cap = TXN_PINS_INLINE;
-	t->npins = t->nwait = t->passes = 0;
+	t->npins = t->nwait = t->passes = t->starved = 0;
+	t->unpinned = false;
+}
+
+static void drop_pins(struct txn *t)
+{
+	for (uint32_t i = 0; i < t->npins; i++)
+		block_unpin(t->pool, t->pins[i]);
+	t->npins = 0;
 }
 
 void txn_end(struct txn *t)
 {
-	for (uint32_t i = 0; i < t->npins; i++)
-		block_unpin(t->pool, t->pins[i]);
+	drop_pins(t);
 	if (t->pins != t->pins_inline)
 		free(t->pins);
 	t->pins = t->pins_inline;
-	t->npins = 0;
 	free(t->tally);
 	t->tally = NULL;
 	t->ntally = t->tally_cap = 0;
@@ -48,8 +54,10 @@ void txn_pin(struct txn *t, struct block *b)
 		size_t bytes = t->pins_cap * sizeof(*t->pins);
 		struct block **more = malloc(2 * bytes);
 
-		if (!more)
-			return;		/* only a risk of reading it again */
+		if (!more) {
+			t->unpinned = true;
+			return;
+		}
 		memcpy(more, t->pins, bytes);
 		if (t->pins != t->pins_inline)
 			free(t->pins);
@@ -70,17 +78,39 @@ void txn_wait_for(struct txn *t, struct block *b)
 	t->wait_for[t->nwait++] = b;
 }
 
+#define STARVED_MAX 10000
+#define STARVED_BY_ITSELF 20
+
+/*
+ * The cache has no memory for the next block: others hold it for a while, or T alone needs more than
+ * there is.  What T holds is let go of, lest two wait for each other.  0: load again.
+ */
+static int starve(struct txn *t)
+{
+	struct pool *p = t->pool;
+	bool large = t->npins > p->nblocks / 4;
+	int err;
+
+	drop_pins(t);
+	if (++t->starved > (large ? STARVED_BY_ITSELF : STARVED_MAX))
+		return large ? -E2BIG : -ENOMEM;
+	if (!p->readonly) {
+		err = ck_wait_any(p);
+		if (err && t->modify)
+			return err;
+	}
+	loop_sleep_ns(1000000);
+	return 0;
+}
+
 int txn_wait_missing(struct txn *t)
 {
 	struct pool *p = t->pool;
 	int err = 0;
 
 	cache_send_reads(p);
-	if (!t->nwait) {		/* no memory for the read */
-		if (p->readonly)
-			return -ENOMEM;
-		return ck_wait_any(p);
-	}
+	if (!t->nwait)			/* no memory for the read */
+		return starve(t);
 	for (uint32_t i = 0; i < t->nwait; i++) {
 		struct block *b = t->wait_for[i];
 		int r = block_wait_read(p, b);
@@ -190,12 +220,14 @@ static int wait_space(struct txn *t)
 	discard_skip(p);
 	before = p->free_now;
 
-	if ((p->o.no_background || !p->started) && p->reap_entries) {
+	if ((p->o.no_background || !p->started) && p->reap_entries && !p->reaping) {
+		p->reaping = true;	/* a step that has no space itself must not come here again */
 		for (int i = 0; i < 64 && p->reap_entries; i++) {
 			err = p->o.reap_step(p->o.arg);
 			if (err < 0)
 				break;
 		}
+		p->reaping = false;
 	} else if (p->reap_entries) {
 		reap_kick(p);
 	}
@@ -244,13 +276,17 @@ static int admit(struct txn *t)
 		if (t->need_log > pool_record_max(p) + BLOCK_SIZE)
 			return -E2BIG;
 		log_kick(p);
-		err = log_used_blocks(p) * 4 > p->ring_blocks ? ck_wait_next(p) :
-		      pool_wait_stable(p, p->seq);
-		return err ? err : 1;
+		if (log_used_blocks(p) * 4 > p->ring_blocks) {
+			err = ck_wait_next(p);
+			return err ? err : 1;
+		}
+		/* Not for stability: a checkpoint may have seen to that, with the log still behind. */
+		waitq_wait_timeout(&p->log_space_wait, 10000000);
+		return 1;
 	}
 	if (p->nnamed + p->named_inflight > p->nblocks / 4) {
 		named_start(p, 0);
-		waitq_wait(&p->named_wait);
+		waitq_wait_timeout(&p->named_wait, 10000000);	/* none may have been sent */
 		return 1;
 	}
 	dirty = dirty_blocks(p);
@@ -281,7 +317,7 @@ static int admit(struct txn *t)
 	if (err)
 		return err;
 	if (!cache_ensure(p, buffers)) {
-		err = ck_wait_any(p);
+		err = starve(t);
 		return err ? err : 1;
 	}
 	return 0;
@@ -315,6 +351,8 @@ int txn_run(struct txn *t, bool modify, int (*fn)(struct txn *t, void *arg), voi
 			assert(n < MAX_PASSES);
 			continue;
 		}
+		if (t->unpinned && !err)
+			return -ENOMEM;
 		assert(err != -ERESTART_PASS);
 		if (err || !modify)
 			return err;

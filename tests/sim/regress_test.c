@@ -92,7 +92,6 @@ static void flush_beside_flush(struct rig *r)
 		loop_sleep_ns(20000000);	/* what is still under way goes on */
 		dev_sim_clear_faults(r->dev);
 		rig_power_cut(r, DEV_SIM_CUT_DROP, nth);
-		if (getenv("V")) printf("nth %u acked %llu n %llu\n", nth, (unsigned long long)fl.acked, (unsigned long long)fl.n);
 		got = rig_read_number(r, fl.id, 0);
 		sim_check(got >= fl.acked && got <= fl.n, "flush %u failed: %llu is there, %llu was acknowledged",
 			  nth, (unsigned long long)got, (unsigned long long)fl.acked);
@@ -100,9 +99,77 @@ static void flush_beside_flush(struct rig *r)
 	}
 }
 
+/* ---- memory ------------------------------------------------------------------------------------ */
+
+static int clone_many(struct rig *r, struct fs_id src, unsigned first, unsigned n)
+{
+	char (*text)[24] = test_alloc(n * sizeof(*text));
+	struct fs_name *names = test_alloc(n * sizeof(*names));
+	uint32_t bad;
+	int rc;
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(text[i], sizeof(text[i]), "clone-of-it-%09u", first + i);
+		names[i] = (struct fs_name){ text[i], strlen(text[i]) };
+	}
+	rc = fs_clone(&r->req, src, r->root, names, n, &bad, NULL);
+	free(names);
+	free(text);
+	return rc;
+}
+
+/* One operation that needs more of the cache than there is: an error, not for ever a new try. */
+static void needs_all_memory(struct rig *r)
+{
+	struct fs_id id = rig_create(r, "f");
+	unsigned n = 0;
+	int rc;
+
+	rig_write(r, id, 0, 4096, 1);
+	while (!(rc = clone_many(r, id, n, 4000)))
+		n += 4000;
+	sim_check(rc == -E2BIG && n >= 40000, "%u clones, then %s", n, sim_err(rc));
+	rig_stable(r);
+	rig_reopen(r);
+	sim_check(rig_count(r) == n + 1, "%u names, not %u", rig_count(r), n + 1);
+	sim_ok(clone_many(r, id, n, 100));
+	rig_expect(r, id, 0, 4096, 1);
+}
+
+static struct fs_id large_file;
+
+static void read_all(void *arg)
+{
+	struct rig *r = arg;
+	struct fs_read *x = test_alloc(sizeof(*x));
+
+	for (uint64_t i = 0; i < 24; i++) {
+		sim_ok(fs_read(&r->req, large_file, (i << 20) + 512, 1 << 20, x));
+		loop_sleep_ns(1000000);
+		fs_read_done(r->fs, x);
+	}
+	free(x);
+}
+
+/* They ask for three times the cache at once, and hold what they got for a while. */
+static void many_readers(struct rig *r)
+{
+	void (*fns[48])(void *);
+
+	for (unsigned i = 0; i < 48; i++)
+		fns[i] = read_all;
+	large_file = rig_create(r, "f");
+	for (uint64_t i = 0; i < 25; i++)
+		rig_write(r, large_file, i << 20, 1 << 20, i + 1);
+	rig_reopen(r);
+	rig_parallel(r, fns, 48);
+}
+
 static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
+	{ "needs_all_memory", needs_all_memory, 200000, 0, false },
+	{ "many_readers", many_readers, 20000, 0, false },
 };
 
 int main(int argc, char **argv)
