@@ -398,7 +398,7 @@ static void test_delete_many(struct rig *r)
 static void test_max_refs(struct rig *r)
 {
 	struct fs_id gold = rig_create(r, "gold");
-	uint64_t free0;
+	uint64_t free0, used;
 	char name[32];
 
 	rig_write(r, gold, 0, 1 << 20, 31);
@@ -410,6 +410,10 @@ static void test_max_refs(struct rig *r)
 		if (i % 10 == 5)
 			sim_ok(fs_checkpoint(r->fs));
 	}
+	/* Clones beyond the limit share copies: that must have taken blocks. */
+	used = free0 - rig_free(r);
+	sim_check(used > 281 * (50 / r->cfg.max_refs - 1), "%llu blocks used: the limit was not kept",
+		  (unsigned long long)used);
 	rig_reopen(r);
 	for (int i = 0; i < 50; i += 2) {
 		snprintf(name, sizeof(name), "r%d", i);
@@ -546,6 +550,73 @@ static void test_pinned_read(struct rig *r)
 	free(rd);
 }
 
+/* A disk that keeps one read waiting until it is told to let go. */
+struct slow { struct dev dev; struct dev *under; struct dev_io *held; bool armed; };
+
+static void slow_submit(struct dev *d, struct dev_io *io)
+{
+	struct slow *s = container_of(d, struct slow, dev);
+
+	if (s->armed && io->op == DEV_READ && io->nblocks > 1) {
+		s->armed = false;
+		s->held = io;
+	} else {
+		dev_submit(s->under, io);
+	}
+}
+
+static void slow_close(struct dev *d)
+{
+}
+
+static void slow_reader(void *arg)
+{
+	struct rig *r = arg;
+	struct op op = { .kind = OP_READ, .id = rig_find(r, "p"), .len = 200000 };
+
+	container_of(r->dev, struct slow, dev)->armed = true;
+	sim_exec(r->fs, &op, NULL);
+	sim_check(!op.rc || op.rc == -ESTALE, "a slow read: %s", sim_err(op.rc));
+	op_done(&op);
+}
+
+static void slow_remover(void *arg)
+{
+	struct rig *r = arg;
+	struct slow *s = container_of(r->dev, struct slow, dev);
+
+	for (int i = 0; i < 1000 && !s->held; i++)
+		loop_sleep_ns(100000);
+	sim_check(s->held, "nothing was read");
+	rig_remove(r, "p");
+	sim_ok(fs_reap_all(r->fs));
+	sim_ok(fs_checkpoint(r->fs));
+	sim_ok(fs_checkpoint(r->fs));
+	rig_fill(r, 450);			/* all that is free */
+	sim_ok(fs_checkpoint(r->fs));
+	dev_submit(s->under, s->held);
+}
+
+static void test_slow_read(struct rig *r)
+{
+	static const struct dev_ops ops = { .submit = slow_submit, .close = slow_close };
+	void (*const fns[])(void *) = { slow_reader, slow_remover };
+	struct slow s = { .under = r->dev };
+	struct fs_status st;
+
+	rig_write(r, rig_create(r, "p"), 0, 200000, 41);
+	sim_ok(fs_close(r->fs));
+	s.dev = (struct dev){ .ops = &ops, .nblocks = r->dev->nblocks, .name = "slow disk" };
+	r->dev = &s.dev;
+	rig_open(r);
+	rig_parallel(r, fns, 2);
+	fs_status(r->fs, &st);
+	sim_check(!st.checksum_errors, "a block was given out while it was being read");
+	sim_ok(fs_close(r->fs));
+	r->dev = s.under;
+	rig_open(r);
+}
+
 /* ---- all ------------------------------------------------------------------------------------------------- */
 
 static const struct rig_test tests[] = {
@@ -563,6 +634,7 @@ static const struct rig_test tests[] = {
 	{ .name = "out_of_space", .fn = test_out_of_space, .nblocks = 6000 },
 	{ .name = "out_of_space_background", .fn = test_out_of_space, .nblocks = 8192, .background = true },
 	{ .name = "full_of_clones", .fn = test_full_of_clones, .nblocks = 12000 },
+	{ .name = "slow_read", .fn = test_slow_read, .nblocks = 8192 },
 	{ .name = "pinned_read", .fn = test_pinned_read, .nblocks = 8192 },
 };
 

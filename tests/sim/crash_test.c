@@ -111,6 +111,30 @@ static void run_batch(struct test *t, unsigned n)
 	batch_run(t->batch);
 }
 
+struct side { struct test *t; bool operations; unsigned n; };
+
+static void side_fn(void *arg)
+{
+	struct side *s = arg;
+
+	if (s->operations) {
+		while (s->n--)
+			run_batch(s->t, rng_range(&s->t->rng, 1, 6));
+		return;
+	}
+	if (rng_one_in(&s->t->rng, 3))
+		sim_ok(fs_reap_all(s->t->fs));
+	sim_ok(fs_checkpoint(s->t->fs));
+}
+
+/* Operations while a checkpoint is under way: what it freed must not be used yet. */
+static void beside_checkpoint(struct test *t)
+{
+	struct side s[2] = { { t, false, 0 }, { t, true, rng_range(&t->rng, 1, 4) } };
+
+	sim_parallel(side_fn, s, sizeof(s[0]), 2);
+}
+
 static void volume_op(struct test *t, enum op_kind kind, const char *name)
 {
 	struct fs_volume_info *v = test_alloc(sizeof(*v));
@@ -178,6 +202,8 @@ static void step(struct test *t)
 		kill_and_open(t);
 	} else if (what < 24) {
 		loop_sleep_ns(rng_below(&t->rng, 50000000));
+	} else if (what < 45) {
+		beside_checkpoint(t);
 	} else {
 		run_batch(t, rng_one_in(&t->rng, 2) ? 1 : rng_range(&t->rng, 2, 8));
 	}
