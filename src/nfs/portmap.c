@@ -24,7 +24,7 @@ static uint16_t port_of(const struct rpc_call *c, uint32_t prog)
 {
 	const struct nfs_server *s = rpc_ctx(c);
 
-	return prog == PORTMAP_PROGRAM ? c->local.port : s->port;
+	return prog == PORTMAP_PROGRAM ? c->local.port : s->ports[0];
 }
 
 /* As other port mappers do, any version of the program will do unless EXACT. */

@@ -53,6 +53,9 @@ static int copy_config(struct nfs_server *s, const struct nfs_config *cfg)
 	s->cfg.portmap = strdup(cfg->portmap ? cfg->portmap : "127.0.0.1:111");
 	s->cfg.listen = copy;
 	s->cfg.nlisten = copy ? n : 0;
+	s->ports = calloc(n, sizeof(*s->ports));
+	if (!s->ports)
+		return -ENOMEM;
 	for (unsigned i = 0; copy && i < n; i++) {
 		copy[i] = strdup(listen[i]);
 		if (!copy[i])
@@ -131,6 +134,7 @@ void nfs_server_free(struct nfs_server *s)
 	for (unsigned i = 0; i < s->cfg.nlisten; i++)
 		free((char *)s->cfg.listen[i]);
 	free((void *)s->cfg.listen);
+	free(s->ports);
 	free((char *)s->cfg.portmap);
 	free(s);
 }
@@ -168,30 +172,27 @@ static void start_portmap(struct nfs_server *s)
 	s->portmap_state = NFS_PORTMAP_FAILED;
 	if (err == -EADDRINUSE && !rpc_parse_listen(s->cfg.portmap, &a, s->portmap_why,
 						    sizeof(s->portmap_why)) && a.port == 111 &&
-	    !rpcbind_register(s->port, s->listening_all, s->portmap_why, sizeof(s->portmap_why)))
+	    !rpcbind_register(s->ports[0], s->listening_all, s->portmap_why, sizeof(s->portmap_why)))
 		s->portmap_state = NFS_PORTMAP_RPCBIND;
 }
 
 int nfs_server_start(struct nfs_server *s, char *why, size_t why_len)
 {
 	for (unsigned i = 0; i < s->cfg.nlisten; i++) {
-		uint16_t port;
-		int err = rpc_server_listen(s->rpc, s->cfg.listen[i], &s->service, &port, why,
-					    why_len);
+		int err = rpc_server_listen(s->rpc, s->cfg.listen[i], &s->service, &s->ports[i],
+					    why, why_len);
 
 		if (err)
 			return err;
-		if (!i)
-			s->port = port;
 		s->listening_all |= is_wildcard(s->cfg.listen[i]);
 	}
 	start_portmap(s);
 	return 0;
 }
 
-uint16_t nfs_server_port(const struct nfs_server *s)
+uint16_t nfs_server_port(const struct nfs_server *s, unsigned i)
 {
-	return s->port;
+	return s->ports[i];
 }
 
 enum nfs_portmap nfs_server_portmap(const struct nfs_server *s, const char **ret_why)

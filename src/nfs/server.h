@@ -39,8 +39,8 @@ int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_serve
  * failure: how it went is in nfs_server_portmap().
  */
 int nfs_server_start(struct nfs_server *s, char *why, size_t why_len);
-/* The port of the first listening address. */
-uint16_t nfs_server_port(const struct nfs_server *s);
+/* The port of listening address I, as the kernel gave it. */
+uint16_t nfs_server_port(const struct nfs_server *s, unsigned i);
 
 enum nfs_portmap {
 	NFS_PORTMAP_OFF,		/* not wanted */

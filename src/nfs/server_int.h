@@ -35,7 +35,7 @@ struct nfs_server {
 	struct rpc_service service, portmap_service;
 	struct rpc_binding bindings[2], portmap_bindings[3];
 	struct drc *drc, *bulk_drc;
-	uint16_t port;
+	uint16_t *ports;		/* of cfg.listen[] */
 	bool listening_all;		/* some address is a wildcard */
 	enum nfs_portmap portmap_state;
 	char portmap_why[200];

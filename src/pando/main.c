@@ -360,11 +360,50 @@ static int verb_run(const struct verb *v, int argc, char **argv)
 	return err;
 }
 
+/* How many words before the noun are options that all verbs have. */
+static int globals_count(int argc, char **argv)
+{
+	int n = 1;
+
+	while (n < argc) {
+		if (!strcmp(argv[n], "--socket"))
+			n += 2;
+		else if (!strcmp(argv[n], "--json") || !strncmp(argv[n], "--socket=", 9))
+			n++;
+		else
+			break;
+	}
+	return n - 1;
+}
+
+/* "pando --socket S pool status" is "pando pool status --socket S". */
+static int globals_move(int argc, char **argv)
+{
+	int n = globals_count(argc, argv), words;
+	char *moved[64];
+
+	if (!n)
+		return DONE;
+	if (n + 1 > argc)
+		return usage(NULL, "%s: needs a value", argv[argc - 1]);
+	if (n > 64)
+		return usage(NULL, "%s: too many options before the verb", argv[1]);
+	if (n + 1 == argc)
+		return usage(NULL, "a verb is missing");
+	words = noun_known(argv[n + 1]) && n + 2 < argc ? 2 : 1;
+	memcpy(moved, argv + 1, (size_t)n * sizeof(*argv));
+	memmove(argv + 1, argv + 1 + n, (size_t)words * sizeof(*argv));
+	memcpy(argv + 1 + words, moved, (size_t)n * sizeof(*argv));
+	return DONE;
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *v;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (globals_move(argc, argv))
+		return BAD_USAGE;
 	if (argc < 2)
 		return usage(NULL, "a verb is missing");
 	if (!strcmp(argv[1], "--version")) {
@@ -378,10 +417,13 @@ int main(int argc, char **argv)
 			return usage(NULL, "%s: a verb is missing", argv[1]);
 		if (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"))
 			return help_all(argv[1]);
+		if (*argv[2] == '-')
+			return usage(NULL, "%s: a verb is missing", argv[1]);
 		v = verb_find(argv[1], argv[2]);
 		return v ? verb_run(v, argc - 2, argv + 2)
 			 : usage(NULL, "%s %s: no such verb", argv[1], argv[2]);
 	}
 	v = verb_find(NULL, argv[1]);
-	return v ? verb_run(v, argc - 1, argv + 1) : usage(NULL, "%s: no such verb", argv[1]);
+	return v ? verb_run(v, argc - 1, argv + 1)
+		 : usage(NULL, "%s: no such %s", argv[1], *argv[1] == '-' ? "option" : "verb");
 }

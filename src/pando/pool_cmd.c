@@ -73,6 +73,7 @@ static int open_fail(const char *path, int err)
 struct create_args {
 	const char *path;
 	struct fs_format_opts opts;
+	uint64_t size;			/* out: of the pool, as made */
 };
 
 static int format_do(void *arg)
@@ -83,7 +84,15 @@ static int format_do(void *arg)
 
 	if (err)
 		return open_fail(a->path, err);
+	if (a->opts.nblocks > d->nblocks) {
+		err = fail("%s: --size is larger than the device, which has %llu bytes; leave "
+			   "--size out to use all of it", a->path,
+			   (unsigned long long)d->nblocks * DEV_BLOCK);
+		dev_close(d);
+		return err;
+	}
 	err = fs_format(d, &a->opts);
+	a->size = (a->opts.nblocks ? a->opts.nblocks : d->nblocks) * DEV_BLOCK;
 	dev_close(d);
 	if (err == -EINVAL && a->opts.log_bytes)
 		return fail("%s: a log of %llu bytes does not go with this pool; leave --log-size "
@@ -205,7 +214,7 @@ int pool_create(struct cmd *c)
 	if (err && !device)
 		unlink(a.path);
 	half_made_done();
-	return err ? err : create_report(c, a.path, size);
+	return err ? err : create_report(c, a.path, a.size);
 }
 
 /* ---- check ------------------------------------------------------------------------------ */

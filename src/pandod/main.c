@@ -96,8 +96,10 @@ static int pool_open(struct daemon *d)
 	struct fs_status st;
 	int err = fs_open(d->dev, &cfg, &d->fs, why, sizeof(why));
 
+	if (err && *why)		/* names the pool itself */
+		return fail("%s", why);
 	if (err)
-		return fail("%s: %s", d->cfg.pool, *why ? why : err_text(err));
+		return fail("%s: %s", d->cfg.pool, err_text(err));
 	fs_status(d->fs, &st);
 	if (st.readonly && !d->cfg.readonly)
 		log_warn("%s: opened read-only: %s", d->cfg.pool, st.reason);
@@ -247,11 +249,8 @@ static void addresses_text(struct daemon *d, char *buf, size_t cap)
 	for (i = 0; i < d->cfg.nlisten && n < cap; i++) {
 		text = d->cfg.listen[i];
 		colon = strrchr(text, ':');
-		if (i == 0 && colon)
-			n += (size_t)snprintf(buf, cap, "%.*s:%u", (int)(colon - text), text,
-					      nfs_server_port(d->nfs));
-		else
-			n += (size_t)snprintf(buf + n, cap - n, ", %s", text);
+		n += (size_t)snprintf(buf + n, cap - n, "%s%.*s:%u", i ? ", " : "",
+				      (int)(colon - text), text, nfs_server_port(d->nfs, i));
 	}
 }
 

@@ -35,7 +35,7 @@ static void serve(void *arg)
 		fprintf(stderr, "memd: %s\n", why);
 		exit(1);
 	}
-	printf("%u %d\n", nfs_server_port(server), nfs_server_portmap(server, &map_why));
+	printf("%u %d\n", nfs_server_port(server, 0), nfs_server_portmap(server, &map_why));
 	fflush(stdout);
 	while (!stop)
 		loop_sleep_ns(20000000);
