@@ -166,8 +166,11 @@ static void volume_op(struct test *t, enum op_kind kind, const char *name)
 static void kill_and_open(struct test *t)
 {
 	uint64_t last = fs_last_seq(t->fs);
-	uint32_t k, died = t->ncuts;
+	uint32_t k, died;
 
+	/* In the middle of a checkpoint, if one is due. */
+	loop_sleep_ns(rng_below(&t->rng, t->cfg.checkpoint_ms * 1000000ULL + 4000000));
+	died = t->ncuts;
 	fs_abandon(t->fs);
 	t->fs = NULL;
 	t->fs = sim_open(t->dev, &t->cfg);
@@ -198,9 +201,9 @@ static void step(struct test *t)
 	} else if (what < 18) {
 		snprintf(name, sizeof(name), "vol%u", (unsigned)rng_below(&t->rng, 2));
 		volume_op(t, model_volume(t->m, name) ? OP_VDESTROY : OP_VCREATE, name);
-	} else if (what < 20) {
+	} else if (what < 23) {
 		kill_and_open(t);
-	} else if (what < 24) {
+	} else if (what < 25) {
 		loop_sleep_ns(rng_below(&t->rng, 50000000));
 	} else if (what < 45) {
 		beside_checkpoint(t);
@@ -216,7 +219,7 @@ static void choose(struct test *t)
 	t->nblocks = sizes[rng_below(&t->rng, 3)];
 	t->cfg = (struct fs_config){ .cache_bytes = 16 << 20, .seed = t->seed + 1 };
 	t->cfg.checkpoint_ms = rng_range(&t->rng, 2, 40);
-	t->cfg.no_background = rng_one_in(&t->rng, 2);
+	t->cfg.no_background = rng_one_in(&t->rng, 3);
 	t->cfg.max_refs = rng_one_in(&t->rng, 3) ? rng_range(&t->rng, 2, 9) : 0;
 	gen_init(&t->gen, rng_u64(&t->rng));
 	t->gen.users = 1;
