@@ -67,7 +67,8 @@ int dev_discard(struct dev *d, uint64_t block, uint64_t nblocks);
 /*
  * A regular file or a block device, through O_DIRECT and the calling thread's loop.  Takes
  * an exclusive lock on the very descriptor that the requests go through, so a second opener
- * gets -EBUSY even while a killed daemon's last requests are still in the kernel.
+ * gets -EBUSY even while a killed daemon's last requests are still in the kernel; it is given
+ * them, blocking, for two seconds.
  */
 enum { DEV_FILE_RDONLY = 1 };
 int dev_file_open(const char *path, int flags, struct dev **ret_dev);

@@ -22,6 +22,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -29,6 +30,9 @@
 #include "base/loop.h"
 #include "dev/dev.h"
 #include "dev/dev_int.h"
+
+#define BUSY_PAUSE_MS 10
+#define BUSY_WAIT_MS 2000
 
 struct file_dev {
 	struct dev dev;
@@ -201,7 +205,7 @@ static int lock(int fd, bool readonly)
 	return errno == EWOULDBLOCK ? -EBUSY : -errno;
 }
 
-int dev_file_open(const char *path, int flags, struct dev **ret_dev)
+static int open_once(const char *path, int flags, struct dev **ret_dev)
 {
 	bool readonly = flags & DEV_FILE_RDONLY;
 	/* O_NONBLOCK: opening a FIFO by mistake must not hang */
@@ -243,6 +247,20 @@ int dev_file_open(const char *path, int flags, struct dev **ret_dev)
 	file->fd = steal_fd(&fd);
 	*ret_dev = &steal_ptr(file)->dev;
 	return 0;
+}
+
+/* A killed process is gone a moment before the last requests of its io_uring are, and they hold
+ * the lock: who starts it again at once must not be told that it still runs. */
+int dev_file_open(const char *path, int flags, struct dev **ret_dev)
+{
+	const struct timespec pause = { .tv_nsec = BUSY_PAUSE_MS * 1000000 };
+	int err = open_once(path, flags, ret_dev);
+
+	for (unsigned ms = 0; err == -EBUSY && ms < BUSY_WAIT_MS; ms += BUSY_PAUSE_MS) {
+		nanosleep(&pause, NULL);
+		err = open_once(path, flags, ret_dev);
+	}
+	return err;
 }
 
 /* The new name is durable only when its directory is. */
