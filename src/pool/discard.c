@@ -117,6 +117,16 @@ bool discard_holds(const struct pool *p, uint64_t block)
 	return false;
 }
 
+uint64_t discard_under_way(const struct pool *p)
+{
+	uint64_t n = 0;
+
+	for (unsigned k = 0; k < p->ndiscarding; k++)
+		for (unsigned i = 0; i < PAGE_ENTRIES / 64; i++)
+			n += __builtin_popcountll(p->discarding[k]->bits[i]);
+	return n;
+}
+
 static void give_back(struct pool *p)
 {
 	unsigned n = p->ndiscarding;

@@ -371,7 +371,8 @@ void pool_status(struct pool *p, struct pool_status *st)
 	memset(st, 0, sizeof(*st));
 	st->nblocks = p->sb.nblocks;
 	st->free_blocks = p->free_now;
-	st->pending_blocks = p->pend->count + p->ck.pend->count + p->discard->count;
+	st->pending_blocks = p->pend->count + p->ck.pend->count + p->discard->count +
+			     discard_under_way(p);
 	st->reserved_blocks = p->reserve[0];
 	st->fixed_blocks = fixed_blocks(p);
 	st->life = p->life;

@@ -261,6 +261,7 @@ void pend_reset(struct pool *p, struct pend *d);
 /* discard.c */
 void discard_queue(struct pool *p, struct pend *d);	/* what a durable generation freed */
 bool discard_holds(const struct pool *p, uint64_t block);
+uint64_t discard_under_way(const struct pool *p);	/* blocks */
 void discard_skip(struct pool *p);
 void discard_fiber_main(void *arg);
 
