@@ -252,6 +252,55 @@ static void test_failed_flush(struct rig *r)
 	rig_expect(r, rig_find(r, "f"), 0, 4096, 1);
 }
 
+/* The same, met by the log: data that a record names has to be flushed with it. */
+static void test_failed_log_flush(struct rig *r)
+{
+	struct fs_id id = rig_create(r, "f");
+	const struct dev_sim_fault f = { .kind = DEV_SIM_FAIL, .ops = DEV_SIM_OP(DEV_FLUSH) };
+	int rc;
+
+	rig_write(r, id, 0, 4096, 1);
+	rig_stable(r);
+	sim_ok(dev_sim_inject(r->dev, &f));
+	rig_write_big_unstable(r, id);
+	for (int i = 0; i < 3; i++) {
+		rc = fs_wait_stable(r->fs, fs_last_seq(r->fs));
+		sim_check(rc == -EIO || rc == -EROFS, "wait %d after a failed flush: %s", i,
+			  sim_err(rc));
+	}
+	dev_sim_clear_faults(r->dev);
+	fs_close(r->fs);
+	r->fs = NULL;
+	rig_open(r);
+	rig_expect(r, rig_find(r, "f"), 0, 4096, 1);
+}
+
+/*
+ * The first write into a clone, with nothing in the cache: it has to count up the children of
+ * blocks that are shared only because the root is, and these lie in many table pages.
+ */
+static void test_cold_clone(struct rig *r)
+{
+	struct fs_id gold = rig_create(r, "gold"), filler = rig_create(r, "filler"), c;
+
+	rig_write(r, gold, 1ULL << 40, 4096, 7);
+	for (uint64_t i = 0; i < 400; i++) {
+		rig_write_quiet(r, gold, i * 4096, 4096, i + 1);
+		rig_write_quiet(r, filler, i * 65536, 65536, 5);
+	}
+	c = rig_clone(r, gold, "c");
+	rig_reopen(r);
+	rig_write(r, c, 4096 * 3, 4096, 900);
+	rig_expect(r, c, 4096 * 3, 4096, 900);
+	rig_expect(r, gold, 4096 * 3, 4096, 4);
+	rig_expect(r, c, 1ULL << 40, 4096, 7);
+	rig_reopen(r);
+	rig_truncate(r, c, 4096 * 100 + 5);
+	rig_remove(r, "gold");
+	rig_free(r);
+	rig_expect(r, c, 4096 * 99, 4096, 100);
+}
+
 /* ---- 17, and a clone is one point in time -------------------------------------------------------- */
 
 struct busy { struct rig *r; unsigned kind, n; };
@@ -626,6 +675,8 @@ static const struct rig_test tests[] = {
 	{ .name = "cost", .fn = test_cost, .nblocks = 200000 },
 	{ .name = "durable", .fn = test_durable, .nblocks = 16384 },
 	{ .name = "failed_flush", .fn = test_failed_flush, .nblocks = 8192 },
+	{ .name = "failed_log_flush", .fn = test_failed_log_flush, .nblocks = 8192 },
+	{ .name = "cold_clone", .fn = test_cold_clone, .nblocks = 40000 },
 	{ .name = "busy_source", .fn = test_busy_source, .nblocks = 65536 },
 	{ .name = "delete_source", .fn = test_delete_source, .nblocks = 8192 },
 	{ .name = "delete_many", .fn = test_delete_many, .nblocks = 65536 },
