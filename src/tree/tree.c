@@ -138,7 +138,8 @@ int tree_seek(struct txn *t, const struct tree_root *r, uint64_t first, bool dat
 
 struct modify {
 	struct txn *t;
-	uint8_t kind, stop;		/* stop: the level whose slots FN gets; 0: leaves */
+	uint8_t kind, stop;		/* stop: the level whose slots FN gets; 0: leaves.  Above, what
+					 * that means for *mapped is the caller's */
 	uint64_t first, end;		/* leaves */
 	tree_slot_fn fn;
 	void *arg;
@@ -313,14 +314,6 @@ int tree_modify(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first
 {
 	return modify((struct modify){ .t = t, .kind = kind, .first = first, .end = first + count,
 				       .fn = fn, .arg = arg }, r, mapped);
-}
-
-/* The one slot of LEVEL over leaf FIRST.  What it means for *mapped is the caller's. */
-static int tree_modify_at(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first,
-			  unsigned level, tree_slot_fn fn, void *arg, uint64_t *mapped)
-{
-	return modify((struct modify){ .t = t, .kind = kind, .stop = level, .first = first,
-				       .end = first + tree_span(level), .fn = fn, .arg = arg }, r, mapped);
 }
 
 /* ---- truncating --------------------------------------------------------------------------- */
@@ -517,8 +510,9 @@ static int slot_at(struct txn *t, const struct tree_root *r, uint64_t index, uns
 
 struct graft {
 	uint8_t kind, level;
-	uint64_t slot;			/* what comes */
-	uint64_t came, went;		/* mapped leaves */
+	uint64_t first;			/* leaf of the first slot */
+	const uint64_t *slots;		/* what comes */
+	uint64_t came, went;		/* mapped leaves, of levels above 0 */
 };
 
 /* One subtree of the source takes the place of what is there. */
@@ -526,19 +520,20 @@ static int graft_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 {
 	struct graft *g = arg;
 	struct trunc c = { .t = t };
-	uint64_t came = g->slot;
+	uint64_t came = g->slots[(index - g->first) / tree_span(g->level)];
 	int err = 0;
 
-	g->came = g->went = 0;
-	if (ptr_of(*slot) && ptr_of(*slot) == ptr_of(g->slot))
+	if (ptr_of(*slot) && ptr_of(*slot) == ptr_of(came))
 		return 0;
 	if (ptr_of(came)) {
-		err = count_below(&c, came, g->level, &g->came);
+		if (g->level)
+			err = count_below(&c, came, g->level, &g->came);
 		if (!err)
 			err = txn_share(t, &came, g->level, g->kind);
 	}
 	if (!err && ptr_of(*slot)) {
-		err = count_below(&c, *slot, g->level, &g->went);
+		if (g->level)
+			err = count_below(&c, *slot, g->level, &g->went);
 		if (!err)
 			err = tree_drop(t, *slot, g->level, g->kind);
 	}
@@ -561,35 +556,99 @@ static unsigned fitting_level(const struct tree_root *src, const struct tree_roo
 	return level;
 }
 
-int tree_share_range(struct txn *t, const struct tree_root *src, struct tree_root *dst, uint8_t kind,
-		     const struct tree_range *range, uint64_t *mapped, uint64_t *ret_done)
+struct share {
+	struct tree_root src, dst;	/* as they were, but for what DST grows */
+	const struct tree_range *range;
+	uint64_t done;
+	unsigned pieces;
+};
+
+/* How many pieces of one level come next, up to the end of their parent in the target: they are one
+ * walk down. */
+static unsigned next_run(const struct share *s, unsigned *ret_level)
 {
-	struct tree_root planned = *dst, before = *src;
-	uint64_t done = 0;
-	int pending = 0;
+	const struct tree_range *g = s->range;
+	uint64_t done = s->done, span;
+	unsigned n = 0;
 
-	/* The levels are chosen by what both trees were before, alike in each pass. */
-	if (planned.depth < tree_depth_for(range->to + range->count - 1))
-		planned.depth = tree_depth_for(range->to + range->count - 1);
-	for (unsigned n = 0; done < range->count && n < range->max_pieces; n++) {
-		struct graft g = { .kind = kind };
-		int err;
+	*ret_level = fitting_level(&s->src, &s->dst, g->from + done, g->to + done, g->count - done);
+	span = tree_span(*ret_level);
+	do {
+		n++;
+		done += span;
+	} while (done < g->count && s->pieces + n < g->max_pieces &&
+		 (g->to + done) / span % INDEX_SLOTS &&
+		 fitting_level(&s->src, &s->dst, g->from + done, g->to + done, g->count - done) ==
+		 *ret_level);
+	return n;
+}
 
-		g.level = fitting_level(&before, &planned, range->from + done, range->to + done,
-					range->count - done);
-		err = slot_at(t, src, range->from + done, g.level, &g.slot);
-		if (!err)
-			err = tree_modify_at(t, dst, kind, range->to + done, g.level, graft_slot, &g,
-					     mapped);
+/* A target that is smaller than the first piece gives way to it as a whole. */
+static int drop_small(struct txn *t, struct tree_root *dst, uint8_t kind, uint64_t *mapped)
+{
+	int err = tree_drop(t, dst->ptr, dst->depth, kind);
+
+	*dst = (struct tree_root){ 0 };
+	if (t->apply)
+		*mapped = 0;
+	return err;
+}
+
+static int share_run(struct txn *t, const struct tree_root *src, struct tree_root *dst, uint8_t kind,
+		     struct share *s, uint64_t *mapped)
+{
+	uint64_t slots[INDEX_SLOTS], from = s->range->from + s->done, to = s->range->to + s->done;
+	unsigned level, n = next_run(s, &level);
+	struct graft g = { .kind = kind, .level = level, .first = to, .slots = slots };
+	struct modify m = { .t = t, .kind = kind, .stop = level, .first = to,
+			    .end = to + n * tree_span(level), .fn = graft_slot, .arg = &g };
+	int err, pending = 0;
+
+	s->pieces += n;
+	s->done += n * tree_span(level);
+	for (unsigned i = 0; i < n; i++) {
+		err = slot_at(t, src, from + i * tree_span(level), level, &slots[i]);
 		if (err == -ERESTART_PASS)
 			pending = err;
 		else if (err)
 			return err;
-		if (t->apply)
-			*mapped += g.came - g.went;
-		done += tree_span(g.level);
+	}
+	if (pending)
+		return pending;
+	if (ptr_of(dst->ptr) && !to && dst->depth < level) {
+		struct tree_root none = *dst;
+
+		err = drop_small(t, t->apply ? dst : &none, kind, mapped);
+		if (!err)
+			err = modify(m, t->apply ? dst : &none, mapped);
+	} else {
+		err = modify(m, dst, mapped);
+	}
+	if (t->apply)
+		*mapped += g.came - g.went;
+	return err;
+}
+
+int tree_share_range(struct txn *t, const struct tree_root *src, struct tree_root *dst, uint8_t kind,
+		     const struct tree_range *range, uint64_t *mapped, uint64_t *ret_done)
+{
+	/* The levels are chosen by what both trees were before, alike in each pass. */
+	struct share s = { *src, *dst, range, 0, 0 };
+	int pending = 0;
+
+	if (s.dst.depth < tree_depth_for(range->to + range->count - 1))
+		s.dst.depth = tree_depth_for(range->to + range->count - 1);
+	if (!t->apply)			/* emptied and made again on the way */
+		t->need_meta += range->max_pieces / INDEX_SLOTS + 2 * TREE_DEPTH_MAX;
+	while (s.done < range->count && s.pieces < range->max_pieces) {
+		int err = share_run(t, src, dst, kind, &s, mapped);
+
+		if (err == -ERESTART_PASS)
+			pending = err;
+		else if (err)
+			return err;
 	}
 	if (!pending)
-		*ret_done = done < range->count ? done : range->count;
+		*ret_done = s.done < range->count ? s.done : range->count;
 	return pending;
 }

@@ -99,6 +99,58 @@ static void flush_beside_flush(struct rig *r)
 	}
 }
 
+/* ---- ranges ------------------------------------------------------------------------------------- */
+
+#define MIB (1 << 20)
+
+static void expect_mapped(struct rig *r, struct fs_id id, uint64_t blocks)
+{
+	struct fs_attr a;
+
+	sim_ok(fs_getattr(&r->req, id, &a));
+	sim_check(a.mapped_bytes == blocks * 4096, "%llu blocks are mapped, not %llu",
+		  (unsigned long long)a.mapped_bytes / 4096, (unsigned long long)blocks);
+}
+
+/* Leaves were counted twice where they had to be shared one by one. */
+static void range_of_leaves(struct rig *r)
+{
+	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
+
+	rig_write(r, src, 0, MIB, 1);
+	rig_write(r, dst, 0, 65536, 2);
+	sim_ok(fs_clone_range(&r->req, src, 4096, dst, 32768, 65536, NULL));
+	expect_mapped(r, dst, 8 + 16);
+}
+
+/* A subtree takes the place of a tree that is smaller. */
+static void range_onto_small(struct rig *r)
+{
+	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
+
+	for (unsigned i = 0; i < 6; i++)
+		rig_write(r, src, i * MIB, MIB, 1);
+	rig_write(r, dst, 0, 4096, 2);
+	rig_stable(r);
+	sim_ok(fs_clone_range(&r->req, src, 2 * MIB, dst, 0, 2 * MIB, NULL));
+	expect_mapped(r, dst, 512);
+	rig_truncate(r, src, 0);
+	rig_stable(r);
+	rig_power_cut(r, DEV_SIM_CUT_DROP, 1);
+	expect_mapped(r, dst, 512);
+}
+
+/* Each piece was thought to need a path of its own. */
+static void range_onto_nothing(struct rig *r)
+{
+	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
+
+	for (unsigned i = 0; i < 24; i++)
+		rig_write(r, src, i * MIB, MIB, 1);
+	sim_ok(fs_clone_range(&r->req, src, 4096, dst, 0, 20 * MIB, NULL));
+	expect_mapped(r, dst, 20 * 256);
+}
+
 /* ---- memory ------------------------------------------------------------------------------------ */
 
 static int clone_many(struct rig *r, struct fs_id src, unsigned first, unsigned n)
@@ -168,6 +220,9 @@ static void many_readers(struct rig *r)
 static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
+	{ "range_of_leaves", range_of_leaves, 20000, 0, false },
+	{ "range_onto_small", range_onto_small, 20000, 0, false },
+	{ "range_onto_nothing", range_onto_nothing, 20000, 0, false },
 	{ "needs_all_memory", needs_all_memory, 200000, 0, false },
 	{ "many_readers", many_readers, 20000, 0, false },
 };
