@@ -48,7 +48,10 @@ static void on_submit(void *arg, struct dev *d, const struct dev_io *io)
 	struct test *t = arg;
 	uint64_t h = (t->requests << 1 | t->requests >> 63) ^ (io->block * 8 + io->op);
 
-	for (int i = 0; io->op == DEV_WRITE && i < io->niov; i++)
+	/* Superblocks hold a secret that nobody may foresee. */
+	bool super = io->block < 2 || io->block >= d->nblocks - 2;
+
+	for (int i = 0; io->op == DEV_WRITE && !super && i < io->niov; i++)
 		h = h * 31 + text_hash(io->iov[i].iov_base, io->iov[i].iov_len);
 	t->requests = h;
 }
