@@ -73,7 +73,7 @@ t() {
 		echo "ok $TESTS - $name"
 	else
 		echo "not ok $TESTS - $name"
-		tail -30 "$T/t.out" | sed 's/^/#   /'
+		tail -30 "$T/t.out" | sed 's/^/#   /' | awk 1	# awk ends the last line
 		FAILED=$((FAILED + 1))
 	fi
 }
