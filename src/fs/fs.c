@@ -10,6 +10,10 @@
 #include "dev/dev.h"
 
 #define CACHE_MIN ((size_t)16 << 20)
+/* One write into a clone may copy three index blocks whose children lie on as many table pages
+ * as there are, and all of those have to be in memory at once. */
+#define CACHE_MIN_LARGE ((size_t)32 << 20)
+#define LARGE_BLOCKS (1u << 20)
 
 uint64_t fs_now(void)
 {
@@ -74,8 +78,9 @@ static void fs_free(struct fs *fs)
 
 static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 {
+	size_t least = d->nblocks > LARGE_BLOCKS ? CACHE_MIN_LARGE : CACHE_MIN;
 	struct pool_opts o = {
-		.cache_bytes = fs->cfg.cache_bytes < CACHE_MIN ? CACHE_MIN : fs->cfg.cache_bytes,
+		.cache_bytes = fs->cfg.cache_bytes < least ? least : fs->cfg.cache_bytes,
 		.checkpoint_ms = fs->cfg.checkpoint_ms, .readonly = fs->cfg.readonly,
 		.max_refs = fs->cfg.max_refs, .no_background = fs->cfg.no_background,
 		.seed = fs->cfg.seed, .replay = record_replay, .reap_step = reap_one, .arg = fs,

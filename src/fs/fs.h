@@ -47,7 +47,7 @@ struct fs_format_opts {
 };
 
 struct fs_config {
-	size_t cache_bytes;		/* block cache; at least 16 MiB */
+	size_t cache_bytes;		/* block cache; at least 16 MiB, 32 for pools over 4 GiB */
 	unsigned checkpoint_ms;		/* 0: 5000 */
 	bool readonly;
 	/* Test hooks: 0 is the ordinary value. */
