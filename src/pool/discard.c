@@ -35,6 +35,19 @@ static bool worth_it(const struct pend_page *e)
 	return false;
 }
 
+/* A read that began before its block was freed must find what was there. */
+static bool being_read(struct pool *p, const struct pend_page *e)
+{
+	for (unsigned i = 0; (p->reads_inflight || p->nreadq) && i < PAGE_ENTRIES; i++) {
+		const struct block *b = e->bits[i / 64] >> (i % 64) & 1 ?
+					cache_find(p, e->page * PAGE_ENTRIES + i) : NULL;
+
+		if (b && b->flags & B_READING)
+			return true;
+	}
+	return false;
+}
+
 /* A generation is durable: D is what it freed. */
 void discard_queue(struct pool *p, struct pend *d)
 {
@@ -44,7 +57,7 @@ void discard_queue(struct pool *p, struct pend *d)
 	for (unsigned k = 0; wanted && k < PEND_BUCKETS; k++)
 		for (struct pend_page *e = d->bucket[k], *next; e; e = next) {
 			next = e->next;
-			if (!worth_it(e))
+			if (!worth_it(e) || being_read(p, e))
 				continue;
 			unlink_page(d, e);
 			e->next = p->discard->bucket[k];

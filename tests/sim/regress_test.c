@@ -217,6 +217,83 @@ static void many_readers(struct rig *r)
 	rig_parallel(r, fns, 48);
 }
 
+/* ---- discarding -------------------------------------------------------------------------------- */
+
+/* A disk that keeps one read waiting until it is told to let go. */
+static struct { struct dev *under; struct dev_io *held; bool armed; unsigned discards; } slow;
+
+static void slow_submit(struct dev *d, struct dev_io *io)
+{
+	if (slow.armed && io->op == DEV_READ && io->nblocks > 16) {
+		slow.armed = false;
+		slow.held = io;
+		return;
+	}
+	slow.discards += io->op == DEV_DISCARD;
+	dev_submit(slow.under, io);
+}
+
+static void slow_close(struct dev *d)
+{
+}
+
+static void read_slowly(void *arg)
+{
+	struct rig *r = arg;
+	struct fs_read *x = test_alloc(sizeof(*x));
+	struct fs_id id = rig_find(r, "read");
+	int rc;
+
+	slow.armed = true;
+	rc = fs_read(&r->req, id, 0, MIB, x);
+	sim_check(!rc || rc == -ESTALE, "a read of what is removed meanwhile: %s", sim_err(rc));
+	if (!rc)
+		fs_read_done(r->fs, x);
+	free(x);
+}
+
+static void remove_meanwhile(void *arg)
+{
+	struct rig *r = arg;
+
+	for (unsigned i = 0; i < 1000 && !slow.held; i++)
+		loop_sleep_ns(100000);
+	sim_check(slow.held, "nothing was read");
+	rig_remove(r, "read");
+	rig_remove(r, "other");
+	sim_ok(fs_reap_all(r->fs));
+	sim_ok(fs_checkpoint(r->fs));
+	for (unsigned i = 0; i < 1000 && !slow.discards; i++)
+		loop_sleep_ns(100000);
+	loop_sleep_ns(20000000);
+	sim_check(slow.discards, "nothing was discarded");
+	dev_submit(slow.under, slow.held);
+}
+
+/* What is being read is not discarded under the read. */
+static void discard_beside_read(struct rig *r)
+{
+	static const struct dev_ops ops = { .submit = slow_submit, .close = slow_close };
+	static void (*const fns[])(void *) = { read_slowly, remove_meanwhile };
+	struct dev dev = { .ops = &ops, .nblocks = r->dev->nblocks, .name = "slow disk",
+			   .can_discard = true };
+	struct fs_status st;
+
+	rig_write(r, rig_create(r, "read"), 0, MIB, 1);
+	for (unsigned i = 0; i < 4; i++)
+		rig_write(r, i ? rig_find(r, "other") : rig_create(r, "other"), i * MIB, MIB, 2);
+	sim_ok(fs_close(r->fs));
+	slow.under = r->dev;
+	r->dev = &dev;
+	rig_open(r);
+	rig_parallel(r, fns, 2);
+	fs_status(r->fs, &st);
+	sim_check(!st.checksum_errors, "%llu checksum errors", (unsigned long long)st.checksum_errors);
+	sim_ok(fs_close(r->fs));
+	r->dev = slow.under;
+	rig_open(r);
+}
+
 static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
@@ -224,6 +301,7 @@ static const struct rig_test tests[] = {
 	{ "range_onto_small", range_onto_small, 20000, 0, false },
 	{ "range_onto_nothing", range_onto_nothing, 20000, 0, false },
 	{ "needs_all_memory", needs_all_memory, 200000, 0, false },
+	{ "discard_beside_read", discard_beside_read, 20000, 0, true },
 	{ "many_readers", many_readers, 20000, 0, false },
 };
 
