@@ -149,6 +149,7 @@ static void end_task(struct rpc_task *t)
 	c->reply_bytes -= t->cost;
 	s->st.in_flight--;
 	s->st.reply_bytes -= t->cost;
+	client_replied(s, c->client, t->cost);
 	server_task_put(s, t);
 }
 
@@ -170,8 +171,7 @@ void conn_close(struct rpc_conn *c)
 	shutdown(c->fd, SHUT_RDWR);	/* ends the receive and the send that are under way */
 	if (!c->send)
 		drop_replies(c);
-	if (!list_empty(&c->server->buf_wants))
-		conn_kick(container_of(c->server->buf_wants.next, struct rpc_conn, wants));
+	server_wants_kick(c->server, c->client);
 	conn_kick(c);
 }
 
@@ -249,17 +249,13 @@ static enum buf_class class_for(uint32_t bytes)
 	return k;
 }
 
-static struct recv_buf *find_buf(struct rpc_conn *c, enum buf_class class)
+static struct recv_buf *find_buf(struct rpc_conn *c, enum buf_class class, struct list **ret_where)
 {
-	struct rpc_server *s = c->server;
-
 	if (c->buf->refs == 1 && c->buf->class == class)
 		return c->buf;
 	if (class == BUF_BASE && c->own->refs == 1)
 		return c->own;
-	if (!list_empty(&s->buf_wants) && s->buf_wants.next != &c->wants)
-		return NULL;			/* others wait already */
-	return server_buf_get(s, class);
+	return server_buf_get(c->server, c, class, ret_where);
 }
 
 /*
@@ -272,19 +268,22 @@ static bool make_room(struct rpc_conn *c, bool must)
 	struct rpc_server *s = c->server;
 	enum buf_class least = class_for(c->rec_len + (c->need - c->scan));
 	enum buf_class best = c->want > least ? c->want : least;
-	struct recv_buf *dst = find_buf(c, best);
+	struct list *where;
+	struct recv_buf *dst = find_buf(c, best, &where);
 
 	if (!dst && best != least)
-		dst = find_buf(c, least);
+		dst = find_buf(c, least, &where);
 	if (!dst) {
-		if (must && list_empty(&c->wants))
-			list_add_tail(&s->buf_wants, &c->wants);
+		if (must && (list_empty(&c->wants) || c->wants_in != where)) {
+			list_del(&c->wants);
+			list_add_tail(where, &c->wants);
+			c->wants_in = where;
+		}
 		return false;
 	}
 	move_to(c, dst);
 	list_del(&c->wants);
-	if (!list_empty(&s->buf_wants))
-		conn_kick(container_of(s->buf_wants.next, struct rpc_conn, wants));
+	server_wants_kick(s, c->client);
 	return true;
 }
 
@@ -465,6 +464,7 @@ struct rpc_task *conn_next_task(struct rpc_conn *c)
 	s->st.requests++;
 	s->st.reply_bytes += t->cost;
 	if (c->client) {
+		c->client->reply_bytes += t->cost;
 		c->client->info.requests++;
 		c->client->info.last_ns = c->active_ns;
 	}

@@ -26,6 +26,7 @@
 #define MS 1000000ull
 #define SWEEP_MS 1000
 #define SWEEP_PRESSED_MS 100
+#define EVICT_STALLED_MS 1000		/* without moving, when the number of connections is used up */
 #define KEEP_TASKS 256			/* in the free lists */
 #define KEEP_SENDS 64
 #define KEEP_WORKERS 32
@@ -47,11 +48,39 @@ struct worker {
 
 /* ---- pools --------------------------------------------------------------------------- */
 
-struct recv_buf *server_buf_get(struct rpc_server *s, enum buf_class class)
+static size_t share_of(size_t max)
 {
+	return max / 4 * 3;
+}
+
+static void kick_first(struct list *wants)
+{
+	if (!list_empty(wants))
+		conn_kick(container_of(wants->next, struct rpc_conn, wants));
+}
+
+void server_wants_kick(struct rpc_server *s, struct client *k)
+{
+	kick_first(&s->buf_wants);
+	if (k)
+		kick_first(&k->buf_wants);
+}
+
+struct recv_buf *server_buf_get(struct rpc_server *s, struct rpc_conn *c, enum buf_class class,
+				struct list **ret_where)
+{
+	struct client *k = c->client;
 	struct list *e;
 	struct recv_buf *b;
 
+	/* One is allowed to everybody, or the largest records could not be received. */
+	if (k && k->recv_bytes && k->recv_bytes + buf_bytes[class] > share_of(s->lim.recv_bytes_max)) {
+		*ret_where = &k->buf_wants;
+		return NULL;
+	}
+	*ret_where = &s->buf_wants;
+	if (!list_empty(&s->buf_wants) && s->buf_wants.next != &c->wants)
+		return NULL;			/* others wait already */
 	if (s->st.recv_bytes + buf_bytes[class] > s->lim.recv_bytes_max)
 		return NULL;
 	e = list_pop(&s->free_bufs[class]);
@@ -67,24 +96,30 @@ struct recv_buf *server_buf_get(struct rpc_server *s, enum buf_class class)
 		list_init(&b->entry);
 	}
 	b->refs = 1;
+	b->client = k;
 	s->st.recv_bytes += b->cap;
+	if (k)
+		k->recv_bytes += b->cap;
 	return b;
 }
 
 void server_buf_put(struct rpc_server *s, struct recv_buf *b)
 {
+	struct client *k = b->client;
+
 	assert(b->refs);
 	if (--b->refs)
 		return;
 	s->st.recv_bytes -= b->cap;
+	if (k)
+		k->recv_bytes -= b->cap;
 	if (s->nfree_bufs[b->class] < keep_bufs[b->class]) {
 		s->nfree_bufs[b->class]++;
 		list_add_head(&s->free_bufs[b->class], &b->entry);
 	} else {
 		free(b);
 	}
-	if (!list_empty(&s->buf_wants))
-		conn_kick(container_of(s->buf_wants.next, struct rpc_conn, wants));
+	server_wants_kick(s, k);
 }
 
 struct rpc_task *server_task_get(struct rpc_server *s)
@@ -185,10 +220,26 @@ struct client *server_client_get(struct rpc_server *s, const struct rpc_addr *ad
 		return NULL;
 	k->info.addr = *addr;
 	k->info.addr.port = 0;
+	list_init(&k->ready);
+	list_init(&k->buf_wants);
 	*find_client(s, addr) = k;
 	list_add_tail(&s->clients, &k->entry);
 	s->nclients++;
 	return k;
+}
+
+bool client_may_reply(const struct rpc_server *s, const struct rpc_conn *c)
+{
+	return !c->client || c->client->reply_bytes < share_of(s->lim.reply_bytes_max);
+}
+
+void client_replied(struct rpc_server *s, struct client *k, size_t bytes)
+{
+	if (!k)
+		return;
+	k->reply_bytes -= bytes;
+	if (k->reply_bytes < share_of(s->lim.reply_bytes_max))
+		list_splice_tail(&s->ready, &k->ready);
 }
 
 void rpc_server_clients(struct rpc_server *s,
@@ -237,6 +288,10 @@ static struct rpc_task *next_task(struct rpc_server *s)
 		struct rpc_task *t;
 
 		list_del(&c->ready);
+		if (!client_may_reply(s, c)) {
+			list_add_tail(&c->client->ready, &c->ready);
+			continue;
+		}
 		t = conn_next_task(c);
 		if (conn_dispatchable(c))
 			list_add_tail(&s->ready, &c->ready);
@@ -300,21 +355,32 @@ void server_changed(struct rpc_server *s)
 
 /* ---- the sweep ----------------------------------------------------------------------- */
 
-static void sweep_conn(struct rpc_server *s, struct rpc_conn *c, uint64_t now, bool reply_short)
+/* Whether somebody waits for memory that C might hold, as all do or as its client's share. */
+static bool replies_short(const struct rpc_server *s, const struct rpc_conn *c)
 {
-	bool recv_short = !list_empty(&s->buf_wants);
+	return s->st.reply_bytes >= s->lim.reply_bytes_max || !client_may_reply(s, c);
+}
+
+static bool recv_short(const struct rpc_server *s, const struct rpc_conn *c)
+{
+	return !list_empty(&s->buf_wants) || (c->client && !list_empty(&c->client->buf_wants));
+}
+
+static void sweep_conn(struct rpc_server *s, struct rpc_conn *c, uint64_t now)
+{
 	uint64_t stall = s->lim.stall_ms * MS;
 
 	if (c->closing)
 		return;
-	if (c->send && now - c->progress_ns > (reply_short ? stall / 15 : stall)) {
+	if (c->send && now - c->progress_ns > (replies_short(s, c) ? stall / 60 : stall)) {
 		s->st.closed_stalled++;
 		conn_abort(c);
 	} else if (c->receiving && c->record_ns &&
-		   (now - c->active_ns > stall || (recv_short && now - c->record_ns > stall / 6))) {
+		   (now - c->active_ns > stall ||
+		    (recv_short(s, c) && now - c->record_ns > stall / 6))) {
 		s->st.closed_stalled++;
 		conn_abort(c);
-	} else if (recv_short && now - c->active_ns > SWEEP_PRESSED_MS * MS) {
+	} else if (recv_short(s, c) && now - c->active_ns > SWEEP_PRESSED_MS * MS) {
 		conn_shrink(c);
 	}
 }
@@ -322,35 +388,55 @@ static void sweep_conn(struct rpc_server *s, struct rpc_conn *c, uint64_t now, b
 static void sweep(struct timer *t)
 {
 	struct rpc_server *s = container_of(t, struct rpc_server, sweep);
-	bool reply_short = s->st.reply_bytes >= s->lim.reply_bytes_max;
-	bool pressed = reply_short || !list_empty(&s->buf_wants);
 	uint64_t now = loop_now_ns();
 	struct list *e, *tmp;
+	bool pressed = false;
 
-	list_each_safe(e, tmp, &s->conns)
-		sweep_conn(s, container_of(e, struct rpc_conn, entry), now, reply_short);
+	list_each_safe(e, tmp, &s->conns) {
+		struct rpc_conn *c = container_of(e, struct rpc_conn, entry);
+
+		pressed |= replies_short(s, c) || recv_short(s, c);
+		sweep_conn(s, c, now);
+	}
 	call_worker(s);
-	if (!list_empty(&s->buf_wants))
-		conn_kick(container_of(s->buf_wants.next, struct rpc_conn, wants));
+	kick_first(&s->buf_wants);
 	if (s->st.conns)
 		timer_set(t, (pressed ? SWEEP_PRESSED_MS : SWEEP_MS) * MS);
 }
 
 /* ---- accepting ----------------------------------------------------------------------- */
 
-static bool evict_idle(struct rpc_server *s)
+/* Nothing is under way; or, when that is not ASKED_NICELY, nothing has moved for a second. */
+static bool may_evict(const struct rpc_conn *c, bool asked_nicely)
+{
+	uint64_t now = loop_now_ns();
+
+	if (c->closing)
+		return false;
+	if (asked_nicely)
+		return !c->in_flight && !c->record_ns;
+	return (c->send && now - c->progress_ns > EVICT_STALLED_MS * MS) ||
+	       (!c->in_flight && c->receiving && c->record_ns &&
+		now - c->record_ns > EVICT_STALLED_MS * MS);
+}
+
+static bool evict(struct rpc_server *s)
 {
 	struct list *e;
 
-	list_each(e, &s->conns) {
-		struct rpc_conn *c = container_of(e, struct rpc_conn, entry);
+	for (int asked_nicely = 1; asked_nicely >= 0; asked_nicely--)
+		list_each(e, &s->conns) {
+			struct rpc_conn *c = container_of(e, struct rpc_conn, entry);
 
-		if (c->closing || c->in_flight || c->record_ns)
-			continue;
-		s->st.closed_evicted++;
-		conn_close(c);
-		return true;
-	}
+			if (!may_evict(c, asked_nicely))
+				continue;
+			s->st.closed_evicted++;
+			if (asked_nicely)
+				conn_close(c);
+			else
+				conn_abort(c);
+			return true;
+		}
 	return false;
 }
 
@@ -372,7 +458,7 @@ static void take_connection(struct listener *l, int fd)
 {
 	struct rpc_server *s = l->server;
 
-	if (s->st.conns >= s->lim.max_conns && !evict_idle(s)) {
+	if (s->st.conns >= s->lim.max_conns && !evict(s)) {
 		close(fd);
 		return;
 	}
@@ -400,7 +486,7 @@ static void accept_done(struct loop_io *io)
 	if (r >= 0) {
 		take_connection(l, r);
 	} else if (r != -ECONNABORTED && r != -EINTR && r != -EAGAIN) {
-		evict_idle(l->server);		/* out of descriptors or memory, most likely */
+		evict(l->server);		/* out of descriptors or memory, most likely */
 		timer_set(&l->retry, SWEEP_PRESSED_MS * MS);
 		return;
 	}

@@ -16,6 +16,8 @@
  *                 recv_bytes_max
  *   sending       reply_bytes_max for all; who takes nothing for stall_ms loses his
  *                 connection, and much sooner when others are short of memory
+ *   one client    (an address) has three quarters of either at most, so that the rude are
+ *                 their own trouble
  *
  * Garbage, records over RPC_CALL_MAX and records that don't get complete end a connection.
  */

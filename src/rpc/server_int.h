@@ -28,14 +28,18 @@ struct recv_buf {
 	struct list entry;		/* in the server's free list */
 	unsigned refs;
 	enum buf_class class;
-	bool budgeted;
+	struct client *client;		/* whom it was given to; NULL: nobody's, or a base buffer */
 	uint32_t cap;
 	uint8_t data[] __attribute__((aligned(64)));
 };
 
+/* All connections from one address.  No client gets more than three quarters of what there is
+ * of either memory: so whoever is rude, others are served. */
 struct client {
 	struct list entry;		/* server's clients, least recently connected first */
 	struct client *next;		/* in the bucket */
+	size_t recv_bytes, reply_bytes;
+	struct list ready, buf_wants;	/* as the server's: who waits for this client's own share */
 	struct rpc_client_info info;
 };
 
@@ -62,8 +66,9 @@ struct rpc_conn {
 	struct rpc_addr peer, local;
 	int fd;
 	struct list entry;		/* server's conns, least recently active first */
-	struct list ready;		/* server's ready: a complete record may be dispatched */
-	struct list wants;		/* server's buf_wants: waits for memory to receive into */
+	struct list ready;		/* server's or client's ready: a complete record waits */
+	struct list wants;		/* in wants_in: waits for memory to receive into */
+	struct list *wants_in;		/* server's or client's buf_wants */
 	/* receiving */
 	struct recv_buf *own;		/* the base buffer, one reference is the connection's */
 	struct recv_buf *buf;		/* what is received into: own, or another */
@@ -131,7 +136,15 @@ void conn_shrink(struct rpc_conn *c);
 
 /* server.c */
 void server_ready(struct rpc_server *s, struct rpc_conn *c);
-struct recv_buf *server_buf_get(struct rpc_server *s, enum buf_class class);
+/* May C's client pin more for replies? */
+bool client_may_reply(const struct rpc_server *s, const struct rpc_conn *c);
+/* Counts BYTES less; who waited for that may go on. */
+void client_replied(struct rpc_server *s, struct client *k, size_t bytes);
+/* For C's client; NULL, with WHERE the list to wait in. */
+struct recv_buf *server_buf_get(struct rpc_server *s, struct rpc_conn *c, enum buf_class class,
+				struct list **ret_where);
+/* Those who stand in line for memory look at it again. */
+void server_wants_kick(struct rpc_server *s, struct client *k);
 void server_buf_put(struct rpc_server *s, struct recv_buf *b);
 struct rpc_task *server_task_get(struct rpc_server *s);
 void server_task_put(struct rpc_server *s, struct rpc_task *t);

@@ -144,17 +144,26 @@ void msg_call(struct msg *m, uint32_t xid, uint32_t prog, uint32_t vers, uint32_
 
 /* ---- the client ---------------------------------------------------------------------- */
 
-int client_connect(uint16_t port)
+int client_connect_from(uint16_t port, unsigned host)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in from = { .sin_family = AF_INET };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, r;
 
 	assert(fd >= 0);
+	from.sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~255u) | host);
+	r = bind(fd, (struct sockaddr *)&from, sizeof(from));
+	assert(!r);
 	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	r = connect(fd, (struct sockaddr *)&in, sizeof(in));
 	assert(!r);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	return fd;
+}
+
+int client_connect(uint16_t port)
+{
+	return client_connect_from(port, 1);
 }
 
 void client_send_raw(int fd, const void *data, size_t len)

@@ -28,7 +28,8 @@ void msg_free(struct msg *m);
 void msg_call(struct msg *m, uint32_t xid, uint32_t prog, uint32_t vers, uint32_t proc,
 	      uint32_t uid);
 
-int client_connect(uint16_t port);
+int client_connect(uint16_t port);				/* from 127.0.0.1 */
+int client_connect_from(uint16_t port, unsigned host);		/* from 127.0.0.HOST */
 void client_send_raw(int fd, const void *data, size_t len);
 void client_send(int fd, const struct msg *m);			/* one record, one fragment */
 /* A whole record, malloc'ed; NULL when the connection ended. */

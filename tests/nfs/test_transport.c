@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -592,6 +593,70 @@ static void test_half_records(void **state)
 	end();
 }
 
+/* A rude client is not another's trouble: not when he doesn't read, nor when he stops sending. */
+static void test_other_clients(void **state)
+{
+	const struct rpc_limits lim = { .recv_bytes_max = 8 << 20, .reply_bytes_max = 8 << 20,
+					.stall_ms = 120000 };
+	struct msg m = { 0 };
+	int rude[60], fd;
+	time_t begun;
+
+	begin(&lim);
+	make_echo(&m, 3, 1 << 20);
+	for (int k = 0; k < 60; k++) {
+		uint32_t mark = htobe32(0x80000000u | (uint32_t)m.len);
+
+		rude[k] = client_connect(port);
+		if (k % 2) {
+			client_send_raw(rude[k], &mark, 4);
+			client_send_raw(rude[k], m.data, 1000);
+			continue;
+		}
+		for (uint32_t xid = 0; xid < 64; xid++)
+			send_call(rude[k], xid, P_BIG, 0);
+	}
+	usleep(300000);
+	begun = time(NULL);
+	for (int k = 0; k < 10; k++) {
+		fd = client_connect_from(port, 2);
+		client_send(fd, &m);
+		expect_echo(fd, 3, 1 << 20);
+		send_call(fd, 4, P_BIG, 0);
+		assert_int_equal(expect_ok(fd, NULL), 4);
+		close(fd);
+	}
+	assert_true(time(NULL) - begun < 5);
+	for (int k = 0; k < 60; k++)
+		close(rude[k]);
+	msg_free(&m);
+	end();
+}
+
+/* Whoever holds all connections without using them loses some to those who come. */
+static void test_held_connections(void **state)
+{
+	const struct rpc_limits lim = { .max_conns = 8 };
+	int held[8];
+
+	begin(&lim);
+	for (int k = 0; k < 8; k++) {
+		held[k] = client_connect(port);
+		if (k % 2) {
+			client_send_raw(held[k], "\x80\0\0", 3);
+			continue;
+		}
+		for (uint32_t xid = 0; xid < 64; xid++)
+			send_call(held[k], xid, P_BIG, 0);
+	}
+	usleep(1300000);
+	for (int k = 0; k < 4; k++)
+		alive();
+	for (int k = 0; k < 8; k++)
+		close(held[k]);
+	end();
+}
+
 /* Buffers that idle clients' receives stand in are taken back when others need them. */
 static void test_idle_buffers(void **state)
 {
@@ -738,6 +803,8 @@ int main(void)
 		cmocka_unit_test(test_many_connections),
 		cmocka_unit_test(test_connection_limit),
 		cmocka_unit_test(test_half_records),
+		cmocka_unit_test(test_other_clients),
+		cmocka_unit_test(test_held_connections),
 		cmocka_unit_test(test_idle_buffers),
 		cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_stop_drains),
