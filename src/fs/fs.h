@@ -341,7 +341,7 @@ int fs_clone(struct fs_req *req, struct fs_id src, struct fs_id dir, const struc
  * overlap: else -EINVAL, -EXDEV.  A whole file onto one that is not longer is O(1).  All or nothing,
  * except that a range of more than FS_RANGE_PIECES pieces is done in several steps.
  */
-#define FS_RANGE_PIECES 4096
+#define FS_RANGE_PIECES 1024
 int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, struct fs_id dst,
 		   uint64_t dst_offset, uint64_t len, struct fs_wcc *ret_dst_wcc);
 
