@@ -195,12 +195,14 @@ int client_data(struct cmd *c, struct request *r, struct buf *ret_data)
 	return err;
 }
 
-void client_forget(struct cmd *c, struct request *r)
+bool client_try(struct cmd *c, struct request *r)
 {
 	struct buf answer;
+	long status;
 
 	buf_init(&answer, ANSWER_MAX);
-	transport(c, r, &answer, true);
+	status = transport(c, r, &answer, true);
 	buf_release(&answer);
 	request_done(r);
+	return status && status < 300;
 }

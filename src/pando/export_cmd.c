@@ -2,6 +2,10 @@
 /*
  * export: a file out of the pool.  It is written beside its place and renamed when it is
  * complete and on the disk, so FILE is whole or not there.
+ *
+ * What is read is a clone with a hidden name beside the object, for as long as it takes: the
+ * object may be in use, and FILE is one point in time.  Where no clone can be made (a full or
+ * read-only pool), the object itself is read, and FILE is given up if it was changed meanwhile.
  */
 #include "pando/pando.h"
 
@@ -11,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "admin/size.h"
@@ -22,6 +27,9 @@
 struct export {
 	struct cmd *c;
 	const char *object, *file;
+	const char *from;		/* what is read: the clone, or the object */
+	char *clone;			/* NULL: none was made */
+	char changed[40];		/* when the object was, last */
 	int fd;
 	uint64_t size, inode, generation, data_bytes;
 	struct buf buf;
@@ -29,7 +37,7 @@ struct export {
 
 static void same_file(struct export *x, struct request *r)
 {
-	request_arg(r, "path", x->object);
+	request_arg(r, "path", x->from);
 	request_arg_u64(r, "inode", x->inode);
 	request_arg_u64(r, "generation", x->generation);
 }
@@ -176,6 +184,8 @@ static int place_convert(struct export *x, char **temp, enum image_format format
 	return x->fd < 0 ? write_fail(x) : DONE;
 }
 
+/* ---- the source --------------------------------------------------------------------------- */
+
 static int source_stat(struct export *x)
 {
 	struct request r;
@@ -183,7 +193,7 @@ static int source_stat(struct export *x)
 	int err;
 
 	request_init(&r, "GET", "/v1/files", NULL);
-	request_arg(&r, "path", x->object);
+	request_arg(&r, "path", x->from);
 	err = client_call(x->c, &r, &j);
 	if (err)
 		return err;
@@ -193,7 +203,64 @@ static int source_stat(struct export *x)
 	x->size = json_u64(j, "size");
 	x->inode = json_u64(j, "inode");
 	x->generation = json_u64(j, "generation");
+	snprintf(x->changed, sizeof(x->changed), "%s", json_text(j, "changed"));
 	json_decref(j);
+	return err;
+}
+
+static void clone_remove(struct export *x)
+{
+	struct request r;
+
+	if (!x->clone)
+		return;
+	request_init(&r, "DELETE", "/v1/files", NULL);
+	request_arg(&r, "path", x->clone);
+	if (!client_try(x->c, &r))
+		fprintf(stderr, "pando: %s: this clone was made for the export, and could not be "
+			"removed; remove it with 'pando rm'\n", x->clone);
+	free(x->clone);
+	x->clone = NULL;
+}
+
+/* Makes the clone that is read instead of the object. */
+static int source_hold(struct export *x)
+{
+	size_t dir = (size_t)(strrchr(x->object, '/') + 1 - x->object), cap = dir + 64;
+	struct timespec now;
+	struct request r;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	x->clone = malloc(cap);
+	if (!x->clone)
+		return fail("out of memory");
+	snprintf(x->clone, cap, "%.*s.pando-export-%d-%llx", (int)dir, x->object, (int)getpid(),
+		 (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec);
+	request_init(&r, "POST", "/v1/clones", NULL);
+	request_arg(&r, "src", x->object);
+	request_arg(&r, "dst", x->clone);
+	if (!client_try(x->c, &r)) {
+		free(x->clone);
+		x->clone = NULL;
+		return DONE;
+	}
+	x->from = x->clone;
+	return source_stat(x);
+}
+
+/* Nobody may have written to what was read. */
+static int source_unchanged(struct export *x)
+{
+	char before[sizeof(x->changed)];
+	int err;
+
+	if (x->clone)
+		return DONE;
+	memcpy(before, x->changed, sizeof(before));
+	err = source_stat(x);
+	if (!err && strcmp(before, x->changed))
+		err = fail("%s: was written to while it was exported, and the pool has no room to "
+			   "clone it first; try again, or make room", x->object);
 	return err;
 }
 
@@ -208,7 +275,12 @@ static int export_run(struct export *x, enum image_format format)
 		err = temp_make(x->file, true, &temp, &x->fd);
 	if (err)
 		return err;
-	err = data_copy(x);
+	err = source_hold(x);
+	if (!err)
+		err = data_copy(x);
+	if (!err)
+		err = source_unchanged(x);
+	clone_remove(x);
 	if (!err && format != IMAGE_RAW)
 		err = place_convert(x, &temp, format);
 	if (!err && fsync(x->fd))
@@ -225,7 +297,8 @@ static int export_run(struct export *x, enum image_format format)
 
 int image_export(struct cmd *c)
 {
-	struct export x = { .c = c, .object = c->argv[0], .file = c->argv[1], .fd = -1 };
+	struct export x = { .c = c, .object = c->argv[0], .from = c->argv[0],
+			    .file = c->argv[1], .fd = -1 };
 	enum image_format format = IMAGE_RAW;
 	char size[SIZE_TEXT], data[SIZE_TEXT];
 	struct objpath path;

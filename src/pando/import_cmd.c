@@ -248,7 +248,7 @@ static int upload_end(struct import *m, int err, json_t **ret_file)
 	}
 	/* the reason was told already: this answer is of no interest */
 	request_init(&r, "DELETE", "/v1/uploads/", m->id);
-	client_forget(m->c, &r);
+	client_try(m->c, &r);
 	return err;
 }
 

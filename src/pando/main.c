@@ -80,8 +80,8 @@ static const struct verb verbs[] = {
 	  "are read through qemu-img, which needs room for a raw copy in $TMPDIR, or else beside "
 	  "FILE.", import_options, image_import },
 	{ NULL, "export", "VOLUME:/path FILE", 2, 2, VERB_ONLINE, "copy a file out of the pool",
-	  "Holes stay holes.  To export a disk that is in use, clone it and export the clone: it "
-	  "is one point in time.", export_options, image_export },
+	  "Holes stay holes.  The file may be in use: what is exported is one point in time, a "
+	  "clone that is there, as .pando-export-..., while it is read.", export_options, image_export },
 	{ NULL, "clone", "VOLUME:/source VOLUME:/clone", 2, 2, VERB_ONLINE | VERB_JSON,
 	  "make a clone of a file, or many at once",
 	  "The time does not depend on the file's size, and the clones are durable when the "

@@ -82,8 +82,8 @@ void request_done(struct request *r);
 int client_call(struct cmd *c, struct request *r, json_t **ret_json);
 /* The same for an answer that is not JSON. */
 int client_data(struct cmd *c, struct request *r, struct buf *ret_data);
-/* Sends R and frees it; nothing is said whatever comes of it. */
-void client_forget(struct cmd *c, struct request *r);
+/* Sends R and frees it; nothing is said, only whether it was done. */
+bool client_try(struct cmd *c, struct request *r);
 void client_done(struct cmd *c);
 
 /* ---- print.c ---------------------------------------------------------------------------- */
