@@ -162,6 +162,61 @@ two_writers() {	# two processes append 200 records each to own files while a thi
 	wait
 	drop; [ "$(wc -l <w1)" = 200 ] && [ "$(wc -l <w2)" = 200 ] && [ "$(grep -c w1 w2)" = 0 ]
 }
+mode_of() { [ "$(stat -c %a "$1")" = "$2" ]; }
+suid_cleared() {	# by a write, a truncate and a chown, not by its owner's chmod
+	echo x >sx && chmod 6777 sx && mode_of sx 6777 && as alice 'echo y >>sx' && drop && mode_of sx 777 || return 1
+	chmod 4755 sx && chown 1000:1000 sx && drop && mode_of sx 755 || return 1
+	mkdir -m 2775 sd && chgrp 2000 sd && drop && mode_of sd 2775
+}
+setgid_directory() {	# gives its group, and its bit to directories, but no setgid programs
+	mkdir gd && chgrp 1000 gd && chmod 2777 gd && as bob 'umask 022; touch gd/f; mkdir gd/d' || return 1
+	drop; [ "$(stat -c %g,%a gd/f)" = 1000,644 ] && [ "$(stat -c %g,%a gd/d)" = 1000,2755 ] || return 1
+	as bob 'chmod 2755 gd/f'; drop; mode_of gd/f 755 || return 1
+	as alice 'touch gd/h; chmod 2755 gd/h'; drop; mode_of gd/h 2755
+}
+own_readonly() {	# an open descriptor goes on; opening anew, and others, don't
+	as alice 'exec 3>open/ro; chmod 400 open/ro; echo one >&3; echo two >&3' || return 1
+	drop; [ "$(cat open/ro)" = "one
+two" ] && fails as alice 'echo x >>open/ro' && fails as bob cat open/ro && fails as bob 'truncate -s 0 open/ro'
+}
+rename_links() {	# two names of one file: nothing happens; over one of two: the other stays
+	echo 1 >k1 && ln k1 k2 && ln k1 k3 && echo 2 >k4 && mv k4 k2 && drop || return 1
+	[ "$(cat k1)$(cat k2)$(cat k3)" = 121 ] && [ "$(stat -c %h k1)" = 2 ] && [ ! -e k4 ]
+}
+rename_kinds() {
+	mkdir rk1 rk2 && touch rk1/f rkf || return 1
+	fails mv -T rkf rk2 && fails mv -T rk2 rkf && fails mv -T rk2 rk1 && mv -T rk1 rk2 && [ -e rk2/f ] && [ ! -e rk1 ]
+}
+not_a_directory() { fails touch a/x && fails mkdir a/x && fails cat a/x && fails rm a/x && fails rmdir a; }
+directory_links() {
+	mkdir -p dl/1 dl/2 && touch dl/f && drop && [ "$(stat -c %h dl)" = 4 ] && rmdir dl/1 && mv dl/2 . &&
+		drop && [ "$(stat -c %h dl)" = 2 ] && rmdir 2
+}
+directory_times() {	# names change their directories' times, data doesn't
+	mkdir dt && touch dt/f && touch -d 2001-01-01 dt && echo x >dt/f && sync && drop || return 1
+	[ "$(stat -c %Y dt)" -lt 1000000000 ] && mv dt/f dt/g && drop && [ "$(stat -c %Y dt)" -gt 1000000000 ] || return 1
+	touch -d 2001-01-01 dt/g && mv dt/g dt/h && drop && [ "$(stat -c %Y dt/h)" -lt 1000000000 ] &&
+		[ "$(stat -c %Z dt/h)" -gt 1000000000 ]
+}
+far_away() {	# beyond 16 TiB
+	echo far | dd of=far bs=1 seek=20000000000000 2>/dev/null && drop && [ "$(stat -c %s far)" = 20000000000004 ] &&
+		[ "$(dd if=far bs=1 skip=20000000000000 2>/dev/null)" = far ] && truncate -s 5 far &&
+		[ "$(tr -d '\0' <far | wc -c)" = 0 ]
+}
+long_symlink() {
+	l=$(head -c 1000 /dev/zero | tr '\0' l)
+	ln -s "$l" ls1 && drop && [ "$(readlink ls1)" = "$l" ] && [ "$(stat -c %s ls1)" = 1000 ]
+}
+list_while_changing() {	# names that stay are listed once, whatever comes and goes
+	mkdir lw && for i in $(seq 600); do : >lw/stay$i; : >lw/go$i; done
+	(rm lw/go*; for i in $(seq 300); do : >lw/come$i; done) &
+	for i in 1 2 3 4 5; do
+		drop
+		[ "$(ls lw | grep -c stay)" = 600 ] && [ "$(ls lw | grep stay | sort -u | wc -l)" = 600 ] || return 1
+	done
+	wait
+	[ "$(ls lw | wc -l)" = 900 ]
+}
 deep() {
 	p=.
 	for i in $(seq 40); do p=$p/d$i; done
@@ -218,6 +273,17 @@ t "supplementary groups count" supplementary_group
 t "the sticky bit" sticky
 t "chmod and utimes by others are denied" not_owner
 t "no search permission, no file" search_denied
+t "setuid and setgid go when they must" suid_cleared
+t "setgid directories" setgid_directory
+t "one's own read-only file" own_readonly
+t "rename over hard links" rename_links
+t "rename over other kinds" rename_kinds
+t "a file is not a directory" not_a_directory
+t "link counts of directories" directory_links
+t "times of directories" directory_times
+t "data beyond 16 TiB" far_away
+t "a long symbolic link" long_symlink
+t "listing while names come and go" list_while_changing
 t "two writers and a reader" two_writers
 t "40 directories deep" deep
 t "tar out, tar in, diff" tree_copy
