@@ -84,7 +84,7 @@ static uint32_t below(uint32_t n)
 	return mix(x.rng) % n;
 }
 
-/* ---- the copy -------------------------------------------------------------------------------- */
+/* ---- the copy ---------------------------------------------------------------------------- */
 
 static void fill(uint8_t *to, const struct op *o)
 {
@@ -120,7 +120,7 @@ static void is_stable(void)
 	x.nops = 0;
 }
 
-/* ---- calls ------------------------------------------------------------------------------------ */
+/* ---- calls ------------------------------------------------------------------------------- */
 
 struct answer {
 	bool done, broken;
@@ -170,7 +170,8 @@ static void connect_to(int program, int version)
 	if (x.rpc)
 		rpc_destroy_context(x.rpc);
 	x.rpc = rpc_init_context();
-	if (!x.rpc || rpc_connect_port_async(x.rpc, "127.0.0.1", x.port, program, version, on_answer, &a))
+	if (!x.rpc || rpc_connect_port_async(x.rpc, "127.0.0.1", x.port, program, version,
+					     on_answer, &a))
 		die("cannot connect");
 	if (!wait_for(&a))
 		die("cannot connect to port %d", x.port);
@@ -326,7 +327,7 @@ static void do_commit(void)
 	is_stable();
 }
 
-/* ---- looking ----------------------------------------------------------------------------------- */
+/* ---- looking ----------------------------------------------------------------------------- */
 
 struct piece { uint32_t off, len; uint8_t *to; uint32_t got; bool eof; };
 
@@ -348,7 +349,8 @@ static void take_read(struct answer *a, void *res)
 static bool read_piece(struct piece *p)
 {
 	struct answer a = { .take = take_read, .arg = p };
-	READ3args args = { .file = { .data = { x.fh_len, x.fh } }, .offset = p->off, .count = p->len };
+	READ3args args = { .file = { .data = { x.fh_len, x.fh } }, .offset = p->off,
+			   .count = p->len };
 
 	if (rpc_nfs3_read_async(x.rpc, on_answer, &args, &a))
 		die("cannot send");
@@ -362,14 +364,16 @@ static bool read_piece(struct piece *p)
 static void do_read(void)
 {
 	static uint8_t buf[1 << 20];
-	struct piece p = { .off = below(FILE_MAX), .len = 1 + below(below(2) ? 10000 : 1 << 20), .to = buf };
+	uint32_t most = below(2) ? 10000 : 1 << 20;
+	struct piece p = { .off = below(FILE_MAX), .len = 1 + below(most), .to = buf };
 	uint32_t left = p.off < x.now_size ? x.now_size - p.off : 0;
 	uint32_t want = p.len < left ? p.len : left;
 
 	if (!read_piece(&p))
 		return;
 	if (p.got != want || p.eof != (p.len >= left))
-		die("READ of %u at %u of %u bytes: %u came, eof %d", p.len, p.off, x.now_size, p.got, p.eof);
+		die("READ of %u at %u of %u bytes: %u came, eof %d", p.len, p.off, x.now_size,
+		    p.got, p.eof);
 	for (uint32_t i = 0; i < want; i++)
 		if (buf[i] != x.now[p.off + i])
 			die("byte %u of %u is %02x, not %02x", p.off + i, x.now_size, buf[i],
@@ -425,7 +429,7 @@ static void do_getattr(void)
 		    (unsigned long long)blocks_with_data());
 }
 
-/* ---- after a kill ------------------------------------------------------------------------------- */
+/* ---- after a kill ------------------------------------------------------------------------ */
 
 static void read_all(uint8_t *to, uint64_t *size)
 {
@@ -479,7 +483,8 @@ static void next_life(void)
 	char line[100];
 	struct itimerval t = { 0 };
 
-	if (!fgets(line, sizeof(line), stdin) || sscanf(line, "%d %d", &x.pid, &x.port) != 2 || x.pid <= 1)
+	if (!fgets(line, sizeof(line), stdin) ||
+	    sscanf(line, "%d %d", &x.pid, &x.port) != 2 || x.pid <= 1)
 		die("no PID and PORT on standard input");
 	victim = x.pid;
 	if (x.kills) {
@@ -509,8 +514,9 @@ static void go_on(void)
 
 int main(int argc, char **argv)
 {
-	static void (*const does[])(void) = { do_write, do_write, do_write, do_write, do_write, do_read,
-					      do_read, do_read, do_getattr, do_resize, do_commit };
+	static void (*const does[])(void) = { do_write, do_write, do_write, do_write, do_write,
+					      do_read, do_read, do_read, do_getattr, do_resize,
+					      do_commit };
 	unsigned steps;
 
 	if (argc != 6) {

@@ -15,7 +15,7 @@
 #include "base/loop.h"
 #include "rig.h"
 
-/* ---- short words ----------------------------------------------------------------------------- */
+/* ---- short words ------------------------------------------------------------------------- */
 
 static struct fs_req as(struct rig *r, uint32_t uid)
 {
@@ -39,8 +39,8 @@ static void want(int got, int expected, const char *what)
 }
 #define WANT(call, expected) want(call, expected, #call)
 
-static int make(struct fs_req q, struct fs_id dir, const char *name, enum fs_type type, uint32_t mode,
-		struct fs_attr *ret)
+static int make(struct fs_req q, struct fs_id dir, const char *name, enum fs_type type,
+		uint32_t mode, struct fs_attr *ret)
 {
 	struct fs_create how = { .type = type, .how = FS_CREATE_GUARDED,
 				 .set = { .mask = FS_SET_MODE, .mode = mode }, .target = "x" };
@@ -106,7 +106,8 @@ static int get(struct fs_req q, struct fs_id id)
 	return err;
 }
 
-static int rename_to(struct fs_req q, struct fs_id from, const char *a, struct fs_id to, const char *b)
+static int rename_to(struct fs_req q, struct fs_id from, const char *a, struct fs_id to,
+		     const char *b)
 {
 	return fs_rename(&q, from, nm(a), to, nm(b), NULL, NULL);
 }
@@ -147,7 +148,7 @@ static void links_are(struct rig *r, struct fs_id id, uint32_t n)
 	sim_check(got == n, "%u links, not %u", got, n);
 }
 
-/* ---- names ----------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------- */
 
 static void test_names(struct rig *r)
 {
@@ -201,7 +202,7 @@ static void test_rename(struct rig *r)
 	WANT(rename_to(root, r->root, "f", r->root, "f"), 0);
 	WANT(rename_to(root, r->root, "d", r->root, "d"), 0);
 	WANT(link_(root, f, r->root, "g"), 0);
-	WANT(rename_to(root, r->root, "f", r->root, "g"), 0);	/* two names of one: both stay */
+	WANT(rename_to(root, r->root, "f", r->root, "g"), 0);	/* two names of one */
 	links_are(r, f, 2);
 	WANT(rename_to(root, r->root, "none", r->root, "x"), -ENOENT);
 	WANT(rename_to(root, r->root, "d", s, "x"), -EINVAL);
@@ -259,7 +260,7 @@ static void test_links(struct rig *r)
 	links_are(r, f, 1);
 }
 
-/* ---- permissions ------------------------------------------------------------------------------ */
+/* ---- permissions ------------------------------------------------------------------------- */
 
 static void test_sticky(struct rig *r)
 {
@@ -375,7 +376,7 @@ static void test_owners(struct rig *r)
 	WANT(make(alice, r->root, "fifo", FS_FIFO, 0644, NULL), 0);
 }
 
-/* ---- setuid, setgid ----------------------------------------------------------------------------- */
+/* ---- setuid, setgid ---------------------------------------------------------------------- */
 
 static void test_suid(struct rig *r)
 {
@@ -421,7 +422,8 @@ static void test_setgid_directory(struct rig *r)
 	sim_check(attr(r, f).gid == 2000, "a file has group %u", attr(r, f).gid);
 	sub = made(bob, d, "sub", FS_DIR, 0755);
 	a = attr(r, sub);
-	sim_check(a.gid == 2000 && a.mode == 02755, "a directory has group %u, mode %o", a.gid, a.mode);
+	sim_check(a.gid == 2000 && a.mode == 02755, "a directory has group %u, mode %o",
+		  a.gid, a.mode);
 	/* A way to a setgid program of a foreign group. */
 	f = made(bob, d, "prog", FS_REG, 02755);
 	mode_is(r, f, 0755, "setgid made by a stranger to the group");
@@ -447,10 +449,11 @@ static void test_replay(struct rig *r)
 	mode_is(r, f, 0755, "a program replayed");
 	mode_is(r, g, 0711, "a chmod replayed");
 	sim_ok(fs_getattr(&r->req, d, &a));
-	sim_check(a.mode == 02777 && a.gid == 2000, "the directory has mode %o, group %u", a.mode, a.gid);
+	sim_check(a.mode == 02777 && a.gid == 2000, "the directory has mode %o, group %u",
+		  a.mode, a.gid);
 }
 
-/* ---- exclusive create ---------------------------------------------------------------------------- */
+/* ---- exclusive create -------------------------------------------------------------------- */
 
 static int exclusive(struct fs_req q, struct fs_id dir, const char *name, uint64_t verifier,
 		     struct fs_id *ret)
@@ -486,7 +489,7 @@ static void test_exclusive(struct rig *r)
 	WANT(exclusive(as(r, 0), r->root, "zero", 0, NULL), 0);
 }
 
-/* ---- sizes and times ------------------------------------------------------------------------------ */
+/* ---- sizes and times --------------------------------------------------------------------- */
 
 static void test_sizes(struct rig *r)
 {
@@ -530,10 +533,12 @@ static bool later(struct fs_time a, struct fs_time b)
 }
 
 /* Which of the times moved on since BEFORE. */
-static void moved(struct rig *r, struct fs_id id, struct fs_attr *before, int expected, const char *what)
+static void moved(struct rig *r, struct fs_id id, struct fs_attr *before, int expected,
+		  const char *what)
 {
 	struct fs_attr a = attr(r, id);
-	int got = (later(a.atime, before->atime) ? A : 0) | (later(a.mtime, before->mtime) ? M : 0) |
+	int got = (later(a.atime, before->atime) ? A : 0) |
+		  (later(a.mtime, before->mtime) ? M : 0) |
 		  (later(a.ctime, before->ctime) ? C : 0);
 
 	sim_check(got == expected, "%s: times %x moved, not %x", what, got, expected);
@@ -580,7 +585,7 @@ static void test_times(struct rig *r)
 	moved(r, e, &ea, M | C, "remove");
 }
 
-/* ---- listing ---------------------------------------------------------------------------------------- */
+/* ---- listing ----------------------------------------------------------------------------- */
 
 /* One entry at a time, while half of the names go and others come: all that stay are seen once. */
 static void test_listing(struct rig *r)
@@ -613,12 +618,13 @@ static void test_listing(struct rig *r)
 		n++;
 	} while (!list.eof);
 	for (unsigned i = 0; i < 200; i++)
-		sim_check(seen[i] == 1 || (i % 2 && !seen[i]), "f%03u was listed %u times", i, seen[i]);
+		sim_check(seen[i] == 1 || (i % 2 && !seen[i]), "f%03u was listed %u times", i,
+			  seen[i]);
 	list.cap = 16;
 	WANT(fs_readdir(&root, r->root, 0, false, &list), -EINVAL);
 }
 
-/* ---- all --------------------------------------------------------------------------------------------- */
+/* ---- all --------------------------------------------------------------------------------- */
 
 static const struct rig_test tests[] = {
 	{ .name = "names", .fn = test_names, .nblocks = 8192 },
