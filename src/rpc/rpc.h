@@ -28,7 +28,7 @@
 #define RPC_AUTH_MAX 400		/* bytes of a credential or verifier */
 #define RPC_CALL_MAX ((1u << 20) + (64u << 10))	/* bytes of one call */
 #define RPC_ARGS_MAX 768		/* sizes of decoded arguments and results in memory */
-#define RPC_RES_MAX 7168
+#define RPC_RES_MAX 10752
 #define RPC_HEAD_BYTES 2048		/* of a reply, without what is spliced in */
 #define RPC_MARK_BYTES 4		/* room for the record mark before each reply */
 

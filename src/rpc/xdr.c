@@ -91,6 +91,17 @@ void xdr_splice(struct xdr_out *x, const struct iovec *iov, unsigned niov)
 	}
 }
 
+void xdr_out_continue(struct xdr_out *x, void *buf, size_t len)
+{
+	if (x->full || !reserve_iov(x, 1)) {
+		x->full = true;
+		return;
+	}
+	close_segment(x);
+	x->seg = x->p = buf;
+	x->end = x->p + len;
+}
+
 size_t xdr_out_finish(struct xdr_out *x)
 {
 	if (!x->full && !reserve_iov(x, 1))

@@ -134,6 +134,8 @@ void xdr_out_done(struct xdr_out *x);
 void xdr_out_move(struct xdr_out *x, void *buf, size_t len);
 /* The next LEN bytes of the stream are those that IOV leads to (without XDR's padding). */
 void xdr_splice(struct xdr_out *x, const struct iovec *iov, unsigned niov);
+/* Goes on in another buffer; what was written so far stays where it is. */
+void xdr_out_continue(struct xdr_out *x, void *buf, size_t len);
 /* Closes the last segment; iov[] is complete then.  Returns the length of all. */
 size_t xdr_out_finish(struct xdr_out *x);
 
