@@ -13,7 +13,9 @@
 #define REPLY_BYTES_MAX (32u << 20)
 #define STOP_GRACE_MS 5000
 
-static const struct rpc_program *const main_programs[] = { &nfs3_program, &mount3_program };
+static const struct rpc_program *const main_programs[] = {
+	&nfs3_program, &nfs4_program, &mount3_program
+};
 static const struct rpc_program *const portmap_programs[] = {
 	&portmap2_program, &portmap3_program, &portmap4_program
 };
@@ -99,10 +101,12 @@ int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_serve
 	err = copy_config(s, cfg);
 	limit_replies(s);
 	if (!err)
-		err = make_service(s, &s->service, s->bindings, main_programs, 2);
+		err = make_service(s, &s->service, s->bindings, main_programs, 3);
 	if (!err)
 		err = make_service(s, &s->portmap_service, s->portmap_bindings, portmap_programs,
 				   3);
+	if (!err)
+		err = nfs4_state_new(s, &s->nfs4);
 	if (!err)
 		err = drc_new(DRC_ENTRIES, DRC_BYTES, &s->drc);
 	if (!err)
@@ -129,6 +133,7 @@ void nfs_server_free(struct nfs_server *s)
 	drc_free(s->bulk_drc);
 	free_service(&s->service);
 	free_service(&s->portmap_service);
+	nfs4_state_free(s->nfs4);
 	exports_forget(s);
 	mounts_forget(s);
 	for (unsigned i = 0; i < s->cfg.nlisten; i++)

@@ -26,6 +26,8 @@ struct export_cached {
 	struct exports exports;
 };
 
+struct nfs4_state;
+
 struct nfs_mount { struct list entry; struct rpc_addr addr; char path[]; };
 
 struct nfs_server {
@@ -33,7 +35,7 @@ struct nfs_server {
 	struct nfs_config cfg;		/* its strings are copies */
 	struct rpc_server *rpc;
 	struct rpc_service service, portmap_service;
-	struct rpc_binding bindings[2], portmap_bindings[3];
+	struct rpc_binding bindings[3], portmap_bindings[3];
 	struct drc *drc, *bulk_drc;
 	uint16_t *ports;		/* of cfg.listen[] */
 	bool listening_all;		/* some address is a wildcard */
@@ -45,6 +47,7 @@ struct nfs_server {
 	struct list mounts;
 	unsigned nmounts;
 	uint64_t bytes_read, bytes_written;
+	struct nfs4_state *nfs4;
 };
 
 /* One request on a file: what every handler begins with. */
@@ -56,7 +59,7 @@ struct nfs_op {
 	bool sync;			/* every write is stable */
 };
 
-extern const struct rpc_program nfs3_program, mount3_program;
+extern const struct rpc_program nfs3_program, nfs4_program, mount3_program;
 extern const struct rpc_program portmap2_program, portmap3_program, portmap4_program;
 
 /* The rule by which the caller of C may use VOLUME; -EACCES when there is none.  May wait. */
@@ -72,6 +75,10 @@ void exports_forget(struct nfs_server *s);
  * thread, for two seconds at most: at start and at the end only. */
 int rpcbind_register(uint16_t port, bool any_addr, char *why, size_t why_len);
 void rpcbind_unregister(void);
+
+/* nfs4_state.c */
+int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state);
+void nfs4_state_free(struct nfs4_state *st);
 
 /* mount.c */
 void mounts_forget(struct nfs_server *s);

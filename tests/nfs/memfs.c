@@ -142,6 +142,7 @@ static void before(struct fs *fs, struct inode *n, struct fs_wcc *w)
 	if (!w)
 		return;
 	w->pre_valid = true;
+	w->pre_change = n->attr.change;
 	w->pre_size = n->attr.size;
 	w->pre_mtime = n->attr.mtime;
 	w->pre_ctime = n->attr.ctime;
@@ -154,7 +155,7 @@ static void changed(struct fs_req *req, struct inode *n, struct fs_wcc *w)
 	struct fs *fs = req->fs;
 
 	n->attr.mtime = n->attr.ctime = now(fs);
-	req->stable_seq = ++fs->seq;
+	n->attr.change = req->stable_seq = ++fs->seq;
 	fs->ctl.changes++;
 	fs->ctl.drc_client = req->drc_client;
 	fs->ctl.drc_xid = req->drc_xid;
@@ -370,6 +371,7 @@ static void put_byte_range(struct inode *n, uint64_t offset, const uint8_t *s, u
 int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct iovec *iov,
 	     int niov, uint32_t len, bool stable, struct fs_wcc *w)
 {
+	uint64_t before_seq = req->stable_seq;
 	struct inode *n;
 	int err;
 
@@ -391,7 +393,7 @@ int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct 
 		n->attr.size = offset + len;
 	changed(req, n, w);
 	if (!stable)
-		req->stable_seq = 0;
+		req->stable_seq = before_seq;
 	return 0;
 }
 
@@ -419,6 +421,91 @@ int fs_readlink(struct fs_req *req, struct fs_id id, char ret_target[FS_SYMLINK_
 	if (n->attr.type != FS_LNK)
 		return -EINVAL;
 	strcpy(ret_target, n->target);
+	return 0;
+}
+
+/* A page that was never written is a hole. */
+int fs_seek(struct fs_req *req, struct fs_id id, uint64_t offset, bool data, uint64_t *ret_offset)
+{
+	struct inode *n;
+	int err = enter(req, id, &n);
+
+	if (err)
+		return err;
+	if (n->attr.type != FS_REG)
+		return n->attr.type == FS_DIR ? -EISDIR : -EINVAL;
+	for (; offset < n->attr.size; offset = (offset / PAGE + 1) * PAGE) {
+		bool hole = offset / PAGE >= n->npages || !n->pages[offset / PAGE];
+
+		if (hole != data) {
+			*ret_offset = offset;
+			return 0;
+		}
+	}
+	*ret_offset = n->attr.size;
+	return data ? -ENXIO : 0;
+}
+
+int fs_punch(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len, struct fs_wcc *w)
+{
+	struct inode *n;
+	int err = enter(req, id, &n);
+
+	if (err)
+		return err;
+	before(req->fs, n, w);
+	if (n->attr.type != FS_REG)
+		return -EINVAL;
+	if (!allowed(&req->cred, n, 2))
+		return -EACCES;
+	while (len && offset < n->npages * PAGE) {
+		uint64_t at = offset % PAGE, k = len < PAGE - at ? len : PAGE - at;
+		uint8_t **p = &n->pages[offset / PAGE];
+
+		if (*p)
+			memset(*p + at, 0, k);
+		if (k == PAGE) {
+			free(*p);
+			*p = NULL;
+		}
+		offset += k;
+		len -= k;
+	}
+	changed(req, n, w);
+	return 0;
+}
+
+int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, struct fs_id dst,
+		   uint64_t dst_offset, uint64_t len, struct fs_wcc *w)
+{
+	struct inode *from, *to;
+	int err = enter(req, src, &from);
+
+	if (!err)
+		err = enter(req, dst, &to);
+	if (err)
+		return err;
+	before(req->fs, to, w);
+	if (from->attr.type != FS_REG || to->attr.type != FS_REG || src_offset % PAGE ||
+	    dst_offset % PAGE || src_offset > from->attr.size)
+		return -EINVAL;
+	if (!len)
+		len = from->attr.size - src_offset;
+	if (len > from->attr.size - src_offset ||
+	    (len % PAGE && (src_offset + len != from->attr.size ||
+			    dst_offset + len < to->attr.size)))
+		return -EINVAL;
+	if (from == to && src_offset < dst_offset + len && dst_offset < src_offset + len)
+		return -EINVAL;
+	for (uint64_t at = 0; at < len; at += PAGE) {
+		uint64_t page = (src_offset + at) / PAGE, k = len - at < PAGE ? len - at : PAGE;
+		uint8_t *p = page < from->npages ? from->pages[page] : NULL;
+
+		put_byte_range(to, dst_offset + at, p ? p : zero_page, k);
+	}
+	if (dst_offset + len > to->attr.size)
+		to->attr.size = dst_offset + len;
+	changed(req, to, w);
 	return 0;
 }
 

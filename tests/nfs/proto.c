@@ -64,6 +64,8 @@ void proto_end(struct proto *p)
 	memfs_free(p->fs);
 }
 
+struct nfs4_state *proto_nfs4(struct proto *p) { return p->server->nfs4; }
+
 uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len)
 {
 	uint8_t *reply, *exact = malloc(m->len ? m->len : 1);

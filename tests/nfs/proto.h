@@ -25,6 +25,9 @@ void proto_begin(struct proto *p);
 void proto_restart(struct proto *p);		/* a new server on the same fs */
 void proto_end(struct proto *p);
 
+/* What the server remembers of NFSv4 clients. */
+struct nfs4_state *proto_nfs4(struct proto *p);
+
 /* The whole way; the reply from its xid on, malloc'ed.  NULL: not even an RPC call. */
 uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len);
 

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * OPEN, OPEN_DOWNGRADE, CLOSE, and stateids as such (RFC 8881 section 18.16 and following).
+ *
+ * OPEN first finds or makes the file, which waits, and then looks at share reservations and
+ * enters the open, which doesn't: so no two opens that exclude each other are ever granted.
+ */
+#include "nfs/nfs4_state.h"
+
+#define CREATE_TRIES 8			/* of others that create and remove the same name */
+enum { ACCESS_MASK = 3, WANT_KNOWN = 0xff00 | 0x10000 | 0x20000 | 0x100000 | 0x200000 };
+
+struct opening {
+	struct nfs4_compound *cp;
+	struct nfs4_op *op;
+	struct fs_id dir;
+	struct fs_name name;
+	struct fs_attr a;		/* of the file */
+	bool made;
+};
+
+/* ---- finding or making the file ------------------------------------------------------ */
+
+static uint32_t look(struct opening *o)
+{
+	struct fs_attr dir;
+	int err = fs_lookup(&o->cp->f.req, o->dir, o->name, &o->a, &dir);
+
+	if (err)
+		return nfs4_dir_status(o->cp, &o->dir, err);
+	o->op->open.change = (struct nfs4_change){ false, dir.change, dir.change };
+	return NFS4_OK;
+}
+
+static uint32_t make(struct opening *o, enum fs_create_how how)
+{
+	struct nfs4_set *set = &o->op->open.set;
+	const struct fs_create c = { .type = FS_REG, .how = how, .set = set->set,
+				     .verifier = o->op->open.verifier };
+	struct fs_wcc w = { 0 };
+	int err;
+
+	if (!o->cp->f.rw || o->dir.snapshot)
+		return NFS4ERR_ROFS;
+	err = fs_create(&o->cp->f.req, o->dir, o->name, &c, &o->a, &w);
+	if (err)
+		return nfs4_dir_status(o->cp, &o->dir, err);
+	o->made = true;
+	o->op->open.change = nfs4_change_of(&w);
+	o->op->open.attrset = set->given;
+	return NFS4_OK;
+}
+
+static uint32_t find_or_make(struct opening *o)
+{
+	uint32_t status = NFS4ERR_DELAY;
+
+	switch (o->op->open.how) {
+	case NFS4_CREATE_GUARDED:
+		return make(o, FS_CREATE_GUARDED);
+	case NFS4_CREATE_EXCLUSIVE:
+	case NFS4_CREATE_EXCLUSIVE4_1:
+		return make(o, FS_CREATE_EXCLUSIVE);
+	}
+	for (int i = 0; i < CREATE_TRIES; i++) {
+		status = look(o);
+		if (status != NFS4ERR_NOENT)
+			return status;
+		status = make(o, FS_CREATE_GUARDED);
+		if (status != NFS4ERR_EXIST)
+			return status;
+	}
+	return NFS4ERR_DELAY;
+}
+
+static uint32_t by_name(struct opening *o)
+{
+	struct nfs4_set *set = &o->op->open.set;
+	uint32_t status = nfs4_name(o->op->open.name, &o->name);
+
+	if (status)
+		return status;
+	o->dir = o->cp->cur.id;
+	if (nfs4_is_pseudo(&o->cp->cur))
+		return o->op->open.create ? NFS4ERR_ROFS : NFS4ERR_ISDIR;
+	if (!o->op->open.create)
+		return look(o);
+	status = nfs4_check_set(o->cp, set, true);
+	if (status)
+		return status;
+	nfs4_apply_umask(set);
+	return find_or_make(o);
+}
+
+static uint32_t by_handle(struct opening *o)
+{
+	if (o->op->open.create)
+		return NFS4ERR_INVAL;
+	if (nfs4_is_pseudo(&o->cp->cur))
+		return NFS4ERR_ISDIR;
+	return nfs4_status(fs_getattr(&o->cp->f.req, o->cp->cur.id, &o->a));
+}
+
+/* ---- may it be opened so? ------------------------------------------------------------ */
+
+static uint32_t check_rights(struct opening *o)
+{
+	uint32_t access = o->op->open.access & ACCESS_MASK, want = 0, allowed;
+	struct fs_attr a;
+	int err;
+
+	if (access & NFS4_OPEN_READ)
+		want |= FS_ACCESS_READ;
+	if (access & NFS4_OPEN_WRITE)
+		want |= FS_ACCESS_MODIFY;
+	if (access & NFS4_OPEN_WRITE && (!o->cp->f.rw || o->a.id.snapshot))
+		return NFS4ERR_ROFS;
+	if (o->made)
+		return NFS4_OK;			/* whoever makes a file may open it */
+	err = fs_access(&o->cp->f.req, o->a.id, want | FS_ACCESS_EXECUTE, &allowed, &a);
+	if (err)
+		return nfs4_status(err);
+	if (want == FS_ACCESS_READ && allowed & FS_ACCESS_EXECUTE)
+		return NFS4_OK;			/* to be run: reading is part of that */
+	return (allowed & want) == want ? NFS4_OK : NFS4ERR_ACCESS;
+}
+
+static uint32_t check_share(struct opening *o, struct nfs4_open **ret_own)
+{
+	struct nfs4_state *st = o->cp->st;
+	struct nfs4_file *f = nfs4_file_find(st, &o->a.id);
+
+	*ret_own = nfs4_open_find(st, o->cp->client, o->op->open.owner, f);
+	return nfs4_share_conflict(st, f, *ret_own, o->op->open.access & ACCESS_MASK,
+				   o->op->open.deny) ? NFS4ERR_SHARE_DENIED : NFS4_OK;
+}
+
+/* OPEN of what exists, with a size of 0. */
+static uint32_t truncate_existing(struct opening *o)
+{
+	const struct fs_setattr empty = { .mask = FS_SET_SIZE };
+	const struct nfs4_set *set = &o->op->open.set;
+	struct nfs4_open *own;
+	uint32_t status;
+
+	if (o->made || !o->op->open.create || !(set->set.mask & FS_SET_SIZE) || set->set.size)
+		return NFS4_OK;
+	if (!o->cp->f.rw || o->a.id.snapshot)
+		return NFS4ERR_ROFS;
+	status = check_share(o, &own);
+	if (status)
+		return status;
+	nfs4_bit_set(&o->op->open.attrset, 4);
+	return nfs4_status(fs_setattr(&o->cp->f.req, o->a.id, &empty, NULL));
+}
+
+/* ---- the open itself ----------------------------------------------------------------- */
+
+static uint32_t enter_open(struct opening *o)
+{
+	struct nfs4_client *c = o->cp->client;
+	struct nfs4_open *own;
+	uint32_t status, access = o->op->open.access & ACCESS_MASK;
+
+	if (c->dead)
+		return NFS4ERR_EXPIRED;
+	status = check_share(o, &own);
+	if (status)
+		return status;
+	if (!own) {
+		if (c->nopens >= NFS4_OPENS_MAX ||
+		    nfs4_open_new(o->cp->st, c, o->op->open.owner, &o->a.id, &own))
+			return NFS4ERR_DELAY;
+	}
+	own->access |= access;
+	own->deny |= o->op->open.deny;
+	own->seen_access |= 1 << access;
+	own->seen_deny |= 1 << o->op->open.deny;
+	nfs4_stateid_raise(&own->sid);
+	nfs4_set_fh(o->cp, &o->a.id);
+	o->op->open.id = nfs4_stateid_of(o->cp->st, &own->sid);
+	nfs4_set_stateid(o->cp, &o->op->open.id);
+	return NFS4_OK;
+}
+
+static uint32_t check_args(const struct nfs4_compound *cp, const struct nfs4_op *op)
+{
+	uint32_t access = op->open.access;
+
+	if (!(access & ACCESS_MASK) || access & ~(uint32_t)(ACCESS_MASK | WANT_KNOWN) ||
+	    op->open.deny > 3)
+		return NFS4ERR_INVAL;
+	switch (op->open.claim) {
+	case NFS4_CLAIM_NULL:
+	case NFS4_CLAIM_FH:
+		/* RFC 8881 section 18.51.3: first the client says that it reclaims nothing */
+		return cp->client->reclaimed ? NFS4_OK : NFS4ERR_GRACE;
+	case NFS4_CLAIM_PREVIOUS:
+		return NFS4ERR_NO_GRACE;
+	case NFS4_CLAIM_DELEGATE_CUR:
+	case NFS4_CLAIM_DELEG_CUR_FH:
+		return NFS4ERR_BAD_STATEID;	/* no delegation was given out */
+	default:
+		return NFS4ERR_NOTSUPP;
+	}
+}
+
+uint32_t nfs4_open(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	struct opening o = { .cp = cp, .op = op };
+	uint32_t status = check_args(cp, op);
+
+	op->open.change = (struct nfs4_change){ 0 };
+	op->open.attrset = (struct nfs4_bitmap){ 0 };
+	if (!status)
+		status = op->open.claim == NFS4_CLAIM_NULL ? by_name(&o) : by_handle(&o);
+	if (!status)
+		status = nfs4_wrong_type(o.a.type, FS_REG);
+	if (!status)
+		status = check_rights(&o);
+	if (!status)
+		status = truncate_existing(&o);
+	return status ? status : enter_open(&o);
+}
+
+/* ---- afterwards ---------------------------------------------------------------------- */
+
+/* Whether some of the OPENs that were SEEN together make WANT. */
+static bool union_of(uint8_t seen, uint32_t want)
+{
+	uint32_t got = 0;
+
+	for (uint32_t v = 1; v < 4; v++)
+		if (seen & 1 << v && !(v & ~want))
+			got |= v;
+	return got == want;
+}
+
+static uint8_t only_within(uint8_t seen, uint32_t within)
+{
+	for (uint32_t v = 0; v < 4; v++)
+		if (v & ~within)
+			seen &= ~(1 << v);
+	return seen;
+}
+
+static uint32_t find_open(struct nfs4_compound *cp, const struct nfs4_stateid *id,
+			  struct nfs4_open **ret_open)
+{
+	struct nfs4_sid *s;
+	uint32_t status = nfs4_stateid_here(cp, id, &s);
+
+	if (status)
+		return status;
+	if (s->is_lock)
+		return NFS4ERR_BAD_STATEID;
+	*ret_open = nfs4_sid_open(s);
+	return NFS4_OK;
+}
+
+uint32_t nfs4_open_downgrade(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	uint32_t access = op->stateid.access & ACCESS_MASK, deny = op->stateid.deny;
+	struct nfs4_stateid id;
+	struct nfs4_open *o;
+	uint32_t status = find_open(cp, &op->stateid.id, &o);
+
+	if (status)
+		return status;
+	if (!access || op->stateid.access & ~(uint32_t)(ACCESS_MASK | WANT_KNOWN) || deny > 3 ||
+	    !union_of(o->seen_access, access) || !union_of(o->seen_deny, deny))
+		return NFS4ERR_INVAL;
+	o->access = access;
+	o->deny = deny;
+	o->seen_access = only_within(o->seen_access, access);
+	o->seen_deny = only_within(o->seen_deny, deny);
+	nfs4_stateid_raise(&o->sid);
+	id = nfs4_stateid_of(cp->st, &o->sid);
+	nfs4_set_stateid(cp, &id);
+	return NFS4_OK;
+}
+
+/* Locks that are still held go with it. */
+uint32_t nfs4_close(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	const struct nfs4_stateid gone = { .seqid = UINT32_MAX };
+	struct nfs4_open *o;
+	uint32_t status = find_open(cp, &op->stateid.id, &o);
+
+	if (status)
+		return status;
+	nfs4_open_free(cp->st, o);
+	nfs4_set_stateid(cp, &gone);
+	return NFS4_OK;
+}
+
+uint32_t nfs4_free_stateid(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	struct nfs4_lock *l;
+	struct nfs4_sid *s;
+	uint32_t status = nfs4_stateid_find(cp, &op->stateid.id, &s);
+
+	if (status)
+		return status;
+	l = s->is_lock ? container_of(s, struct nfs4_lock, sid) : NULL;
+	if (!l || l->nranges)
+		return NFS4ERR_LOCKS_HELD;
+	nfs4_lock_free(cp->st, l);
+	return NFS4_OK;
+}
+
+uint32_t nfs4_test_stateid(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	size_t bytes = 4 + (size_t)op->test.n * 4;
+	struct xdr_in in;
+
+	if (bytes > nfs4_reply_left(cp))
+		return NFS4ERR_REP_TOO_BIG;
+	op->test.status = nfs4_alloc(cp, bytes);
+	if (!op->test.status || !nfs4_room(cp, bytes))
+		return NFS4ERR_DELAY;
+	xdr_in_init(&in, op->test.ids, (size_t)op->test.n * NFS4_STATEID_BYTES);
+	for (uint32_t i = 0; i < op->test.n; i++) {
+		const struct nfs4_stateid id = nfs4_get_stateid(&in);
+		struct nfs4_sid *s;
+
+		op->test.status[i] = !id.boot && !id.id ? NFS4ERR_BAD_STATEID :
+				     nfs4_stateid_find(cp, &id, &s);
+	}
+	return NFS4_OK;
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Clients introduce themselves, make sessions, and number their requests (RFC 8881 section 2.10
+ * and 18.33 to 18.51).
+ *
+ * A slot:   seq  the last request's number; the next is seq + 1, seq itself is a retry
+ *           busy the request of this number is running: its retry is told to come later
+ *           reply what it was answered, if the client wanted that kept
+ *
+ * No calls are made to clients: there are no delegations and no layouts to recall.
+ */
+#include <stdlib.h>
+#include "nfs/nfs4_state.h"
+
+enum { SUPP_MOVED_REFER = 1, SUPP_MOVED_MIGR = 2, SUPP_FENCE_OPS = 4, BIND_PRINC = 0x100,
+       USE_NON_PNFS = 0x10000, USE_PNFS_MDS = 0x20000, USE_PNFS_DS = 0x40000,
+       UPDATE_CONFIRMED = 0x40000000 };
+#define CONFIRMED 0x80000000u
+enum { PERSIST = 1, CONN_BACK_CHAN = 2, CONN_RDMA = 4 };
+enum { REQUEST_LEAST = 256, RESPONSE_LEAST = 256 };	/* SEQUENCE alone needs as much */
+
+static struct nfs4_principal principal(const struct nfs4_compound *cp)
+{
+	const struct rpc_cred *c = &cp->call->cred;
+
+	return (struct nfs4_principal){ c->flavor, c->flavor == RPC_AUTH_SYS ? c->uid : 0 };
+}
+
+static bool same_principal(const struct nfs4_client *c, struct nfs4_principal p)
+{
+	return c->principal.flavor == p.flavor && c->principal.uid == p.uid;
+}
+
+/* ---- EXCHANGE_ID --------------------------------------------------------------------- */
+
+static uint32_t exchanged(struct nfs4_op *op, const struct nfs4_client *c)
+{
+	op->exchange.clientid = c->id;
+	op->exchange.seq = c->seq + 1;
+	op->exchange.ret_flags = USE_NON_PNFS | (c->confirmed ? CONFIRMED : 0);
+	return NFS4_OK;
+}
+
+/* Cases 6 to 9 of RFC 8881 section 18.35.4. */
+static uint32_t update(struct nfs4_compound *cp, struct nfs4_op *op, struct nfs4_client *conf)
+{
+	if (!conf)
+		return NFS4ERR_NOENT;
+	if (conf->verifier != op->exchange.verifier)
+		return NFS4ERR_NOT_SAME;
+	if (!same_principal(conf, principal(cp)))
+		return NFS4ERR_PERM;
+	nfs4_client_renew(cp->st, conf);
+	return exchanged(op, conf);
+}
+
+/* Cases 1 to 5. */
+static uint32_t introduce(struct nfs4_compound *cp, struct nfs4_op *op, struct nfs4_client *conf)
+{
+	struct nfs4_principal who = principal(cp);
+	struct nfs4_client *c;
+
+	if (conf && !same_principal(conf, who)) {
+		if (nfs4_client_has_state(conf) && !nfs4_client_expired(cp->st, conf))
+			return NFS4ERR_CLID_INUSE;
+		nfs4_client_drop(cp->st, conf);
+		conf = NULL;
+	}
+	if (conf && conf->verifier == op->exchange.verifier) {
+		nfs4_client_renew(cp->st, conf);
+		return exchanged(op, conf);
+	}
+	c = nfs4_client_by_owner(cp->st, op->exchange.owner, false);
+	if (c)
+		nfs4_client_drop(cp->st, c);
+	c = nfs4_client_new(cp->st, op->exchange.owner, op->exchange.verifier, who);
+	return c ? exchanged(op, c) : NFS4ERR_DELAY;
+}
+
+uint32_t nfs4_exchange_id(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	const uint32_t known = SUPP_MOVED_REFER | SUPP_MOVED_MIGR | SUPP_FENCE_OPS | BIND_PRINC |
+			       USE_NON_PNFS | USE_PNFS_MDS | USE_PNFS_DS | UPDATE_CONFIRMED;
+	struct nfs4_client *conf;
+
+	if (op->exchange.flags & ~known)
+		return NFS4ERR_INVAL;
+	if (op->exchange.protect == 2)		/* SSV: no algorithm is offered */
+		return NFS4ERR_ENCR_ALG_UNSUPP;
+	if (op->exchange.protect)		/* MACH_CRED wants RPCSEC_GSS */
+		return NFS4ERR_INVAL;
+	conf = nfs4_client_by_owner(cp->st, op->exchange.owner, true);
+	if (op->exchange.flags & UPDATE_CONFIRMED)
+		return update(cp, op, conf);
+	return introduce(cp, op, conf);
+}
+
+/* ---- sessions ------------------------------------------------------------------------ */
+
+static uint32_t new_session(struct nfs4_compound *cp, struct nfs4_op *op, struct nfs4_client *c)
+{
+	struct nfs4_channel fore = op->create_session.fore;
+	struct nfs4_session *s;
+	uint32_t status;
+
+	if (op->create_session.flags & ~(PERSIST | CONN_BACK_CHAN | CONN_RDMA))
+		return NFS4ERR_INVAL;
+	if (fore.max_request < REQUEST_LEAST || fore.max_response < RESPONSE_LEAST)
+		return NFS4ERR_TOOSMALL;
+	if (!fore.max_ops || !fore.max_slots)
+		return NFS4ERR_INVAL;
+	status = nfs4_session_new(cp->st, c, &fore, &s);
+	if (status)
+		return status;
+	memcpy(op->create_session.session, s->id, NFS4_SESSION_ID);
+	op->create_session.flags = 0;		/* not persistent, and never called back on */
+	op->create_session.fore = fore;
+	return NFS4_OK;
+}
+
+/* The client is who it says: a predecessor with the same name makes way. */
+static void confirm(struct nfs4_compound *cp, struct nfs4_client *c)
+{
+	const struct xdr_bytes owner = { c->owner, c->owner_len };
+	struct nfs4_client *old;
+
+	if (c->confirmed)
+		return;
+	old = nfs4_client_by_owner(cp->st, owner, true);
+	if (old)
+		nfs4_client_drop(cp->st, old);
+	c->confirmed = true;
+}
+
+static void remember(struct nfs4_client *c, const struct nfs4_op *op, uint32_t status)
+{
+	c->created = (struct nfs4_created){ .status = status, .flags = op->create_session.flags,
+					    .fore = op->create_session.fore,
+					    .back = op->create_session.back };
+	memcpy(c->created.session, op->create_session.session, NFS4_SESSION_ID);
+}
+
+static uint32_t recall(const struct nfs4_client *c, struct nfs4_op *op)
+{
+	op->create_session.flags = c->created.flags;
+	op->create_session.fore = c->created.fore;
+	op->create_session.back = c->created.back;
+	memcpy(op->create_session.session, c->created.session, NFS4_SESSION_ID);
+	return c->created.status;
+}
+
+uint32_t nfs4_create_session(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	struct nfs4_client *c = nfs4_client_find(cp->st, op->create_session.clientid);
+	uint32_t status;
+
+	if (!c)
+		return NFS4ERR_STALE_CLIENTID;
+	if (op->create_session.seq == c->seq)
+		return recall(c, op);
+	if (op->create_session.seq != c->seq + 1)
+		return NFS4ERR_SEQ_MISORDERED;
+	if (!c->confirmed && !same_principal(c, principal(cp)))
+		return NFS4ERR_CLID_INUSE;
+	status = new_session(cp, op, c);
+	if (status == NFS4ERR_DELAY)
+		return status;
+	c->seq++;
+	if (!status) {
+		confirm(cp, c);
+		nfs4_client_renew(cp->st, c);
+	}
+	remember(c, op, status);
+	return status;
+}
+
+uint32_t nfs4_destroy_session(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	struct nfs4_session *s = nfs4_session_find(cp->st, op->session.session);
+	bool own = s && s == cp->session;
+
+	if (!s)
+		return NFS4ERR_BADSESSION;
+	if (own && cp->index + 1 != cp->nops)
+		return NFS4ERR_NOT_ONLY_OP;
+	if (s->active > own)
+		return NFS4ERR_DELAY;
+	nfs4_session_drop(cp->st, s);
+	return NFS4_OK;
+}
+
+uint32_t nfs4_destroy_clientid(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	struct nfs4_client *c = nfs4_client_find(cp->st, op->clientid.clientid);
+
+	if (!c)
+		return NFS4ERR_STALE_CLIENTID;
+	if (c->nsessions || nfs4_client_has_state(c))
+		return NFS4ERR_CLIENTID_BUSY;
+	nfs4_client_drop(cp->st, c);
+	return NFS4_OK;
+}
+
+/* Any connection may carry any session (state protection is SP4_NONE): nothing to remember. */
+uint32_t nfs4_bind(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	enum { FORE = 1, BACK = 2, FORE_OR_BOTH = 3, BACK_OR_BOTH = 7, BOTH = 3 };
+	struct nfs4_session *s = nfs4_session_find(cp->st, op->bind.session);
+
+	if (!s)
+		return NFS4ERR_BADSESSION;
+	switch (op->bind.dir) {
+	case FORE:
+	case FORE_OR_BOTH:
+		op->bind.dir = FORE;
+		break;
+	case BACK:
+		break;
+	case BACK_OR_BOTH:
+		op->bind.dir = BOTH;
+		break;
+	default:
+		return NFS4ERR_INVAL;
+	}
+	nfs4_client_renew(cp->st, s->client);
+	return NFS4_OK;
+}
+
+uint32_t nfs4_backchannel_ctl(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	return NFS4_OK;				/* there is nothing that would be called back */
+}
+
+uint32_t nfs4_reclaim_complete(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	if (op->reclaim.one_fs)
+		return cp->cur.set ? NFS4_OK : NFS4ERR_NOFILEHANDLE;
+	if (cp->client->reclaimed)
+		return NFS4ERR_COMPLETE_ALREADY;
+	cp->client->reclaimed = true;
+	return NFS4_OK;
+}
+
+/* ---- SEQUENCE ------------------------------------------------------------------------ */
+
+static uint32_t replay(struct nfs4_compound *cp, struct nfs4_op *op, const struct nfs4_slot *slot)
+{
+	uint8_t *copy;
+
+	if (slot->digest != cp->digest)
+		return NFS4ERR_SEQ_FALSE_RETRY;
+	if (!slot->cached) {
+		cp->retry_uncached = true;
+		return NFS4_OK;
+	}
+	copy = nfs4_alloc(cp, slot->len);	/* the slot may move on before this has left */
+	if (!copy)
+		return NFS4ERR_DELAY;
+	memcpy(copy, slot->reply, slot->len);
+	cp->replay = copy;
+	cp->replay_len = slot->len;
+	cp->replaying = true;
+	return NFS4_OK;
+}
+
+static uint32_t check_slot(struct nfs4_compound *cp, struct nfs4_op *op,
+			   const struct nfs4_session *s, struct nfs4_slot *slot)
+{
+	if (slot->busy)
+		return op->sequence.seq == slot->seq ? NFS4ERR_DELAY : NFS4ERR_SEQ_MISORDERED;
+	if (op->sequence.seq == slot->seq)
+		return slot->digest ? replay(cp, op, slot) : NFS4ERR_SEQ_MISORDERED;
+	if (op->sequence.seq != slot->seq + 1)
+		return NFS4ERR_SEQ_MISORDERED;
+	if (cp->nops > s->fore.max_ops)
+		return NFS4ERR_TOO_MANY_OPS;
+	if (cp->call_bytes > s->fore.max_request)
+		return NFS4ERR_REQ_TOO_BIG;
+	return NFS4_OK;
+}
+
+static void begin_slot(struct nfs4_compound *cp, const struct nfs4_op *op, struct nfs4_session *s,
+		       struct nfs4_slot *slot)
+{
+	slot->seq = op->sequence.seq;
+	slot->busy = true;
+	slot->cached = false;
+	slot->digest = cp->digest | 1;
+	cp->slot = slot;
+	cp->cache = op->sequence.cache;
+	cp->max_reply = s->fore.max_response;
+	cp->max_cached = s->fore.max_cached;
+}
+
+uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	struct nfs4_session *s = nfs4_session_find(cp->st, op->sequence.session);
+	struct nfs4_slot *slot;
+	uint32_t status;
+
+	if (!s)
+		return NFS4ERR_BADSESSION;
+	if (op->sequence.slot >= s->fore.max_slots)
+		return NFS4ERR_BADSLOT;
+	slot = &s->slots[op->sequence.slot];
+	cp->digest |= 1;			/* 0: the slot was never used */
+	status = check_slot(cp, op, s, slot);
+	if (status || cp->replaying)
+		return status;
+	nfs4_client_renew(cp->st, s->client);
+	op->sequence.slots = s->fore.max_slots;
+	if (!cp->retry_uncached)
+		begin_slot(cp, op, s, slot);
+	cp->session = s;
+	cp->client = s->client;
+	s->active++;
+	nfs4_client_get(s->client);
+	return NFS4_OK;
+}
+
+static uint8_t *put32(uint8_t *p, uint32_t v)
+{
+	v = htobe32(v);
+	memcpy(p, &v, 4);
+	return p + 4;
+}
+
+static void keep(struct nfs4_compound *cp, struct nfs4_slot *slot)
+{
+	uint32_t tag = cp->tag.len + xdr_pad(cp->tag.len);
+	uint32_t len = 12 + tag + xdr_out_len(&cp->out);
+	const struct xdr_out *x = &cp->out;
+	uint8_t *p;
+
+	if (len > slot->cap) {
+		p = realloc(slot->reply, len);
+		if (!p)
+			return;			/* a retry is told that it was not kept */
+		slot->reply = p;
+		slot->cap = len;
+	}
+	p = put32(put32(slot->reply, cp->status), cp->tag.len);
+	memset(p, 0, tag);
+	if (tag)
+		memcpy(p, cp->tag.s, cp->tag.len);
+	p = put32(p + tag, cp->nresults);
+	for (unsigned i = 0; i < x->niov; i++) {
+		memcpy(p, x->iov[i].iov_base, x->iov[i].iov_len);
+		p += x->iov[i].iov_len;
+	}
+	memcpy(p, x->seg, x->p - x->seg);
+	slot->len = len;
+	slot->cached = true;
+}
+
+void nfs4_sequence_end(struct nfs4_compound *cp)
+{
+	struct nfs4_slot *slot = cp->slot;
+
+	if (!cp->session)
+		return;
+	if (slot) {
+		slot->busy = false;
+		if (!cp->session->dead && !cp->out.full && (cp->cache || cp->nresults <= 1) &&
+		    NFS4_RPC_REPLY_HEAD + 12 + xdr_out_len(&cp->out) <= NFS4_CACHED_MAX)
+			keep(cp, slot);
+	}
+	nfs4_session_put(cp->st, cp->session);
+	nfs4_client_put(cp->st, cp->client);
+	cp->session = NULL;
+	cp->client = NULL;
+}

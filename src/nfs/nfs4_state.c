@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Clients and sessions in memory; see nfs4_state.h. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "base/hash.h"
+#include "base/rng.h"
+#include "nfs/nfs4_state.h"
+
+#define LEASE_NS (NFS4_LEASE_S * 1000000000ull)
+#define TABLE_FIRST 64
+
+/* ---- tables -------------------------------------------------------------------------- */
+
+static bool grow(struct nfs4_table *t)
+{
+	unsigned size = t->size ? t->size * 2 : TABLE_FIRST;
+	struct nfs4_link **b = calloc(size, sizeof(*b));
+
+	if (!b)
+		return false;
+	for (unsigned i = 0; i < t->size; i++) {
+		struct nfs4_link *l;
+
+		while ((l = t->buckets[i])) {
+			t->buckets[i] = l->next;
+			l->next = b[l->hash % size];
+			b[l->hash % size] = l;
+		}
+	}
+	free(t->buckets);
+	t->buckets = b;
+	t->size = size;
+	return true;
+}
+
+bool nfs4_table_room(struct nfs4_table *t)
+{
+	return t->n < t->size || grow(t) || t->size;
+}
+
+void nfs4_table_add(struct nfs4_table *t, struct nfs4_link *l, uint64_t hash)
+{
+	assert(t->size);
+	l->hash = hash;
+	l->next = t->buckets[hash % t->size];
+	t->buckets[hash % t->size] = l;
+	t->n++;
+}
+
+void nfs4_table_del(struct nfs4_table *t, struct nfs4_link *l)
+{
+	struct nfs4_link **p = &t->buckets[l->hash % t->size];
+
+	while (*p != l)
+		p = &(*p)->next;
+	*p = l->next;
+	t->n--;
+}
+
+static struct nfs4_link *same_hash(struct nfs4_link *l, uint64_t hash)
+{
+	while (l && l->hash != hash)
+		l = l->next;
+	return l;
+}
+
+struct nfs4_link *nfs4_table_first(const struct nfs4_table *t, uint64_t hash)
+{
+	return t->size ? same_hash(t->buckets[hash % t->size], hash) : NULL;
+}
+
+struct nfs4_link *nfs4_table_next(const struct nfs4_link *l)
+{
+	return same_hash(l->next, l->hash);
+}
+
+/* ---- clients ------------------------------------------------------------------------- */
+
+uint64_t nfs4_now_ns(const struct nfs4_state *st)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec + st->skew_ns;
+}
+
+struct nfs4_client *nfs4_client_find(const struct nfs4_state *st, uint64_t id)
+{
+	struct nfs4_link *l;
+
+	for (l = nfs4_table_first(&st->clients, id); l; l = nfs4_table_next(l)) {
+		struct nfs4_client *c = container_of(l, struct nfs4_client, by_id);
+
+		if (c->id == id)
+			return c;
+	}
+	return NULL;
+}
+
+struct nfs4_client *nfs4_client_by_owner(const struct nfs4_state *st, struct xdr_bytes owner,
+					 bool confirmed)
+{
+	struct nfs4_link *l = nfs4_table_first(&st->owners_of_clients, hash64(owner.s, owner.len));
+
+	for (; l; l = nfs4_table_next(l)) {
+		struct nfs4_client *c = container_of(l, struct nfs4_client, by_owner);
+
+		if (c->confirmed == confirmed && c->owner_len == owner.len &&
+		    !memcmp(c->owner, owner.s, owner.len))
+			return c;
+	}
+	return NULL;
+}
+
+bool nfs4_client_expired(const struct nfs4_state *st, const struct nfs4_client *c)
+{
+	return nfs4_now_ns(st) - c->renewed_ns > LEASE_NS;
+}
+
+void nfs4_client_renew(struct nfs4_state *st, struct nfs4_client *c)
+{
+	c->renewed_ns = nfs4_now_ns(st);
+	if (c->dead || st->by_renewal.prev == &c->entry)
+		return;
+	list_del(&c->entry);
+	list_add_tail(&st->by_renewal, &c->entry);
+}
+
+bool nfs4_client_has_state(const struct nfs4_client *c)
+{
+	return c->nopens || c->nlocks;
+}
+
+/* Drops those that never came back after EXCHANGE_ID. */
+static void drop_unconfirmed(struct nfs4_state *st)
+{
+	struct list *e, *tmp;
+
+	list_each_safe(e, tmp, &st->by_renewal) {
+		struct nfs4_client *c = container_of(e, struct nfs4_client, entry);
+
+		if (!nfs4_client_expired(st, c))
+			break;
+		if (!c->confirmed)
+			nfs4_client_drop(st, c);
+	}
+}
+
+/* The client whose lease ran out first goes when there are too many. */
+static bool make_room(struct nfs4_state *st)
+{
+	struct nfs4_client *c;
+
+	drop_unconfirmed(st);
+	if (st->clients.n < NFS4_CLIENTS_MAX)
+		return true;
+	c = container_of(st->by_renewal.next, struct nfs4_client, entry);
+	if (!nfs4_client_expired(st, c))
+		return false;
+	nfs4_client_drop(st, c);
+	return true;
+}
+
+struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct xdr_bytes owner,
+				    uint64_t verifier, struct nfs4_principal p)
+{
+	struct nfs4_client *c;
+
+	if (!make_room(st) || !nfs4_table_room(&st->clients) ||
+	    !nfs4_table_room(&st->owners_of_clients))
+		return NULL;
+	c = calloc(1, sizeof(*c) + owner.len);
+	if (!c)
+		return NULL;
+	c->id = (uint64_t)st->boot << 32 | (uint32_t)st->next_id++;
+	c->verifier = verifier;
+	c->principal = p;
+	c->owner_len = owner.len;
+	memcpy(c->owner, owner.s, owner.len);
+	c->created.status = NFS4ERR_SEQ_MISORDERED;
+	list_init(&c->sessions);
+	list_init(&c->opens);
+	list_add_tail(&st->by_renewal, &c->entry);
+	nfs4_table_add(&st->clients, &c->by_id, c->id);
+	nfs4_table_add(&st->owners_of_clients, &c->by_owner, hash64(owner.s, owner.len));
+	c->renewed_ns = nfs4_now_ns(st);
+	return c;
+}
+
+void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c)
+{
+	if (c->dead)
+		return;
+	c->dead = true;
+	while (!list_empty(&c->opens))
+		nfs4_open_free(st, container_of(c->opens.next, struct nfs4_open, in_client));
+	while (!list_empty(&c->sessions))
+		nfs4_session_drop(st, container_of(c->sessions.next, struct nfs4_session, entry));
+	nfs4_table_del(&st->clients, &c->by_id);
+	nfs4_table_del(&st->owners_of_clients, &c->by_owner);
+	list_del(&c->entry);
+	if (!c->active)
+		free(c);
+}
+
+void nfs4_client_get(struct nfs4_client *c)
+{
+	c->active++;
+}
+
+void nfs4_client_put(struct nfs4_state *st, struct nfs4_client *c)
+{
+	assert(c->active);
+	if (!--c->active && c->dead)
+		free(c);
+}
+
+/* ---- sessions ------------------------------------------------------------------------ */
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* What the client asked for, brought down to what it can have: no session takes more than a
+ * sixteenth of what is left for cached replies. */
+static bool limit_channel(struct nfs4_state *st, struct nfs4_channel *ch)
+{
+	size_t left = NFS4_CACHED_ALL - st->cached_bytes;
+
+	ch->header_pad = 0;
+	ch->max_request = least(ch->max_request, NFS4_MESSAGE_MAX);
+	ch->max_response = least(ch->max_response, NFS4_MESSAGE_MAX);
+	ch->max_cached = least(least(ch->max_cached, NFS4_CACHED_MAX), ch->max_response);
+	ch->max_ops = least(ch->max_ops, NFS4_OPS_MAX);
+	ch->max_slots = least(ch->max_slots, NFS4_SLOTS_MAX);
+	while (ch->max_slots > 1 && (size_t)ch->max_slots * ch->max_cached > left / 16)
+		ch->max_slots /= 2;
+	return (size_t)ch->max_slots * ch->max_cached <= left;
+}
+
+uint32_t nfs4_session_new(struct nfs4_state *st, struct nfs4_client *c, struct nfs4_channel *fore,
+			  struct nfs4_session **ret_session)
+{
+	struct nfs4_session *s;
+	uint64_t hash;
+
+	if (c->nsessions >= NFS4_SESSIONS_MAX)
+		return NFS4ERR_NOSPC;
+	if (!limit_channel(st, fore) || !nfs4_table_room(&st->sessions))
+		return NFS4ERR_DELAY;
+	s = calloc(1, sizeof(*s) + fore->max_slots * sizeof(s->slots[0]));
+	if (!s)
+		return NFS4ERR_DELAY;
+	s->client = c;
+	s->fore = *fore;
+	st->next_id++;
+	memcpy(s->id, &c->id, 8);		/* unique, and not to be guessed */
+	secure_random(s->id + 8, 8);
+	memcpy(&hash, s->id + 8, 8);
+	nfs4_table_add(&st->sessions, &s->link, hash);
+	list_add_tail(&c->sessions, &s->entry);
+	c->nsessions++;
+	st->cached_bytes += (size_t)fore->max_slots * fore->max_cached;
+	*ret_session = s;
+	return NFS4_OK;
+}
+
+struct nfs4_session *nfs4_session_find(const struct nfs4_state *st, const uint8_t *id)
+{
+	struct nfs4_link *l;
+	uint64_t hash;
+
+	memcpy(&hash, id + 8, 8);
+	for (l = nfs4_table_first(&st->sessions, hash); l; l = nfs4_table_next(l)) {
+		struct nfs4_session *s = container_of(l, struct nfs4_session, link);
+
+		if (!memcmp(s->id, id, NFS4_SESSION_ID))
+			return s;
+	}
+	return NULL;
+}
+
+static void free_session(struct nfs4_session *s)
+{
+	for (uint32_t i = 0; i < s->fore.max_slots; i++)
+		free(s->slots[i].reply);
+	free(s);
+}
+
+void nfs4_session_drop(struct nfs4_state *st, struct nfs4_session *s)
+{
+	nfs4_table_del(&st->sessions, &s->link);
+	list_del(&s->entry);
+	s->client->nsessions--;
+	st->cached_bytes -= (size_t)s->fore.max_slots * s->fore.max_cached;
+	s->dead = true;
+	if (!s->active)
+		free_session(s);
+}
+
+void nfs4_session_put(struct nfs4_state *st, struct nfs4_session *s)
+{
+	assert(s->active);
+	if (!--s->active && s->dead)
+		free_session(s);
+}
+
+/* ---- all of it ----------------------------------------------------------------------- */
+
+int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
+{
+	struct nfs4_state *st = calloc(1, sizeof(*st));
+	struct timespec ts;
+
+	if (!st)
+		return -ENOMEM;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	st->server = s;
+	st->started_ns = ts.tv_sec * 1000000000ull + ts.tv_nsec;
+	do
+		secure_random(&st->boot, sizeof(st->boot));
+	while (!st->boot || st->boot == UINT32_MAX);	/* the special stateids' */
+	st->next_id = 1;
+	list_init(&st->by_renewal);
+	*ret_state = st;
+	return 0;
+}
+
+void nfs4_state_free(struct nfs4_state *st)
+{
+	if (!st)
+		return;
+	while (!list_empty(&st->by_renewal))
+		nfs4_client_drop(st, container_of(st->by_renewal.next, struct nfs4_client, entry));
+	assert(!st->sids.n && !st->files.n && !st->owners.n && !st->sessions.n);
+	free(st->clients.buckets);
+	free(st->owners_of_clients.buckets);
+	free(st->sessions.buckets);
+	free(st->sids.buckets);
+	free(st->owners.buckets);
+	free(st->files.buckets);
+	free(st);
+}

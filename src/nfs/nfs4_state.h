@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the server remembers of NFSv4 clients.
+ *
+ *	client --- sessions --- slots (a cached reply each)
+ *	   |
+ *	   +------ owners of opens --- opens --- lock states --- ranges
+ *	                                 |                          |
+ *	                               files (one per fs_id) -------+
+ *
+ * All of it is in memory and bounded by the limits below.  Nothing here waits, so that what a
+ * function finds is true until its caller waits.  A client that was dropped while requests of it
+ * were running stays, dead and without state, until the last of them ends.
+ *
+ * A client whose lease ran out is kept until it is in somebody's way: a conflicting open or lock,
+ * or a limit.  Then it is dropped as a whole (RFC 8881 section 8.4.2.4's courtesy).
+ */
+#ifndef NFS_NFS4_STATE_H
+#define NFS_NFS4_STATE_H
+
+#include "nfs/nfs4.h"
+
+#define NFS4_CLIENTS_MAX 1024
+#define NFS4_SESSIONS_MAX 16		/* of a client */
+#define NFS4_SLOTS_MAX 64		/* of a session */
+#define NFS4_CACHED_MAX 8192		/* bytes of one cached reply */
+#define NFS4_CACHED_ALL (64u << 20)	/* of all, reserved when sessions are made */
+#define NFS4_OPENS_MAX 65536		/* of a client */
+#define NFS4_LOCKS_MAX 65536		/* of a client: lock states, and as many ranges again */
+
+struct nfs4_link { struct nfs4_link *next; uint64_t hash; };
+struct nfs4_table { struct nfs4_link **buckets; unsigned size, n; };
+
+struct nfs4_principal { uint32_t flavor, uid; };
+
+/* What CREATE_SESSION answered last. */
+struct nfs4_created {
+	uint32_t status, flags;
+	uint8_t session[NFS4_SESSION_ID];
+	struct nfs4_channel fore, back;
+};
+
+struct nfs4_client {
+	struct nfs4_link by_id, by_owner;
+	uint64_t id, verifier;
+	struct nfs4_principal principal;
+	bool confirmed, dead, reclaimed;
+	uint32_t seq;			/* of the last CREATE_SESSION */
+	struct nfs4_created created;
+	uint64_t renewed_ns;
+	unsigned active;		/* COMPOUNDs under way */
+	struct list sessions, opens;
+	unsigned nsessions, nopens, nlocks, nranges;
+	struct list entry;		/* st's clients, renewed longest ago first */
+	uint32_t owner_len;
+	uint8_t owner[];
+};
+
+struct nfs4_slot {
+	uint32_t seq, len, cap;
+	bool busy, cached;
+	uint64_t digest;
+	uint8_t *reply;			/* from COMPOUND's status on */
+};
+
+struct nfs4_session {
+	struct nfs4_link link;
+	struct list entry;		/* client's */
+	struct nfs4_client *client;
+	uint8_t id[NFS4_SESSION_ID];
+	bool dead;
+	unsigned active;
+	struct nfs4_channel fore;
+	struct nfs4_slot slots[];
+};
+
+struct nfs4_owner {			/* of opens or of locks */
+	struct nfs4_link link;
+	struct nfs4_client *client;
+	unsigned refs;
+	bool locks;
+	uint32_t len;
+	uint8_t name[];
+};
+
+struct nfs4_file {
+	struct nfs4_link link;
+	struct fs_id id;
+	struct list opens, ranges;
+};
+
+struct nfs4_sid {			/* what a stateid names */
+	struct nfs4_link link;
+	uint64_t id;
+	uint32_t seqid;
+	bool is_lock;
+	struct nfs4_client *client;
+	struct nfs4_owner *owner;
+	struct nfs4_file *file;
+};
+
+struct nfs4_open {
+	struct nfs4_sid sid;
+	struct list in_file, in_client, locks;
+	uint32_t access, deny;
+	uint8_t seen_access, seen_deny;	/* bit N: an OPEN asked for N */
+};
+
+struct nfs4_lock {
+	struct nfs4_sid sid;
+	struct nfs4_open *open;
+	struct list in_open;
+	unsigned nranges;
+};
+
+struct nfs4_range {
+	struct list in_file;
+	uint64_t first, last;
+	bool write;
+	struct nfs4_lock *lock;
+};
+
+struct nfs4_state {
+	struct nfs_server *server;
+	uint32_t boot;			/* in every stateid and clientid of this run */
+	uint64_t next_id, skew_ns, started_ns;
+	size_t cached_bytes;		/* reserved */
+	struct nfs4_table clients, owners_of_clients, sessions, sids, owners, files;
+	struct list by_renewal;
+};
+
+uint64_t nfs4_now_ns(const struct nfs4_state *st);
+
+/* tables */
+void nfs4_table_add(struct nfs4_table *t, struct nfs4_link *l, uint64_t hash);
+void nfs4_table_del(struct nfs4_table *t, struct nfs4_link *l);
+struct nfs4_link *nfs4_table_first(const struct nfs4_table *t, uint64_t hash);
+struct nfs4_link *nfs4_table_next(const struct nfs4_link *l);
+bool nfs4_table_room(struct nfs4_table *t);	/* for one more; false: no memory */
+
+/* clients */
+struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct xdr_bytes owner,
+				    uint64_t verifier, struct nfs4_principal p);
+struct nfs4_client *nfs4_client_find(const struct nfs4_state *st, uint64_t id);
+struct nfs4_client *nfs4_client_by_owner(const struct nfs4_state *st, struct xdr_bytes owner,
+					 bool confirmed);
+void nfs4_client_renew(struct nfs4_state *st, struct nfs4_client *c);
+bool nfs4_client_expired(const struct nfs4_state *st, const struct nfs4_client *c);
+bool nfs4_client_has_state(const struct nfs4_client *c);
+/* Takes away all that it has. */
+void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c);
+/* A COMPOUND of it begins, ends. */
+void nfs4_client_get(struct nfs4_client *c);
+void nfs4_client_put(struct nfs4_state *st, struct nfs4_client *c);
+
+/* sessions */
+uint32_t nfs4_session_new(struct nfs4_state *st, struct nfs4_client *c, struct nfs4_channel *fore,
+			  struct nfs4_session **ret_session);
+struct nfs4_session *nfs4_session_find(const struct nfs4_state *st, const uint8_t *id);
+void nfs4_session_drop(struct nfs4_state *st, struct nfs4_session *s);
+void nfs4_session_put(struct nfs4_state *st, struct nfs4_session *s);
+
+/* files, opens, locks (nfs4_stateid.c) */
+struct nfs4_file *nfs4_file_find(const struct nfs4_state *st, const struct fs_id *id);
+struct nfs4_open *nfs4_open_find(const struct nfs4_state *st, const struct nfs4_client *c,
+				 struct xdr_bytes owner, const struct nfs4_file *f);
+/* -ENOMEM; ACCESS and DENY are not checked. */
+int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes owner,
+		  const struct fs_id *id, struct nfs4_open **ret_open);
+void nfs4_open_free(struct nfs4_state *st, struct nfs4_open *o);
+int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes owner,
+		  struct nfs4_lock **ret_lock);
+void nfs4_lock_free(struct nfs4_state *st, struct nfs4_lock *l);
+struct nfs4_lock *nfs4_lock_find(struct nfs4_open *o, struct xdr_bytes owner);
+void nfs4_range_free(struct nfs4_range *r);
+/*
+ * Whether opening FILE for ACCESS and with DENY is against what others have (an open of SELF's is
+ * not looked at).  Clients whose lease ran out make way.
+ */
+bool nfs4_share_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
+			 uint32_t access, uint32_t deny);
+/* The stateid as the client gets it. */
+struct nfs4_stateid nfs4_stateid_of(const struct nfs4_state *st, const struct nfs4_sid *s);
+void nfs4_stateid_raise(struct nfs4_sid *s);
+
+/* Finds what ID names for the current client: the current stateid is put in its place. */
+uint32_t nfs4_stateid_find(struct nfs4_compound *cp, const struct nfs4_stateid *id,
+			   struct nfs4_sid **ret_sid);
+/* The same, and it must be of the current file. */
+uint32_t nfs4_stateid_here(struct nfs4_compound *cp, const struct nfs4_stateid *id,
+			   struct nfs4_sid **ret_sid);
+/* May data of FH be read or written (NFS4_OPEN_*) under ID?  Special stateids too. */
+uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
+			 const struct nfs4_stateid *id, uint32_t access);
+static inline struct nfs4_open *nfs4_sid_open(struct nfs4_sid *s)
+{
+	return s->is_lock ? container_of(s, struct nfs4_lock, sid)->open :
+			    container_of(s, struct nfs4_open, sid);
+}
+
+#endif
