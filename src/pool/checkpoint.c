@@ -293,11 +293,13 @@ static int write_dirs(struct pool *p, struct zones *zs, struct superblock *sb)
 	for (uint64_t i = 0; i < zs->n; i++)
 		changed[zs->z[i] / DIR_ZONES] = true;
 	for (unsigned k = 0; k < sb->ndirs; k++) {
-		const struct dir_entry *d = p->dir + k * DIR_ZONES;
+		struct dir_entry *d = p->dir_out + k * DIR_ZONES;
 		int err;
 
 		if (!changed[k])
 			continue;
+		/* A copy: while it is being written, the allocator may give a zone its type. */
+		memcpy(d, p->dir + k * DIR_ZONES, DIR_PAGE_BLOCKS * BLOCK_SIZE);
 		sb->dirs[k].crc = crc32c(0, d, DIR_PAGE_BLOCKS * BLOCK_SIZE);
 		sb->dirs[k].slot = sb->dirs[k].slot == 0 ? 1 : 0;
 		err = ck_write_page(p, d, DIR_PAGE_BLOCKS, (uint64_t)k * DIR_ZONES * ZONE_BLOCKS +

@@ -77,7 +77,8 @@ static int read_dirs(struct pool *p, char *why, size_t why_len)
 	size_t bytes = (size_t)p->sb.ndirs * DIR_PAGE_BLOCKS * BLOCK_SIZE;
 
 	p->nzones = super_zones(p->sb.nblocks);
-	if (posix_memalign((void **)&p->dir, BLOCK_SIZE, bytes))
+	if (posix_memalign((void **)&p->dir, BLOCK_SIZE, bytes) ||
+	    posix_memalign((void **)&p->dir_out, BLOCK_SIZE, bytes))
 		return -ENOMEM;
 	for (unsigned k = 0; k < p->sb.ndirs; k++) {
 		const struct super_dir *s = &p->sb.dirs[k];
@@ -172,6 +173,7 @@ static void pool_free(struct pool *p)
 	log_done(p);
 	cache_done(p);
 	free(p->dir);
+	free(p->dir_out);
 	free(p);
 }
 

@@ -112,7 +112,8 @@ struct pool {
 	struct dev *dev;
 	struct pool_opts o;
 	struct superblock sb;		/* the durable one */
-	struct dir_entry *dir;		/* all zones; as written by the last checkpoint */
+	struct dir_entry *dir;		/* all zones; as written by the last checkpoint, but types */
+	struct dir_entry *dir_out;	/* what a checkpoint is writing of it */
 	uint64_t nzones;
 	uint64_t life, gen;		/* gen: the one being changed */
 	uint32_t max_refs;

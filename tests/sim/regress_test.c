@@ -294,6 +294,49 @@ static void discard_beside_read(struct rig *r)
 	rig_open(r);
 }
 
+/* ---- zones -------------------------------------------------------------------------------------- */
+
+static bool dir_under_way;
+
+static void see_dir_write(void *arg, struct dev *d, const struct dev_io *io)
+{
+	dir_under_way |= io->op == DEV_WRITE && io->block >= 4 && io->block < 8;
+}
+
+static void checkpoint_once(void *arg)
+{
+	struct rig *r = arg;
+
+	rig_create(r, "g");
+	sim_ok(fs_checkpoint(r->fs));
+}
+
+static void enter_zone(void *arg)
+{
+	struct rig *r = arg;
+
+	for (unsigned i = 0; i < 100000 && !dir_under_way; i++)
+		loop_sleep_ns(1000);
+	sim_check(dir_under_way, "no zone directory was written");
+	rig_write_quiet(r, rig_find(r, "f"), 0, 4096, 1);
+}
+
+/* The first block of a zone is given out while a checkpoint writes the zone directory: what lands
+ * on the disk must be what the superblock vouches for. */
+static void zone_beside_checkpoint(struct rig *r)
+{
+	static void (*const fns[])(void *) = { checkpoint_once, enter_zone };
+
+	rig_create(r, "f");
+	dir_under_way = false;
+	dev_sim_on_submit(r->dev, see_dir_write, NULL);
+	rig_parallel(r, fns, 2);
+	dev_sim_on_submit(r->dev, NULL, NULL);
+	rig_stable(r);
+	rig_power_cut(r, DEV_SIM_CUT_DROP, 1);
+	rig_expect(r, rig_find(r, "f"), 0, 4096, 1);
+}
+
 static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
@@ -302,6 +345,7 @@ static const struct rig_test tests[] = {
 	{ "range_onto_nothing", range_onto_nothing, 20000, 0, false },
 	{ "needs_all_memory", needs_all_memory, 200000, 0, false },
 	{ "discard_beside_read", discard_beside_read, 20000, 0, true },
+	{ "zone_beside_checkpoint", zone_beside_checkpoint, 8 * 262144, 0, false },
 	{ "many_readers", many_readers, 20000, 0, false },
 };
 
