@@ -185,6 +185,9 @@ int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 	req->fs->ops++;
 	if (!err && modify && stable && t.seq > req->stable_seq)
 		req->stable_seq = t.seq;
+	/* Done already, but whoever did it may not have waited for the log yet. */
+	if (err == DONE && modify && stable && pool_last_seq(req->fs->pool) > req->stable_seq)
+		req->stable_seq = pool_last_seq(req->fs->pool);
 	return err;
 }
 

@@ -307,8 +307,6 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const s
 		if (!err && w.post_valid)
 			o.attr = w.post;
 	}
-	if (!err && o.existed && pool_last_seq(req->fs->pool) > req->stable_seq)
-		req->stable_seq = pool_last_seq(req->fs->pool);	/* who made it may not have waited yet */
 	if (!err && ret_attr)
 		*ret_attr = o.attr;
 	if (ret_dir_wcc)

@@ -337,6 +337,37 @@ static void zone_beside_checkpoint(struct rig *r)
 	rig_expect(r, rig_find(r, "f"), 0, 4096, 1);
 }
 
+/* ---- what others did ------------------------------------------------------------------------------ */
+
+static const struct fs_name name_f = { "f", 1 }, name_g = { "g", 1 };
+
+/* A request that finds done what it asks for, by somebody who hasn't waited for the log yet: its
+ * answer promises that it stays so. */
+static void done_by_another(struct rig *r)
+{
+	struct fs_id id = rig_create(r, "f");
+	struct fs_req other;
+	struct fs_attr a;
+
+	rig_stable(r);
+	sim_ok(fs_link(&r->req, id, r->root, name_g, false, NULL, NULL));
+	fs_req_admin(&other, r->fs);
+	sim_ok(fs_rename(&other, r->root, name_f, r->root, name_g, NULL, NULL));
+	sim_ok(fs_wait_stable(r->fs, other.stable_seq));
+	rig_power_cut(r, DEV_SIM_CUT_DROP, 1);
+	sim_ok(fs_lookup(&r->req, r->root, name_g, &a, NULL));
+
+	rig_write(r, id, 0, 65536, 1);
+	rig_stable(r);
+	rig_truncate(r, id, 0);
+	fs_req_admin(&other, r->fs);
+	sim_ok(fs_punch(&other, id, 0, 65536, NULL));
+	sim_ok(fs_wait_stable(r->fs, other.stable_seq));
+	rig_power_cut(r, DEV_SIM_CUT_DROP, 1);
+	sim_ok(fs_getattr(&r->req, id, &a));
+	sim_check(!a.size, "%llu bytes are back", (unsigned long long)a.size);
+}
+
 static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
@@ -346,6 +377,7 @@ static const struct rig_test tests[] = {
 	{ "needs_all_memory", needs_all_memory, 200000, 0, false },
 	{ "discard_beside_read", discard_beside_read, 20000, 0, true },
 	{ "zone_beside_checkpoint", zone_beside_checkpoint, 8 * 262144, 0, false },
+	{ "done_by_another", done_by_another, 20000, 0, false },
 	{ "many_readers", many_readers, 20000, 0, false },
 };
 
