@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * System calls that busybox has no command for, for scripts in the guest.  Exit code 0: done;
+ * otherwise the name of the error is printed.
+ *
+ *	rangetool clone SRC DST				FICLONE
+ *	rangetool clonerange SRC OFF LEN DST OFF	FICLONERANGE
+ *	rangetool copy SRC OFF LEN DST OFF		copy_file_range, the number of bytes printed
+ *	rangetool punch FILE OFF LEN			a hole; the size stays
+ *	rangetool data|hole FILE OFF			lseek, the offset printed
+ *	rangetool lock FILE r|w OFF LEN COMMAND...	runs COMMAND while the lock is held
+ *	rangetool flock FILE COMMAND...
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int failed(const char *what)
+{
+	const char *name = strerrorname_np(errno);
+
+	printf("%s: %s\n", what, name ? name : "?");
+	return 1;
+}
+
+static int open_or_die(const char *path, int flags)
+{
+	int fd = open(path, flags, 0644);
+
+	if (fd < 0)
+		exit(failed(path));
+	return fd;
+}
+
+static int run(char **argv)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) ?
+	       WEXITSTATUS(status) : failed("fork");
+}
+
+static int clone_range(char **a)
+{
+	struct file_clone_range r = { .src_fd = open_or_die(a[0], O_RDONLY),
+				      .src_offset = atoll(a[1]), .src_length = atoll(a[2]),
+				      .dest_offset = atoll(a[4]) };
+
+	return ioctl(open_or_die(a[3], O_WRONLY | O_CREAT), FICLONERANGE, &r) ?
+	       failed("clonerange") : 0;
+}
+
+static int copy(char **a)
+{
+	off_t from = atoll(a[1]), to = atoll(a[4]);
+	ssize_t n = copy_file_range(open_or_die(a[0], O_RDONLY), &from,
+				    open_or_die(a[3], O_WRONLY | O_CREAT), &to, atoll(a[2]), 0);
+
+	if (n < 0)
+		return failed("copy");
+	printf("%zd\n", n);
+	return 0;
+}
+
+static int lock(char **a)
+{
+	struct flock l = { .l_type = *a[1] == 'w' ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET,
+			   .l_start = atoll(a[2]), .l_len = atoll(a[3]) };
+	int fd = open_or_die(a[0], O_RDWR);
+
+	return fcntl(fd, F_OFD_SETLK, &l) ? failed("lock") : run(a + 4);
+}
+
+static int punch(char **a)
+{
+	return fallocate(open_or_die(a[0], O_RDWR), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 atoll(a[1]), atoll(a[2])) ? failed("punch") : 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 2 ? argv[1] : "";
+	char **a = argv + 2;
+	off_t at;
+
+	if (!strcmp(what, "clone") && argc == 4)
+		return ioctl(open_or_die(a[1], O_WRONLY | O_CREAT), FICLONE,
+			     open_or_die(a[0], O_RDONLY)) ? failed("clone") : 0;
+	if (!strcmp(what, "clonerange") && argc == 7)
+		return clone_range(a);
+	if (!strcmp(what, "copy") && argc == 7)
+		return copy(a);
+	if (!strcmp(what, "punch") && argc == 5)
+		return punch(a);
+	if ((!strcmp(what, "data") || !strcmp(what, "hole")) && argc == 4) {
+		at = lseek(open_or_die(a[0], O_RDONLY), atoll(a[1]),
+			   *what == 'd' ? SEEK_DATA : SEEK_HOLE);
+		if (at < 0)
+			return failed(what);
+		printf("%lld\n", (long long)at);
+		return 0;
+	}
+	if (!strcmp(what, "lock") && argc > 6)
+		return lock(a);
+	if (!strcmp(what, "flock") && argc > 3)
+		return flock(open_or_die(a[0], O_RDWR), LOCK_EX | LOCK_NB) ? failed("flock") :
+		       run(a + 1);
+	fprintf(stderr, "rangetool: bad usage\n");
+	return 2;
+}
