@@ -163,7 +163,8 @@ static int write_copies(struct dev *d, struct superblock *sb)
 	return err;
 }
 
-/* A copy of the newest superblock that was torn is written again; the good one is left alone. */
+/* A copy of the newest superblock that was torn, or can't be read, is written again; the good one is
+ * left alone. */
 int super_mend(struct pool *p)
 {
 	unsigned slot = p->sb.generation & 1;
@@ -174,8 +175,7 @@ int super_mend(struct pool *p)
 	if (posix_memalign((void **)&buf, BLOCK_SIZE, BLOCK_SIZE))
 		return -ENOMEM;
 	for (int i = 0; i < 2 && !err; i++) {
-		err = dev_read(p->dev, at[i], buf, 1);
-		if (err || !memcmp(buf, &p->sb, sizeof(*buf)))
+		if (!dev_read(p->dev, at[i], buf, 1) && !memcmp(buf, &p->sb, sizeof(*buf)))
 			continue;
 		*buf = p->sb;
 		err = dev_write(p->dev, at[i], buf, 1);

@@ -368,6 +368,26 @@ static void done_by_another(struct rig *r)
 	sim_check(!a.size, "%llu bytes are back", (unsigned long long)a.size);
 }
 
+/* ---- labels ---------------------------------------------------------------------------------------- */
+
+/* A copy of the superblock that can't be read is like one that is torn: the other serves, and it is
+ * written again. */
+static void unreadable_label(struct rig *r)
+{
+	for (uint64_t slot = 0; slot < 2; slot++) {
+		struct dev_sim_fault f = { .kind = DEV_SIM_FAIL, .ops = DEV_SIM_OP(DEV_READ),
+					   .for_good = true, .first_block = slot, .nblocks = 1 };
+		struct fs_id id = rig_create(r, slot ? "g" : "f");
+
+		rig_stable(r);
+		sim_ok(fs_close(r->fs));
+		sim_ok(dev_sim_inject(r->dev, &f));
+		rig_open(r);
+		dev_sim_clear_faults(r->dev);
+		rig_write(r, id, 0, 4096, 1);
+	}
+}
+
 static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
@@ -378,6 +398,7 @@ static const struct rig_test tests[] = {
 	{ "discard_beside_read", discard_beside_read, 20000, 0, true },
 	{ "zone_beside_checkpoint", zone_beside_checkpoint, 8 * 262144, 0, false },
 	{ "done_by_another", done_by_another, 20000, 0, false },
+	{ "unreadable_label", unreadable_label, 20000, 0, false },
 	{ "many_readers", many_readers, 20000, 0, false },
 };
 
