@@ -221,6 +221,19 @@ static int write_zeros(struct dev *d, uint64_t block, uint64_t n)
 	return err;
 }
 
+/* Where a pool that was larger had its labels: they would be newer than this one's. */
+static int wipe_others(struct dev *d, uint64_t nblocks)
+{
+	uint64_t at[8];
+	unsigned n = places(d, at);
+	int err = 0;
+
+	for (unsigned i = 0; i < n && !err; i++)
+		if (at[i] >= nblocks)
+			err = write_zeros(d, at[i], 1);
+	return err;
+}
+
 static int write_dirs(struct dev *d, struct superblock *sb)
 {
 	struct dir_entry *dir;
@@ -291,6 +304,8 @@ int pool_format(struct dev *d, const struct pool_format_opts *o)
 	err = write_zeros(d, 0, ZONE_HEADER_BLOCKS);
 	if (!err)
 		err = write_zeros(d, n - SUPER_END_BLOCKS, SUPER_END_BLOCKS);
+	if (!err)
+		err = wipe_others(d, n);
 	if (!err)
 		err = write_zeros(d, sb->log_block, sb->log_blocks);
 	if (!err)

@@ -388,6 +388,16 @@ static void unreadable_label(struct rig *r)
 	}
 }
 
+/* A smaller pool where a larger one was: the label at the end of the device is not its own. */
+static void smaller_pool(struct rig *r)
+{
+	struct fs_format_opts o = { .nblocks = r->dev->nblocks / 2, .uuid = { 2 } };
+
+	sim_ok(fs_close(r->fs));
+	sim_ok(fs_format(r->dev, &o));
+	rig_open(r);
+}
+
 static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
@@ -399,6 +409,7 @@ static const struct rig_test tests[] = {
 	{ "zone_beside_checkpoint", zone_beside_checkpoint, 8 * 262144, 0, false },
 	{ "done_by_another", done_by_another, 20000, 0, false },
 	{ "unreadable_label", unreadable_label, 20000, 0, false },
+	{ "smaller_pool", smaller_pool, 20000, 0, false },
 	{ "many_readers", many_readers, 20000, 0, false },
 };
 
