@@ -456,25 +456,43 @@ int tree_truncate(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t fir
 	return shrink(t, r, kind, first);
 }
 
-int tree_punch(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint64_t count,
-	       uint64_t *mapped)
+/* Drops COUNT leaves from FIRST on; *DROPPED: how many were mapped, of MAPPED in all.  In a load pass
+ * too. */
+static int punch(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint64_t count,
+		 uint64_t mapped, uint64_t *dropped)
 {
 	struct trunc c = { .t = t, .kind = kind, .first = first, .end = first + count };
 	uint64_t ptr = r->ptr;
 	int err;
 
-	if (first >= tree_span(r->depth))
+	*dropped = 0;
+	if (!ptr_of(r->ptr) || first >= tree_span(r->depth))
 		return 0;
-	if (!first && c.end >= tree_span(r->depth))
-		return tree_truncate(t, r, kind, 0, mapped);
+	if (!first && c.end >= tree_span(r->depth)) {
+		*dropped = mapped;
+		return tree_truncate(t, r, kind, 0, &mapped);
+	}
 	err = trunc_below(&c, t->apply ? &r->ptr : &ptr, r->depth, 0);
-	if (err || !t->apply)
+	if (err)
 		return err;
-	r->ptr = ptr_of(r->ptr);
-	if (!r->ptr)
-		r->depth = 0;
-	*mapped -= c.dropped;
+	*dropped = c.dropped;
+	if (t->apply) {
+		r->ptr = ptr_of(r->ptr);
+		if (!r->ptr)
+			r->depth = 0;
+	}
 	return 0;
+}
+
+int tree_punch(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first, uint64_t count,
+	       uint64_t *mapped)
+{
+	uint64_t dropped;
+	int err = punch(t, r, kind, first, count, *mapped, &dropped);
+
+	if (!err && t->apply)
+		*mapped -= dropped;
+	return err;
 }
 
 /* ---- sharing a range ---------------------------------------------------------------------- */
@@ -512,7 +530,7 @@ struct graft {
 	uint8_t kind, level;
 	uint64_t first;			/* leaf of the first slot */
 	const uint64_t *slots;		/* what comes */
-	uint64_t came, went;		/* mapped leaves, of levels above 0 */
+	uint64_t came, went;		/* mapped leaves */
 };
 
 /* One subtree of the source takes the place of what is there. */
@@ -526,14 +544,12 @@ static int graft_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 	if (ptr_of(*slot) && ptr_of(*slot) == ptr_of(came))
 		return 0;
 	if (ptr_of(came)) {
-		if (g->level)
-			err = count_below(&c, came, g->level, &g->came);
+		err = count_below(&c, came, g->level, &g->came);
 		if (!err)
 			err = txn_share(t, &came, g->level, g->kind);
 	}
 	if (!err && ptr_of(*slot)) {
-		if (g->level)
-			err = count_below(&c, *slot, g->level, &g->went);
+		err = count_below(&c, *slot, g->level, &g->went);
 		if (!err)
 			err = tree_drop(t, *slot, g->level, g->kind);
 	}
@@ -556,15 +572,25 @@ static unsigned fitting_level(const struct tree_root *src, const struct tree_roo
 	return level;
 }
 
+/*
+ * Decisions are made by what both trees were before, so that they are alike in each pass: while a
+ * source that is another tree stays as it is, one that is the target's own changes in the apply pass.
+ */
 struct share {
 	struct tree_root src, dst;	/* as they were, but for what DST grows */
+	const struct tree_root *from;	/* the source as it is now */
+	bool same;			/* it is the target */
+	uint8_t kind;
 	const struct tree_range *range;
 	uint64_t done;
 	unsigned pieces;
+	uint64_t mapped;		/* of the target, by now: in a load pass too */
+	uint64_t last;			/* where the last run began in the target */
+	bool punched;
 };
 
 /* How many pieces of one level come next, up to the end of their parent in the target: they are one
- * walk down. */
+ * walk down.  Behind their parent in the source there may be a large hole. */
 static unsigned next_run(const struct share *s, unsigned *ret_level)
 {
 	const struct tree_range *g = s->range;
@@ -578,77 +604,154 @@ static unsigned next_run(const struct share *s, unsigned *ret_level)
 		done += span;
 	} while (done < g->count && s->pieces + n < g->max_pieces &&
 		 (g->to + done) / span % INDEX_SLOTS &&
+		 (s->same || (g->from + done) / span % INDEX_SLOTS) &&
 		 fitting_level(&s->src, &s->dst, g->from + done, g->to + done, g->count - done) ==
 		 *ret_level);
 	return n;
 }
 
-/* A target that is smaller than the first piece gives way to it as a whole. */
-static int drop_small(struct txn *t, struct tree_root *dst, uint8_t kind, uint64_t *mapped)
+/*
+ * How many leaves from here on are surely a hole in the source: one piece, however many (a sparse
+ * file has up to 2^48).  0: look at them one by one.
+ */
+static int hole_ahead(struct txn *t, const struct share *s, uint64_t *ret)
 {
-	int err = tree_drop(t, dst->ptr, dst->depth, kind);
+	uint64_t from = s->range->from + s->done, left = s->range->count - s->done;
+	uint64_t ptr = s->src.ptr, span, end;
 
-	*dst = (struct tree_root){ 0 };
-	if (t->apply)
-		*mapped = 0;
+	*ret = left;
+	if (!ptr_of(ptr) || from >= tree_span(s->src.depth))
+		return 0;
+	*ret = 0;
+	for (unsigned level = s->src.depth; level > 1 && !s->same; level--) {
+		struct block *b;
+		unsigned i;
+		int err = txn_block(t, ptr, &b);
+
+		if (err)
+			return err;
+		span = tree_span(level - 1);
+		i = from / span % INDEX_SLOTS;
+		ptr = slots_of(b)[i];
+		if (ptr_of(ptr))
+			continue;
+		for (end = from / span; i < INDEX_SLOTS && !ptr_of(slots_of(b)[i]); i++)
+			end++;
+		*ret = end * span - from < left ? end * span - from : left;
+		return 0;
+	}
+	return 0;
+}
+
+/* A hole of the source becomes one of the target. */
+static int share_hole(struct txn *t, struct tree_root *dst, struct share *s, uint64_t count)
+{
+	uint64_t dropped, at = s->range->to + s->done;
+	int err = punch(t, dst, s->kind, at, count, s->mapped, &dropped);
+
+	s->done += count;
+	if (!err) {
+		s->mapped -= dropped;
+		s->punched = true;
+	}
 	return err;
 }
 
-static int share_run(struct txn *t, const struct tree_root *src, struct tree_root *dst, uint8_t kind,
-		     struct share *s, uint64_t *mapped)
+/* A target that is smaller than the first piece gives way to it as a whole. */
+static int drop_small(struct txn *t, struct tree_root *dst, struct share *s)
 {
-	uint64_t slots[INDEX_SLOTS], from = s->range->from + s->done, to = s->range->to + s->done;
-	unsigned level, n = next_run(s, &level);
-	struct graft g = { .kind = kind, .level = level, .first = to, .slots = slots };
-	struct modify m = { .t = t, .kind = kind, .stop = level, .first = to,
-			    .end = to + n * tree_span(level), .fn = graft_slot, .arg = &g };
-	int err, pending = 0;
+	int err = tree_drop(t, dst->ptr, dst->depth, s->kind);
 
-	s->pieces += n;
-	s->done += n * tree_span(level);
+	*dst = (struct tree_root){ 0 };
+	if (!err)
+		s->mapped = 0;
+	return err;
+}
+
+/* Load pass: a hole may have emptied index blocks that this run, at TO, makes again. */
+static void foresee_again(struct txn *t, struct share *s, uint64_t to, unsigned level)
+{
+	for (unsigned d = level + 1; s->punched && d <= s->dst.depth; d++)
+		if (s->last == UINT64_MAX || to / tree_span(d) != s->last / tree_span(d))
+			t->need_meta++;
+	s->last = to;
+}
+
+static int graft_run(struct txn *t, struct tree_root *dst, struct share *s, struct graft *g, unsigned n)
+{
+	struct modify m = { .t = t, .kind = s->kind, .stop = g->level, .first = g->first,
+			    .end = g->first + n * tree_span(g->level), .fn = graft_slot, .arg = g };
+	struct tree_root copy = *dst;
+	int err = 0;
+
+	if (!t->apply)
+		foresee_again(t, s, g->first, g->level);
+	if (ptr_of(dst->ptr) && !g->first && dst->depth < g->level) {
+		if (!t->apply)
+			dst = &copy;
+		err = drop_small(t, dst, s);
+	}
+	if (!err)
+		err = modify(m, dst, NULL);
+	if (!err)
+		s->mapped += g->came - g->went;
+	return err;
+}
+
+static int share_run(struct txn *t, struct tree_root *dst, struct share *s)
+{
+	uint64_t slots[INDEX_SLOTS], from = s->range->from + s->done, hole;
+	struct graft g = { .kind = s->kind, .first = s->range->to + s->done, .slots = slots };
+	unsigned level, n;
+	bool any = false;
+	int pending = 0, err = hole_ahead(t, s, &hole);
+
+	if (err || hole) {
+		s->pieces++;
+		return err ? err : share_hole(t, dst, s, hole);
+	}
+	n = next_run(s, &level);
+	g.level = level;
 	for (unsigned i = 0; i < n; i++) {
-		err = slot_at(t, src, from + i * tree_span(level), level, &slots[i]);
+		err = slot_at(t, s->from, from + i * tree_span(level), level, &slots[i]);
 		if (err == -ERESTART_PASS)
 			pending = err;
 		else if (err)
 			return err;
+		any |= slots[i] != 0;
 	}
-	if (pending)
-		return pending;
-	if (ptr_of(dst->ptr) && !to && dst->depth < level) {
-		struct tree_root none = *dst;
-
-		err = drop_small(t, t->apply ? dst : &none, kind, mapped);
-		if (!err)
-			err = modify(m, t->apply ? dst : &none, mapped);
-	} else {
-		err = modify(m, dst, mapped);
-	}
-	if (t->apply)
-		*mapped += g.came - g.went;
-	return err;
+	s->pieces += n;
+	if (!pending && !any)
+		return share_hole(t, dst, s, n * tree_span(level));
+	if (!pending)
+		pending = graft_run(t, dst, s, &g, n);
+	s->done += n * tree_span(level);
+	return pending;
 }
 
 int tree_share_range(struct txn *t, const struct tree_root *src, struct tree_root *dst, uint8_t kind,
 		     const struct tree_range *range, uint64_t *mapped, uint64_t *ret_done)
 {
-	/* The levels are chosen by what both trees were before, alike in each pass. */
-	struct share s = { *src, *dst, range, 0, 0 };
+	struct share s = { .src = *src, .dst = *dst, .from = src, .same = src == dst, .kind = kind,
+			   .range = range, .mapped = *mapped, .last = UINT64_MAX };
 	int pending = 0;
 
 	if (s.dst.depth < tree_depth_for(range->to + range->count - 1))
 		s.dst.depth = tree_depth_for(range->to + range->count - 1);
-	if (!t->apply)			/* emptied and made again on the way */
-		t->need_meta += range->max_pieces / INDEX_SLOTS + 2 * TREE_DEPTH_MAX;
 	while (s.done < range->count && s.pieces < range->max_pieces) {
-		int err = share_run(t, src, dst, kind, &s, mapped);
+		uint64_t at = s.done;
+		int err = share_run(t, dst, &s);
 
-		if (err == -ERESTART_PASS)
-			pending = err;
-		else if (err)
+		if (err && err != -ERESTART_PASS)
 			return err;
+		if (err)
+			pending = err;
+		if (s.done == at)	/* the way to what comes next is not there yet */
+			break;
 	}
-	if (!pending)
-		*ret_done = s.done < range->count ? s.done : range->count;
-	return pending;
+	if (pending)
+		return pending;
+	*mapped = s.mapped;
+	*ret_done = s.done < range->count ? s.done : range->count;
+	return 0;
 }

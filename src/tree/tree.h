@@ -42,7 +42,9 @@ int tree_punch(struct txn *t, struct tree_root *r, uint8_t kind, uint64_t first,
  * Leaves FROM, FROM + 1, ... of SRC become leaves TO, TO + 1, ... of DST, COUNT of them: shared, by
  * the largest subtrees that fit where both are congruent (GiB, 2 MiB), else leaf by leaf.  At most
  * MAX_PIECES of them: *ret_done says how many leaves that were.  SRC and DST may be the same
- * root if the ranges don't overlap.  (Rodeh: clones share whole subtrees.)
+ * root if the ranges don't overlap.  A hole of any size that has no index block is one piece, but within
+ * one tree.  *MAPPED is adjusted in the last load pass too, for quotas.  (Rodeh: clones share whole
+ * subtrees.)
  */
 struct tree_range { uint64_t from, to, count; unsigned max_pieces; };
 int tree_share_range(struct txn *t, const struct tree_root *src, struct tree_root *dst, uint8_t kind,
