@@ -174,6 +174,7 @@ struct range_op {
 	struct fs_id src, dst;
 	uint64_t src_offset, dst_offset, len;	/* len: of what is still to do */
 	uint64_t now;
+	bool drop_suid;
 	uint64_t done;			/* out: bytes */
 	struct fs_wcc wcc;
 };

@@ -45,14 +45,16 @@ static int share_all(struct txn *t, struct inode *dst, const struct inode *src)
 	return 0;
 }
 
-static int share_part(struct txn *t, struct range_op *o, struct inode *dst, const struct inode *src)
+/* *MAPPED: how many blocks of DST will be mapped then. */
+static int share_part(struct txn *t, struct range_op *o, struct inode *dst, const struct inode *src,
+		      uint64_t *mapped)
 {
 	struct tree_root from = { src->root, src->depth }, to = { dst->root, dst->depth };
 	struct tree_range range = { o->src_offset / BLOCK_SIZE, o->dst_offset / BLOCK_SIZE,
 				    (o->len + BLOCK_SIZE - 1) / BLOCK_SIZE, FS_RANGE_PIECES };
 	bool same = o->src.ino == o->dst.ino;
-	uint64_t mapped = dst->mapped, done = 0;
-	int err = tree_share_range(t, same ? &to : &from, &to, TREE_FILE, &range, &mapped, &done);
+	uint64_t done = 0;
+	int err = tree_share_range(t, same ? &to : &from, &to, TREE_FILE, &range, mapped, &done);
 
 	if (err)
 		return err;
@@ -60,7 +62,7 @@ static int share_part(struct txn *t, struct range_op *o, struct inode *dst, cons
 	if (t->apply) {
 		dst->root = to.ptr;
 		dst->depth = to.depth;
-		dst->mapped = mapped;
+		dst->mapped = *mapped;
 	}
 	return 0;
 }
@@ -70,7 +72,7 @@ int do_clone_range(struct txn *t, void *arg)
 	struct range_op *o = arg;
 	struct volume *vol;
 	struct inode *dst, *i, src;
-	uint64_t mapped;
+	uint64_t mapped, before;
 	int err;
 
 	if (o->src.volume != o->dst.volume)
@@ -84,26 +86,29 @@ int do_clone_range(struct txn *t, void *arg)
 	if (!t->apply) {
 		wcc_pre(&o->wcc, vol, o->dst.ino, dst);
 		err = range_check(o, &src, dst);
-		if (!err)
-			err = quota_check(vol, src.mapped < o->len / BLOCK_SIZE + 1 ? src.mapped :
-					  o->len / BLOCK_SIZE + 1);
 		if (err)
 			return err;
 		if (!o->len)
 			return DONE;
 		record_clone_range(t, o);
 	}
-	mapped = dst->mapped;
+	before = mapped = dst->mapped;
 	o->done = o->len;
-	if (!o->src_offset && !o->dst_offset && o->len == src.size && dst->size <= src.size)
+	if (!o->src_offset && !o->dst_offset && o->len == src.size && dst->size <= src.size) {
 		err = share_all(t, dst, &src);
-	else
-		err = share_part(t, o, dst, &src);
-	if (err || !t->apply)
+		mapped = src.mapped;
+	} else {
+		err = share_part(t, o, dst, &src, &mapped);
+	}
+	if (err)
 		return err;
-	vol->mapped += dst->mapped - mapped;
+	if (!t->apply)
+		return mapped > before ? quota_check(vol, mapped - before) : 0;
+	vol->mapped += mapped - before;
 	if (o->dst_offset + o->done > dst->size)
 		dst->size = o->dst_offset + o->done;
+	if (o->drop_suid)
+		dst->mode &= 01777;
 	touch_data(t, dst, o->now);
 	wcc_post(&o->wcc, vol, o->dst.ino, dst);
 	record_clone_range(t, o);
@@ -114,7 +119,8 @@ int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, st
 		   uint64_t dst_offset, uint64_t len, struct fs_wcc *ret_dst_wcc)
 {
 	struct range_op o = { .req = req, .src = src, .dst = dst, .src_offset = src_offset,
-			      .dst_offset = dst_offset, .len = len, .now = fs_now() };
+			      .dst_offset = dst_offset, .len = len, .now = fs_now(),
+			      .drop_suid = !req->cred.admin && req->cred.uid };
 	struct fs_wcc wcc = { 0 };
 	struct fs_attr a;
 	int err = 0;

@@ -297,6 +297,7 @@ void record_clone_range(struct txn *t, const struct range_op *o)
 	put64(&r.head, o->src_offset);
 	put64(&r.head, o->dst_offset);
 	put64(&r.head, o->len);
+	put32(&r.head, o->drop_suid);
 	emit(t, &r);
 }
 
@@ -505,6 +506,7 @@ static int replay_clone_range(struct replay *r)
 	o.src_offset = get64(&r->g);
 	o.dst_offset = get64(&r->g);
 	o.len = get64(&r->g);
+	o.drop_suid = get32(&r->g);
 	return run(r, do_clone_range, &o);
 }
 
