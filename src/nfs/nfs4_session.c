@@ -17,6 +17,7 @@ enum { SUPP_MOVED_REFER = 1, SUPP_MOVED_MIGR = 2, SUPP_FENCE_OPS = 4, BIND_PRINC
        UPDATE_CONFIRMED = 0x40000000 };
 #define CONFIRMED 0x80000000u
 enum { PERSIST = 1, CONN_BACK_CHAN = 2, CONN_RDMA = 4 };
+#define SHORT_REPLY 160			/* is kept although nobody asked for it: SEQUENCE alone */
 enum { REQUEST_LEAST = 256, RESPONSE_LEAST = 256 };	/* SEQUENCE alone needs as much */
 
 static struct nfs4_principal principal(const struct nfs4_compound *cp)
@@ -162,14 +163,13 @@ uint32_t nfs4_create_session(struct nfs4_compound *cp, struct nfs4_op *op)
 		return NFS4ERR_SEQ_MISORDERED;
 	if (!c->confirmed && !same_principal(c, principal(cp)))
 		return NFS4ERR_CLID_INUSE;
+	nfs4_client_renew(cp->st, c);		/* it is not one of those that make room */
 	status = new_session(cp, op, c);
 	if (status == NFS4ERR_DELAY)
 		return status;
 	c->seq++;
-	if (!status) {
+	if (!status)
 		confirm(cp, c);
-		nfs4_client_renew(cp->st, c);
-	}
 	remember(c, op, status);
 	return status;
 }
@@ -332,6 +332,8 @@ static void keep(struct nfs4_compound *cp, struct nfs4_slot *slot)
 	const struct xdr_out *x = &cp->out;
 	uint8_t *p;
 
+	if (len > cp->max_cached && len > SHORT_REPLY)
+		return;				/* no room was set aside for it */
 	if (len > slot->cap) {
 		p = realloc(slot->reply, len);
 		if (!p)
@@ -361,8 +363,7 @@ void nfs4_sequence_end(struct nfs4_compound *cp)
 		return;
 	if (slot) {
 		slot->busy = false;
-		if (!cp->session->dead && !cp->out.full && (cp->cache || cp->nresults <= 1) &&
-		    NFS4_RPC_REPLY_HEAD + 12 + xdr_out_len(&cp->out) <= NFS4_CACHED_MAX)
+		if (!cp->session->dead && !cp->out.full && (cp->cache || cp->nresults <= 1))
 			keep(cp, slot);
 	}
 	nfs4_session_put(cp->st, cp->session);

@@ -10,6 +10,7 @@
 
 #define LEASE_NS (NFS4_LEASE_S * 1000000000ull)
 #define TABLE_FIRST 64
+#define SLOT_BYTES 256			/* of a slot beside its reply; short replies are kept anyway */
 
 /* ---- tables -------------------------------------------------------------------------- */
 
@@ -148,14 +149,11 @@ static void drop_unconfirmed(struct nfs4_state *st)
 	}
 }
 
-/* The client whose lease ran out first goes when there are too many. */
-static bool make_room(struct nfs4_state *st)
+/* The client whose lease ran out first; false: of all it runs still. */
+static bool drop_oldest(struct nfs4_state *st)
 {
 	struct nfs4_client *c;
 
-	drop_unconfirmed(st);
-	if (st->clients.n < NFS4_CLIENTS_MAX)
-		return true;
 	c = container_of(st->by_renewal.next, struct nfs4_client, entry);
 	if (!nfs4_client_expired(st, c))
 		return false;
@@ -168,8 +166,9 @@ struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct xdr_bytes owne
 {
 	struct nfs4_client *c;
 
-	if (!make_room(st) || !nfs4_table_room(&st->clients) ||
-	    !nfs4_table_room(&st->owners_of_clients))
+	drop_unconfirmed(st);
+	if ((st->clients.n >= NFS4_CLIENTS_MAX && !drop_oldest(st)) ||
+	    !nfs4_table_room(&st->clients) || !nfs4_table_room(&st->owners_of_clients))
 		return NULL;
 	c = calloc(1, sizeof(*c) + owner.len);
 	if (!c)
@@ -224,6 +223,11 @@ static uint32_t least(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
+static size_t session_bytes(const struct nfs4_channel *ch)
+{
+	return (size_t)ch->max_slots * (ch->max_cached + SLOT_BYTES);
+}
+
 /* What the client asked for, brought down to what it can have: no session takes more than a
  * sixteenth of what is left for cached replies. */
 static bool limit_channel(struct nfs4_state *st, struct nfs4_channel *ch)
@@ -236,9 +240,9 @@ static bool limit_channel(struct nfs4_state *st, struct nfs4_channel *ch)
 	ch->max_cached = least(least(ch->max_cached, NFS4_CACHED_MAX), ch->max_response);
 	ch->max_ops = least(ch->max_ops, NFS4_OPS_MAX);
 	ch->max_slots = least(ch->max_slots, NFS4_SLOTS_MAX);
-	while (ch->max_slots > 1 && (size_t)ch->max_slots * ch->max_cached > left / 16)
+	while (ch->max_slots > 1 && session_bytes(ch) > left / 16)
 		ch->max_slots /= 2;
-	return (size_t)ch->max_slots * ch->max_cached <= left;
+	return session_bytes(ch) <= left;
 }
 
 uint32_t nfs4_session_new(struct nfs4_state *st, struct nfs4_client *c, struct nfs4_channel *fore,
@@ -249,7 +253,10 @@ uint32_t nfs4_session_new(struct nfs4_state *st, struct nfs4_client *c, struct n
 
 	if (c->nsessions >= NFS4_SESSIONS_MAX)
 		return NFS4ERR_NOSPC;
-	if (!limit_channel(st, fore) || !nfs4_table_room(&st->sessions))
+	while (!limit_channel(st, fore))
+		if (!drop_oldest(st))
+			return NFS4ERR_DELAY;
+	if (!nfs4_table_room(&st->sessions))
 		return NFS4ERR_DELAY;
 	s = calloc(1, sizeof(*s) + fore->max_slots * sizeof(s->slots[0]));
 	if (!s)
@@ -263,7 +270,7 @@ uint32_t nfs4_session_new(struct nfs4_state *st, struct nfs4_client *c, struct n
 	nfs4_table_add(&st->sessions, &s->link, hash);
 	list_add_tail(&c->sessions, &s->entry);
 	c->nsessions++;
-	st->cached_bytes += (size_t)fore->max_slots * fore->max_cached;
+	st->cached_bytes += session_bytes(fore);
 	*ret_session = s;
 	return NFS4_OK;
 }
@@ -295,7 +302,7 @@ void nfs4_session_drop(struct nfs4_state *st, struct nfs4_session *s)
 	nfs4_table_del(&st->sessions, &s->link);
 	list_del(&s->entry);
 	s->client->nsessions--;
-	st->cached_bytes -= (size_t)s->fore.max_slots * s->fore.max_cached;
+	st->cached_bytes -= session_bytes(&s->fore);
 	s->dead = true;
 	if (!s->active)
 		free_session(s);

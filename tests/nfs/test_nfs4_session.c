@@ -519,6 +519,34 @@ static void test_many_clients(void **state)
 	assert_int_equal(state_now()->clients.n, 2);	/* the one with a session, and this */
 }
 
+/* However many sessions there are, what is kept for them has its limit. */
+static void test_many_sessions(void **state)
+{
+	uint32_t flags, status = NFS4_OK, least = UINT32_MAX;
+	struct sess s = { 0 };
+	struct chan got;
+	unsigned n = 0;
+	char name[16];
+
+	for (; n < 1000 && !status; n++) {
+		snprintf(name, sizeof(name), "c%u", n);
+		assert_int_equal(exchange(name, 1, 0, &s, &flags), NFS4_OK);
+		for (unsigned k = 0; k < NFS4_SESSIONS_MAX && !status; k++, s.create_seq++) {
+			status = create_session(&s, (struct chan){ 1 << 20, 8192, 64, 64 }, &got);
+			least = !status && got.slots < least ? got.slots : least;
+			assert_true(state_now()->cached_bytes <= NFS4_CACHED_ALL);
+		}
+	}
+	assert_int_equal(status, NFS4ERR_DELAY);
+	assert_int_equal(least, 1);
+	state_now()->skew_ns += 91000000000ull;
+	s.create_seq--;				/* that of the one that was refused */
+	assert_int_equal(create_session(&s, (struct chan){ 1 << 20, 8192, 64, 64 }, &got), NFS4_OK);
+	begin(1);
+	seq(&s);
+	assert_int_equal(run(), NFS4_OK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -526,7 +554,7 @@ int main(void)
 		T4(test_collision), T4(test_protection), T4(test_create_session), T4(test_destroy),
 		T4(test_small_ones), T4(test_replay), T4(test_not_kept), T4(test_slot_numbers),
 		T4(test_reply_sizes), T4(test_reply_before_change), T4(test_call_size),
-		T4(test_courtesy), T4(test_many_clients),
+		T4(test_courtesy), T4(test_many_clients), T4(test_many_sessions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
