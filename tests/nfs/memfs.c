@@ -434,16 +434,17 @@ int fs_seek(struct fs_req *req, struct fs_id id, uint64_t offset, bool data, uin
 		return err;
 	if (n->attr.type != FS_REG)
 		return n->attr.type == FS_DIR ? -EISDIR : -EINVAL;
-	for (; offset < n->attr.size; offset = (offset / PAGE + 1) * PAGE) {
-		bool hole = offset / PAGE >= n->npages || !n->pages[offset / PAGE];
-
-		if (hole != data) {
-			*ret_offset = offset;
-			return 0;
-		}
-	}
-	*ret_offset = n->attr.size;
-	return data ? -ENXIO : 0;
+	if (offset >= n->attr.size)
+		return -ENXIO;
+	while (offset < n->attr.size && offset / PAGE < n->npages &&
+	       data == !n->pages[offset / PAGE])
+		offset = (offset / PAGE + 1) * PAGE;
+	if (offset > n->attr.size)
+		offset = n->attr.size;
+	if (data && (offset == n->attr.size || offset / PAGE >= n->npages))
+		return -ENXIO;
+	*ret_offset = offset;
+	return 0;
 }
 
 int fs_punch(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len, struct fs_wcc *w)
@@ -497,6 +498,8 @@ int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, st
 		return -EINVAL;
 	if (from == to && src_offset < dst_offset + len && dst_offset < src_offset + len)
 		return -EINVAL;
+	if (len > 1 << 30 || dst_offset > 1 << 30)
+		return -ENOSPC;
 	for (uint64_t at = 0; at < len; at += PAGE) {
 		uint64_t page = (src_offset + at) / PAGE, k = len - at < PAGE ? len - at : PAGE;
 		uint8_t *p = page < from->npages ? from->pages[page] : NULL;
