@@ -38,6 +38,13 @@ void batch_gen(struct batch *b, struct gen *g, unsigned n)
 			op->how = FS_CREATE_GUARDED;
 			op->set.mask &= ~FS_SET_SIZE;
 		}
+		/* "To the end" asks where that is before the operation. */
+		if (op->kind == OP_RANGE && !op->length) {
+			struct mnode *src = model_find(b->m, op->src);
+
+			op->length = src && src->size > op->src_offset ? src->size - op->src_offset :
+				     MBLOCK;
+		}
 	}
 }
 

@@ -123,6 +123,17 @@ static void on_file(struct test *t, enum op_kind kind, const char *name, uint64_
 		op.set = (struct fs_setattr){ .mask = FS_SET_SIZE, .size = offset };
 		op.len = 0;
 	}
+	op.length = len;		/* OP_PUNCH */
+	run_op(t, &op);
+}
+
+static void on_range(struct test *t, const char *src, uint64_t from, const char *dst, uint64_t to,
+		     uint64_t len)
+{
+	struct op op = { .kind = OP_RANGE, .src_offset = from, .offset = to, .length = len };
+
+	op.src = dir_id(t, src);
+	op.id = dir_id(t, dst);
 	run_op(t, &op);
 }
 
@@ -191,6 +202,13 @@ static void script(struct test *t)
 	to_name(t, OP_RENAME, "hard", "harder", 0);
 	to_name(t, OP_RENAME, "harder", "new.2", 0);
 	call(t, fs_checkpoint, "checkpoint");
+	on_range(t, "gold", 4096, "new.6", 0, 100 * 4096);
+	on_range(t, "gold", 0, "new.7", 2 << 20, 4 << 20);
+	on_range(t, "old", 8192, "old", 1 << 20, 40960);
+	on_range(t, "new.7", 2 << 20, "new.8", 0, 0);
+	on_range(t, "gold", 0, "new.6", 0, 0);
+	on_file(t, OP_PUNCH, "gold", 5000, 200000, true);
+	on_file(t, OP_PUNCH, "new.7", 3, 5 << 20, false);
 	on_file(t, OP_SETATTR, "new.1", 100001, 0, false);
 	on_file(t, OP_WRITE, "gold", 5000001000ULL, 5000, true);
 	simple(t, OP_REMOVE, "", "new.3");

@@ -13,6 +13,7 @@ void gen_init(struct gen *g, uint64_t seed)
 		[OP_UNNAMED] = 1, [OP_FORGET] = 1, [OP_LINK] = 4, [OP_WRITE] = 34,
 		[OP_SETATTR] = 14, [OP_CLONE] = 8, [OP_REMOVE] = 12, [OP_RMDIR] = 4,
 		[OP_RENAME] = 9, [OP_VCREATE] = 0, [OP_VDESTROY] = 0, [OP_READ] = 14,
+		[OP_RANGE] = 12, [OP_PUNCH] = 7,
 	};
 
 	*g = (struct gen){ .names = 30, .users = MUSERS, .max_write = FS_IO_MAX, .max_clones = 12,
@@ -197,6 +198,129 @@ static void gen_read(struct gen *g, struct model *m, struct op *op)
 	op->len = rng_one_in(&g->rng, 3) ? FS_IO_MAX : rng_range(&g->rng, 1, 40000);
 }
 
+/* ---- ranges --------------------------------------------------------------------------------- */
+
+#define GEN_LEAF (512ULL * MBLOCK)	/* what one index block of the lowest level covers */
+#define GEN_GIB (1ULL << 30)
+
+static uint64_t block_offset(struct gen *g, const struct mnode *n)
+{
+	return gen_offset(g, n) / MBLOCK * MBLOCK;
+}
+
+/*
+ * So few pieces that it is one step (what is not atomic can't be compared), and so few blocks that
+ * models stay small.
+ */
+static bool range_fits(const struct mnode *src, const struct mnode *dst, const struct op *op)
+{
+	uint64_t end = op->src_offset + op->length, last = UINT64_MAX;
+	unsigned leaves = 0, blocks = 0;
+
+	for (uint32_t i = 0; i < src->content->n; i++) {
+		uint64_t index = src->content->e[i].index;
+
+		if (index < op->src_offset / MBLOCK || index > end / MBLOCK)
+			continue;
+		blocks++;
+		leaves += index / 512 != last;
+		last = index / 512;
+	}
+	return dst->content->n + blocks <= 3000 &&
+	       (op->length <= (FS_RANGE_PIECES - 100ULL) * MBLOCK || (src != dst && leaves <= 1) ||
+		(op->src_offset % GEN_GIB == op->offset % GEN_GIB && !(op->offset % GEN_LEAF) &&
+		 op->length <= 3 * GEN_GIB + 16 * MBLOCK) ||
+		(op->src_offset % GEN_LEAF == op->offset % GEN_LEAF && op->length <= 16 * GEN_LEAF));
+}
+
+static void range_shape(struct gen *g, const struct mnode *src, const struct mnode *dst, struct op *op)
+{
+	uint64_t unit, delta = below(g, 512) * MBLOCK;
+
+	op->src_offset = block_offset(g, src);
+	op->offset = block_offset(g, dst);
+	op->length = below(g, rng_one_in(&g->rng, 3) ? 1500 : 20) * MBLOCK;
+	switch (below(g, 8)) {
+	case 0:				/* a whole file onto the beginning of another */
+		op->src_offset = op->offset = 0;
+		op->length = rng_one_in(&g->rng, 2) ? 0 : src->size;
+		break;
+	case 1: case 2:			/* to the end, which may be within a block */
+		if (op->src_offset < src->size)
+			op->length = src->size - op->src_offset;
+		if (rng_one_in(&g->rng, 2))
+			op->offset = (dst->size + MBLOCK - 1) / MBLOCK * MBLOCK;
+		break;
+	case 3: case 4:			/* congruent */
+		unit = g->far && rng_one_in(&g->rng, 3) ? GEN_GIB : GEN_LEAF;
+		if (unit == GEN_GIB || rng_one_in(&g->rng, 2))
+			delta = 0;
+		op->src_offset = op->src_offset / unit * unit + delta;
+		op->offset = rng_one_in(&g->rng, 2) ? op->offset / unit * unit + delta :
+			     below(g, 4) * unit + delta;
+		op->length = rng_range(&g->rng, 1, 3) * unit + below(g, 4) * MBLOCK;
+		break;
+	case 5:				/* as far as there is anything */
+		op->length = src->size / MBLOCK * MBLOCK;
+		break;
+	}
+	if (op->length && op->src_offset < src->size && op->length > src->size - op->src_offset &&
+	    !rng_one_in(&g->rng, 8))
+		op->length = src->size - op->src_offset;
+	/* Not in the middle of a longer file: mostly whole blocks. */
+	if (op->length % MBLOCK && op->length > MBLOCK && op->offset + op->length < dst->size)
+		op->length -= op->length % MBLOCK;
+}
+
+static void gen_range(struct gen *g, struct model *m, struct op *op)
+{
+	struct mnode *src, *dst;
+
+	op->id = op->src = pick(g, m, FS_REG);
+	for (int i = 0; i < 4 && !rng_one_in(&g->rng, 5); i++) {
+		op->src = pick(g, m, FS_REG);
+		src = model_find(m, op->src);
+		if (src && src->type == FS_REG && src->content->n &&
+		    op->src.volume == op->id.volume)
+			break;
+	}
+	src = model_find(m, op->src);
+	dst = model_find(m, op->id);
+	if (!src || !dst || src->type != FS_REG || dst->type != FS_REG) {
+		op->length = MBLOCK;
+		return;
+	}
+	range_shape(g, src, dst, op);
+	if (!range_fits(src, dst, op))
+		op->length = rng_range(&g->rng, 1, 64) * MBLOCK;
+	if (!op->length && src->size > op->src_offset && !range_fits(src, dst, &(struct op){
+	    .src_offset = op->src_offset, .length = src->size - op->src_offset }))
+		op->length = MBLOCK;
+	if (g->odd && rng_one_in(&g->rng, 25))
+		*(uint64_t *[]){ &op->offset, &op->src_offset, &op->length }[below(g, 3)] +=
+			rng_one_in(&g->rng, 2) ? 1 + below(g, MBLOCK - 1) : rng_u64(&g->rng);
+}
+
+static void gen_punch(struct gen *g, struct model *m, struct op *op)
+{
+	struct mnode *n;
+
+	op->id = pick(g, m, FS_REG);
+	n = model_find(m, op->id);
+	op->offset = gen_offset(g, n);
+	op->length = below(g, 1ULL << rng_range(&g->rng, 1, rng_one_in(&g->rng, 4) ? 60 : 22));
+	if (rng_one_in(&g->rng, 3)) {
+		op->offset = op->offset / MBLOCK * MBLOCK;
+		op->length = op->length / MBLOCK * MBLOCK;
+	}
+	if (rng_one_in(&g->rng, 6))
+		op->length = UINT64_MAX - below(g, 2) * op->offset;
+	if (rng_one_in(&g->rng, 10))
+		op->offset = 0;
+	if (g->odd && rng_one_in(&g->rng, 50))
+		op->offset = rng_u64(&g->rng);
+}
+
 static const uint32_t modes[] = { 0644, 0644, 0600, 0755, 0777, 0, 0444, 0222, 0111, 0660, 0640 };
 static uint32_t gen_mode(struct gen *g, bool dir)
 {
@@ -377,6 +501,12 @@ void gen_op(struct gen *g, struct model *m, struct op *op)
 		break;
 	case OP_READ:
 		gen_read(g, m, op);
+		break;
+	case OP_RANGE:
+		gen_range(g, m, op);
+		break;
+	case OP_PUNCH:
+		gen_punch(g, m, op);
 		break;
 	case OP_KINDS:
 		abort();

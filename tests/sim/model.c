@@ -11,7 +11,7 @@
 
 const char *const op_names[OP_KINDS] = {
 	"create", "mkdir", "symlink", "mknod", "unnamed", "forget", "link", "write", "setattr",
-	"clone", "remove", "rmdir", "rename", "vcreate", "vdestroy", "read"
+	"clone", "remove", "rmdir", "rename", "vcreate", "vdestroy", "read", "range", "punch"
 };
 
 static void *xcalloc(size_t n, size_t size)
@@ -66,6 +66,12 @@ void op_print(const struct op *op, char *buf, size_t len)
 		n += snprintf(buf + n, len - n, " at %llu len %u seed %#llx%s",
 			      (unsigned long long)op->offset, op->len,
 			      (unsigned long long)op->seed, op->stable ? " stable" : "");
+	if (op->kind == OP_RANGE)
+		n += snprintf(buf + n, len - n, " from %u:%llu at %llu", op->src.volume,
+			      (unsigned long long)op->src.ino, (unsigned long long)op->src_offset);
+	if (op->kind == OP_RANGE || op->kind == OP_PUNCH)
+		n += snprintf(buf + n, len - n, " at %llu length %llu",
+			      (unsigned long long)op->offset, (unsigned long long)op->length);
 	if (op->set.mask)
 		n += snprintf(buf + n, len - n, " set %#x mode %o size %llu", op->set.mask,
 			      op->set.mode, (unsigned long long)op->set.size);
@@ -850,6 +856,67 @@ static void run_volume(struct run *r)
 		volume_del(r->m, op->name);
 }
 
+static void check_range(struct run *r, const struct mnode *src, const struct mnode *dst, uint64_t len)
+{
+	const struct op *op = r->op;
+	uint64_t from = op->src_offset, to = op->offset;
+
+	if (from % MBLOCK || to % MBLOCK || from > src->size || len > src->size - from)
+		must(r, EINVAL);
+	if (to > FS_MAX_SIZE || len > FS_MAX_SIZE - to) {
+		must(r, EFBIG);
+		return;
+	}
+	if (len % MBLOCK && (from + len != src->size || to + len < dst->size))
+		must(r, EINVAL);
+	if (src == dst && from < to + len && to < from + len)
+		must(r, EINVAL);
+}
+
+static void run_range(struct run *r)
+{
+	const struct op *op = r->op;
+	struct mnode *src = need_reg(r, op->src), *dst = need_reg(r, op->id);
+	uint64_t len = op->length;
+
+	if (op->src.volume != op->id.volume)
+		must(r, EXDEV);
+	if (src && !len)
+		len = src->size < op->src_offset ? 0 : src->size - op->src_offset;
+	if (!src || !dst)
+		return;
+	if ((!model_may(src, op->user, 4) && !is_owner(src, op->user)) ||
+	    (!model_may(dst, op->user, 2) && !is_owner(dst, op->user)))
+		denied(r);
+	check_range(r, src, dst, len);
+	r->ex->noop = !len && !r->ex->nmust;
+	if (!go(r) || !len)
+		return;
+	content_copy(&dst->content, src->content, op->src_offset / MBLOCK, op->offset / MBLOCK,
+		     (len + MBLOCK - 1) / MBLOCK);
+	if (dst->size < op->offset + len)
+		dst->size = op->offset + len;
+	touch(r, dst, true);
+}
+
+static void run_punch(struct run *r)
+{
+	const struct op *op = r->op;
+	struct mnode *n = need_reg(r, op->id);
+
+	if (!n)
+		return;
+	if (!model_may(n, op->user, 2) && !is_owner(n, op->user))
+		denied(r);
+	r->ex->noop = op->offset >= n->size || !op->length;
+	if (!go(r) || r->ex->noop)
+		return;
+	/* The last block goes as a whole: nothing in it lies behind the end. */
+	content_punch(&n->content, op->offset, op->length < n->size - op->offset ?
+		      op->offset + op->length : (n->size + MBLOCK - 1) / MBLOCK * MBLOCK);
+	touch(r, n, true);
+}
+
 static void run_read(struct run *r)
 {
 	struct mnode *n = need_reg(r, r->op->id);
@@ -873,7 +940,7 @@ void model_run(struct model *m, const struct op *op, bool apply, struct expect *
 		[OP_LINK] = run_link, [OP_WRITE] = run_write, [OP_SETATTR] = run_setattr,
 		[OP_CLONE] = run_clone, [OP_REMOVE] = run_remove, [OP_RMDIR] = run_remove,
 		[OP_RENAME] = run_rename, [OP_VCREATE] = run_volume, [OP_VDESTROY] = run_volume,
-		[OP_READ] = run_read,
+		[OP_READ] = run_read, [OP_RANGE] = run_range, [OP_PUNCH] = run_punch,
 	};
 	struct run r = { m, op, ret, apply };
 

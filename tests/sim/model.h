@@ -27,7 +27,7 @@
 enum op_kind {
 	OP_CREATE, OP_MKDIR, OP_SYMLINK, OP_MKNOD, OP_UNNAMED, OP_FORGET, OP_LINK, OP_WRITE,
 	OP_SETATTR, OP_CLONE, OP_REMOVE, OP_RMDIR, OP_RENAME, OP_VCREATE, OP_VDESTROY, OP_READ,
-	OP_KINDS
+	OP_RANGE, OP_PUNCH, OP_KINDS
 };
 extern const char *const op_names[OP_KINDS];
 
@@ -37,12 +37,15 @@ extern const char *const op_names[OP_KINDS];
 struct op {
 	enum op_kind kind;
 	unsigned user;
-	struct fs_id id;		/* file: of write, setattr, link, clone (source), read */
+	struct fs_id id;		/* file: of write, setattr, link, clone (source), read, punch,
+					 * range (target) */
+	struct fs_id src;		/* OP_RANGE: from where */
 	struct fs_id dir, dir2;		/* dir2: where rename goes */
 	char name[OP_NAME_BUF], name2[OP_NAME_BUF];
 	uint32_t name_len, name2_len;
 	uint64_t offset;
 	uint32_t len;
+	uint64_t src_offset, length;	/* OP_RANGE; OP_PUNCH: the length */
 	uint64_t seed;			/* of the pattern that is written */
 	bool stable, replace;
 	enum fs_create_how how;

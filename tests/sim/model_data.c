@@ -251,6 +251,79 @@ void content_truncate(struct mcontent **pc, uint64_t size)
 	}
 }
 
+/* C is owned: the blocks from FIRST to before END are no more.  Returns where they were. */
+static uint32_t content_cut(struct mcontent *c, uint64_t first, uint64_t end)
+{
+	uint32_t from = content_find(c, first), to = content_find(c, end);
+
+	for (uint32_t i = from; i < to; i++) {
+		c->sum -= c->e[i].blk->hash;
+		blk_put(c->e[i].blk);
+	}
+	memmove(c->e + from, c->e + to, (c->n - to) * sizeof(*c->e));
+	c->n -= to - from;
+	return from;
+}
+
+void content_copy(struct mcontent **pc, struct mcontent *src, uint64_t from, uint64_t to, uint64_t count)
+{
+	uint32_t i = content_find(src, from), n = content_find(src, from + count) - i, at;
+	struct mcontent *c;
+
+	src->refs++;			/* it may be the same: then *PC becomes another */
+	c = content_own(pc);
+	at = content_cut(c, to, to + count);
+	if (c->n + n > c->cap) {
+		c->cap = c->n + n;
+		c->e = xrealloc(c->e, c->cap * sizeof(*c->e));
+	}
+	memmove(c->e + at + n, c->e + at, (c->n - at) * sizeof(*c->e));
+	c->n += n;
+	for (uint32_t k = 0; k < n; k++) {
+		const struct mext *s = &src->e[i + k];
+		struct mext *e = &c->e[at + k];
+
+		*e = (struct mext){ s->index - from + to, s->blk };
+		if (from != to) {
+			e->blk = blk_new(s->blk->data);
+			e->blk->hash = block_is_zero(s->blk->data) ? 0 :
+				       block_hash(e->index, s->blk->data);
+		} else {
+			e->blk->refs++;
+		}
+		c->sum += e->blk->hash;
+	}
+	content_put(src);
+}
+
+static void zero_part(struct mcontent *c, uint64_t index, uint32_t from, uint32_t to)
+{
+	uint32_t i = content_find(c, index);
+	unsigned char page[MBLOCK];
+
+	if (i == c->n || c->e[i].index != index)
+		return;
+	memcpy(page, c->e[i].blk->data, MBLOCK);
+	memset(page + from, 0, to - from);
+	content_set(c, index, page, false);
+}
+
+void content_punch(struct mcontent **pc, uint64_t offset, uint64_t end)
+{
+	struct mcontent *c = content_own(pc);
+	uint64_t first = (offset + MBLOCK - 1) / MBLOCK, last = end / MBLOCK;
+
+	if (first > last) {
+		zero_part(c, last, offset % MBLOCK, end % MBLOCK);
+		return;
+	}
+	if (offset % MBLOCK)
+		zero_part(c, first - 1, offset % MBLOCK, MBLOCK);
+	if (end % MBLOCK)
+		zero_part(c, last, 0, end % MBLOCK);
+	content_cut(c, first, last);
+}
+
 uint32_t model_read(const struct mnode *n, uint64_t offset, uint32_t len, unsigned char *buf)
 {
 	uint32_t done = 0;

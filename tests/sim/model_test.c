@@ -137,6 +137,8 @@ static void check_after(struct test *t, struct op *op)
 	}
 	if (op->id.ino)
 		check_node(t, op->id);
+	if (op->src.ino)
+		check_node(t, op->src);
 	if (op->dir.ino)
 		check_node(t, op->dir);
 	if (op->dir2.ino)
@@ -176,8 +178,8 @@ static void run_op(struct test *t, struct op *op)
 	struct expect e;
 	char text[512];
 
-	obj = model_find(t->m, op->kind == OP_WRITE || op->kind == OP_SETATTR ? op->id :
-			 op->kind == OP_RENAME ? op->dir2 : op->dir);
+	obj = model_find(t->m, op->kind == OP_WRITE || op->kind == OP_SETATTR || op->kind == OP_RANGE ||
+			 op->kind == OP_PUNCH ? op->id : op->kind == OP_RENAME ? op->dir2 : op->dir);
 	if (obj)
 		pre = *obj;
 	sim_exec(t->fs, op, t->answer);

@@ -299,6 +299,17 @@ static void exec_read(struct fs_req *req, struct op *op)
 	free(r);
 }
 
+static void exec_range(struct fs_req *req, struct op *op, struct answer *a)
+{
+	if (op->kind == OP_RANGE)
+		op->rc = fs_clone_range(req, op->src, op->src_offset, op->id, op->offset, op->length,
+					&a->wcc);
+	else
+		op->rc = fs_punch(req, op->id, op->offset, op->length, &a->wcc);
+	if (!op->rc)
+		learn_wcc(op, &a->wcc);
+}
+
 static void exec_volume(struct fs_req *req, struct op *op)
 {
 	struct fs_volume_info info;
@@ -371,6 +382,9 @@ static void exec_one(struct fs_req *req, struct op *op, struct answer *a)
 	case OP_READ:
 		exec_read(req, op);
 		break;
+	case OP_RANGE: case OP_PUNCH:
+		exec_range(req, op, a);
+		break;
 	case OP_VCREATE: case OP_VDESTROY:
 		exec_volume(req, op);
 		break;
@@ -406,5 +420,7 @@ bool sim_space_short(struct fs *fs, const struct op *op)
 	fs_status(fs, &st);
 	if (op->kind == OP_CLONE)
 		need += op->count;
+	if (op->kind == OP_RANGE)	/* index blocks; and copies, where counts are at their limit */
+		need += 1200;
 	return st.free_blocks + st.pending_free_blocks < st.reserved_blocks + need;
 }
