@@ -574,11 +574,16 @@ int do_forget(struct txn *t, void *arg)
 	return err ? err : inode_release(t, vol, o->file.ino, i);
 }
 
-int fs_forget(struct fs_req *req, struct fs_id id)
+static int forget(struct fs_req *req, struct fs_id id, enum txn_space space)
 {
 	struct link_op o = { .req = req, .file = id, .now = fs_now() };
 
-	return fs_run(req, SPACE_DELETE, true, true, do_forget, &o);
+	return fs_run(req, space, true, true, do_forget, &o);
+}
+
+int fs_forget(struct fs_req *req, struct fs_id id)
+{
+	return forget(req, id, SPACE_DELETE);
 }
 
 struct orphan { struct fs *fs; uint32_t volume; uint64_t ino, generation; };
@@ -626,7 +631,8 @@ int drop_orphans(struct fs *fs)
 				break;
 			}
 			if (!err)
-				err = fs_forget(&req, (struct fs_id){ v.id, 0, o.ino, o.generation });
+				err = forget(&req, (struct fs_id){ v.id, 0, o.ino, o.generation },
+					     SPACE_PRIVILEGED);
 		}
 	}
 	return err == -ENOENT ? 0 : err;
