@@ -398,6 +398,111 @@ static void smaller_pool(struct rig *r)
 	rig_open(r);
 }
 
+/* ---- opening ----------------------------------------------------------------------------------- */
+
+/* A disk that refuses all that comes after a superblock: the daemon was killed there. */
+static struct { struct dev *under; bool armed, super, dead; uint64_t acked; } dying;
+
+static void dying_submit(struct dev *d, struct dev_io *io)
+{
+	bool super = io->op == DEV_WRITE && (io->block < 2 || io->block >= d->nblocks - 2);
+
+	dying.super |= dying.armed && super;
+	dying.dead |= dying.super && !super;
+	if (dying.dead)
+		dev_io_complete(io, -EIO);
+	else
+		dev_submit(dying.under, io);
+}
+
+/* What lies on the medium at each of the recovery's requests, if the power goes there. */
+struct outcomes { struct dev_sim_image *images[600]; unsigned n; };
+
+static void take_outcomes(void *arg, struct dev *d, const struct dev_io *io)
+{
+	struct outcomes *o = arg;
+
+	for (unsigned i = 0; io->op == DEV_FLUSH && i < 60 && o->n < 600; i++, o->n++)
+		o->images[o->n] = dev_sim_crash_image(d, DEV_SIM_CUT_RANDOM, o->n, NULL);
+}
+
+/* Operations of the next generation: the recovery has something to replay, and to write. */
+static void numbers_fn(void *arg)
+{
+	struct rig *r = arg;
+	struct fs_id id = rig_find(r, "a");
+
+	for (uint64_t i = 1; i < 100 && !dying.dead; i++) {
+		struct iovec iov = { &i, sizeof(i) };
+
+		if (!fs_write(&r->req, id, 2 * MIB + i * 4096, &iov, 1, sizeof(i), true, NULL) &&
+		    !fs_wait_stable(r->fs, fs_last_seq(r->fs)))
+			dying.acked = i;
+	}
+}
+
+static void doomed_checkpoint_fn(void *arg)
+{
+	struct rig *r = arg;
+
+	dying.armed = true;
+	sim_check(fs_checkpoint(r->fs), "a checkpoint without its last flush");
+}
+
+static void kill_at_superblock(struct rig *r)
+{
+	static void (*const fns[])(void *) = { doomed_checkpoint_fn, numbers_fn };
+	static const struct dev_ops ops = { .submit = dying_submit, .close = slow_close };
+	struct dev dev = { .ops = &ops, .nblocks = r->dev->nblocks, .name = "dying disk" };
+
+	sim_ok(fs_close(r->fs));
+	dying.under = r->dev;
+	dying.armed = dying.super = dying.dead = false;
+	r->dev = &dev;
+	rig_open(r);
+	rig_write(r, rig_find(r, "a"), 0, MIB, 2);
+	rig_remove(r, "b");
+	rig_stable(r);
+	rig_parallel(r, fns, 2);
+	sim_check(dying.dead && dying.acked, "no superblock was written, or nothing beside it");
+	fs_abandon(r->fs);
+	r->dev = dying.under;
+}
+
+/*
+ * A superblock that only the disk's cache has is not one to build on: if the power goes once the
+ * recovery has written over what the one before it needs, none is left.
+ */
+static void unflushed_superblock(struct rig *r)
+{
+	struct outcomes *o = test_alloc(sizeof(*o));
+
+	rig_write(r, rig_create(r, "a"), 0, MIB, 1);
+	rig_write(r, rig_create(r, "b"), 0, MIB, 1);
+	kill_at_superblock(r);
+	dev_sim_on_submit(r->dev, take_outcomes, o);
+	rig_open(r);
+	dev_sim_on_submit(r->dev, NULL, NULL);
+	sim_check(o->n, "the recovery flushed nothing");
+	for (unsigned i = 0; i < o->n; i++) {
+		struct rig c = { .cfg = r->cfg, .dev = sim_disk_open(0, i, o->images[i]) };
+		struct fs_status st;
+
+		dev_sim_image_put(o->images[i]);
+		sim_fsck_cut(c.dev, "after a kill and a power cut");
+		rig_open(&c);
+		fs_status(c.fs, &st);
+		sim_check(!st.readonly, "outcome %u: %s", i, st.reason);
+		rig_expect(&c, rig_find(&c, "a"), 0, MIB, 2);
+		for (uint64_t k = 1; k <= dying.acked; k++)
+			sim_check(rig_read_number(&c, rig_find(&c, "a"), 2 * MIB + k * 4096) == k,
+				  "outcome %u: write %u is lost", i, (unsigned)k);
+		sim_ok(fs_close(c.fs));
+		dev_close(c.dev);
+	}
+	free(o);
+}
+
 static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
@@ -410,6 +515,7 @@ static const struct rig_test tests[] = {
 	{ "done_by_another", done_by_another, 20000, 0, false },
 	{ "unreadable_label", unreadable_label, 20000, 0, false },
 	{ "smaller_pool", smaller_pool, 20000, 0, false },
+	{ "unflushed_superblock", unflushed_superblock, 8192, 0, false },
 	{ "many_readers", many_readers, 20000, 0, false },
 };
 
