@@ -21,6 +21,7 @@ _Static_assert(sizeof(struct nfs4_compound) <= RPC_RES_MAX, "a COMPOUND fits int
 #define FH NFS4_FH
 #define RW (NFS4_FH | NFS4_CHANGES)
 #define MOST_CHANGE 20
+#define DIGEST_BYTES 4096		/* of the operations that tell a false retry */
 #define ERROR_BYTES 12			/* of a result that is nothing but an error */
 #define MOST_BITMAP 16
 #define NO_PSEUDO(x) .pseudo = NFS4ERR_##x
@@ -442,10 +443,11 @@ static void wait_stable(struct nfs4_compound *cp)
 /* Who asks for what: the same slot and sequence with another digest is no retry. */
 static uint64_t digest(const struct rpc_call *c, const struct xdr_in *rest)
 {
-	const uint32_t who[] = { c->cred.flavor, c->cred.uid, c->cred.gid };
+	uint64_t who = ((uint64_t)c->cred.uid << 32 | c->cred.gid) + c->cred.flavor;
 	size_t len = xdr_left(rest);
 
-	return hash64_two(who, sizeof(who), rest->p, len < 4096 ? len : 4096) ^ len;
+	return hash64(rest->p, len < DIGEST_BYTES ? len : DIGEST_BYTES) ^
+	       (who ^ (uint64_t)len << 20) * 0x9e3779b97f4a7c15ull;
 }
 
 /* SEQUENCE's 36 bytes are not part of it. */
