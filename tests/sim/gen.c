@@ -226,14 +226,19 @@ static bool range_fits(const struct mnode *src, const struct mnode *dst, const s
 		leaves += index / 512 != last;
 		last = index / 512;
 	}
-	return dst->content->n + blocks <= 3000 &&
-	       (op->length <= (FS_RANGE_PIECES - 100ULL) * MBLOCK || (src != dst && leaves <= 1) ||
-		(op->src_offset % GEN_GIB == op->offset % GEN_GIB && !(op->offset % GEN_LEAF) &&
-		 op->length <= 3 * GEN_GIB + 16 * MBLOCK) ||
-		(op->src_offset % GEN_LEAF == op->offset % GEN_LEAF && op->length <= 16 * GEN_LEAF));
+	if (dst->content->n + blocks > 3000)
+		return false;
+	if (op->length <= (FS_RANGE_PIECES - 100ULL) * MBLOCK || (src != dst && leaves <= 1))
+		return true;
+	/* Congruent: head and tail are no more than one index block's leaves and a few. */
+	if (op->src_offset % GEN_GIB == op->offset % GEN_GIB && !(op->offset % GEN_GIB))
+		return end % GEN_LEAF <= 16 * MBLOCK && op->length <= 3 * GEN_GIB + 16 * MBLOCK;
+	return op->src_offset % GEN_LEAF == op->offset % GEN_LEAF &&
+	       end % GEN_LEAF <= op->offset % GEN_LEAF + 16 * MBLOCK && op->length <= 16 * GEN_LEAF;
 }
 
-static void range_shape(struct gen *g, const struct mnode *src, const struct mnode *dst, struct op *op)
+static void range_shape(struct gen *g, const struct mnode *src, const struct mnode *dst,
+			struct op *op)
 {
 	uint64_t unit, delta = below(g, 512) * MBLOCK;
 

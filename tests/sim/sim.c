@@ -154,12 +154,10 @@ uint64_t sim_free_blocks(struct fs *fs)
 		sim_ok(fs_reap_all(fs));
 		sim_ok(fs_checkpoint(fs));
 	}
-	/* What is being discarded is neither free nor pending for a while. */
-	for (int i = 0; i < 60; i++) {
-		loop_sleep_ns(1000000000);
+	fs_status(fs, &st);
+	for (int i = 0; i < 60 && st.pending_free_blocks; i++) {
+		loop_sleep_ns(1000000000);	/* it is being discarded */
 		fs_status(fs, &st);
-		if (!st.pending_free_blocks && i > 10)
-			break;
 	}
 	sim_check(!st.pending_free_blocks, "%llu blocks stay pending",
 		  (unsigned long long)st.pending_free_blocks);
