@@ -260,7 +260,8 @@ static uint32_t content_cut(struct mcontent *c, uint64_t first, uint64_t end)
 		c->sum -= c->e[i].blk->hash;
 		blk_put(c->e[i].blk);
 	}
-	memmove(c->e + from, c->e + to, (c->n - to) * sizeof(*c->e));
+	if (to > from)			/* an empty content has no memory at all */
+		memmove(c->e + from, c->e + to, (c->n - to) * sizeof(*c->e));
 	c->n -= to - from;
 	return from;
 }
@@ -277,7 +278,8 @@ void content_copy(struct mcontent **pc, struct mcontent *src, uint64_t from, uin
 		c->cap = c->n + n;
 		c->e = xrealloc(c->e, c->cap * sizeof(*c->e));
 	}
-	memmove(c->e + at + n, c->e + at, (c->n - at) * sizeof(*c->e));
+	if (n)
+		memmove(c->e + at + n, c->e + at, (c->n - at) * sizeof(*c->e));
 	c->n += n;
 	for (uint32_t k = 0; k < n; k++) {
 		const struct mext *s = &src->e[i + k];
