@@ -209,7 +209,7 @@ static uint32_t find_lock(struct nfs4_compound *cp, struct nfs4_op *op, struct n
 
 	if (status)
 		return status;
-	if (s->is_lock == op->lock.fresh)
+	if (s->kind != (op->lock.fresh ? NFS4_SID_OPEN : NFS4_SID_LOCK))
 		return NFS4ERR_BAD_STATEID;
 	*ret_open = nfs4_sid_open(s);
 	if (op->lock.fresh) {
@@ -283,7 +283,7 @@ uint32_t nfs4_locku(struct nfs4_compound *cp, struct nfs4_op *op)
 		status = nfs4_stateid_here(cp, &op->lock.id, &sid);
 	if (status)
 		return status;
-	if (!sid->is_lock)
+	if (sid->kind != NFS4_SID_LOCK)
 		return NFS4ERR_BAD_STATEID;
 	l = container_of(sid, struct nfs4_lock, sid);
 	status = clear_range(l, s);

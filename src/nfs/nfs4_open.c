@@ -252,7 +252,7 @@ static uint32_t find_open(struct nfs4_compound *cp, const struct nfs4_stateid *i
 
 	if (status)
 		return status;
-	if (s->is_lock)
+	if (s->kind != NFS4_SID_OPEN)
 		return NFS4ERR_BAD_STATEID;
 	*ret_open = nfs4_sid_open(s);
 	return NFS4_OK;
@@ -302,7 +302,7 @@ uint32_t nfs4_free_stateid(struct nfs4_compound *cp, struct nfs4_op *op)
 
 	if (status)
 		return status;
-	l = s->is_lock ? container_of(s, struct nfs4_lock, sid) : NULL;
+	l = s->kind == NFS4_SID_LOCK ? container_of(s, struct nfs4_lock, sid) : NULL;
 	if (!l || l->nranges)
 		return NFS4ERR_LOCKS_HELD;
 	nfs4_lock_free(cp->st, l);

@@ -89,13 +89,15 @@ struct nfs4_file {
 	struct list opens, ranges;
 };
 
+enum nfs4_sid_kind { NFS4_SID_OPEN, NFS4_SID_LOCK, NFS4_SID_DELEG };
+
 struct nfs4_sid {			/* what a stateid names */
 	struct nfs4_link link;
 	uint64_t id;
 	uint32_t seqid;
-	bool is_lock;
+	enum nfs4_sid_kind kind;
 	struct nfs4_client *client;
-	struct nfs4_owner *owner;
+	struct nfs4_owner *owner;	/* a delegation has none */
 	struct nfs4_file *file;
 };
 
@@ -192,10 +194,13 @@ uint32_t nfs4_stateid_here(struct nfs4_compound *cp, const struct nfs4_stateid *
 /* May data of FH be read or written (NFS4_OPEN_*) under ID?  Special stateids too. */
 uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 			 const struct nfs4_stateid *id, uint32_t access);
+/* The open that S is, or that the lock S is under; NULL of a delegation. */
 static inline struct nfs4_open *nfs4_sid_open(struct nfs4_sid *s)
 {
-	return s->is_lock ? container_of(s, struct nfs4_lock, sid)->open :
-			    container_of(s, struct nfs4_open, sid);
+	if (s->kind == NFS4_SID_DELEG)
+		return NULL;
+	return s->kind == NFS4_SID_LOCK ? container_of(s, struct nfs4_lock, sid)->open :
+					  container_of(s, struct nfs4_open, sid);
 }
 
 #endif

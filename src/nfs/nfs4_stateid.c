@@ -220,7 +220,7 @@ int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes o
 		free(l);
 		return -ENOMEM;
 	}
-	l->sid.is_lock = true;
+	l->sid.kind = NFS4_SID_LOCK;
 	l->sid.client = o->sid.client;
 	l->sid.owner = who;
 	l->sid.file = o->sid.file;
@@ -332,6 +332,7 @@ uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 			 const struct nfs4_stateid *id, uint32_t access)
 {
 	struct nfs4_stateid want = *id;
+	struct nfs4_open *o;
 	struct nfs4_sid *s;
 	enum special kind = special(id);
 	uint32_t status;
@@ -353,5 +354,6 @@ uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 		return status;
 	if (!same_file(&s->file->id, &fh->id))
 		return NFS4ERR_BAD_STATEID;
-	return (nfs4_sid_open(s)->access & access) == access ? NFS4_OK : NFS4ERR_OPENMODE;
+	o = nfs4_sid_open(s);
+	return o && (o->access & access) == access ? NFS4_OK : NFS4ERR_OPENMODE;
 }
