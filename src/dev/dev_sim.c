@@ -758,19 +758,9 @@ void dev_sim_image_read(const struct dev_sim_image *image, uint64_t block, void 
 	sim_page_read(sim_tree_find(&image->tree, block), ret_data);
 }
 
-static int differs(void *arg, uint64_t block, const struct sim_page *page)
-{
-	uint8_t other[DEV_BLOCK];
-
-	sim_page_read(sim_tree_find(arg, block), other);
-	return memcmp(page->data, other, DEV_BLOCK) != 0;
-}
-
 bool dev_sim_image_equal(const struct dev_sim_image *a, const struct dev_sim_image *b)
 {
-	/* a page of zeros equals no page, so both ways */
-	return a->nblocks == b->nblocks && !sim_tree_each(&a->tree, differs, (void *)&b->tree) &&
-	       !sim_tree_each(&b->tree, differs, (void *)&a->tree);
+	return a->nblocks == b->nblocks && sim_tree_equal(&a->tree, &b->tree);
 }
 
 static int save_page(void *arg, uint64_t block, const struct sim_page *page)

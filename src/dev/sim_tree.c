@@ -230,3 +230,30 @@ int sim_tree_each(const struct sim_tree *t,
 
 	return each_level(&e, t->root, LEVELS, 0);
 }
+
+static bool pages_equal(const struct sim_page *a, const struct sim_page *b)
+{
+	static const struct sim_page zeros;	/* equals no page */
+
+	return !memcmp((a ? a : &zeros)->data, (b ? b : &zeros)->data, DEV_BLOCK);
+}
+
+static bool equal_level(const void *a, const void *b, int level)
+{
+	static const struct node none;
+	const struct node *na = a ? a : &none, *nb = b ? b : &none;
+
+	if (a == b)
+		return true;
+	if (!level)
+		return pages_equal(a, b);
+	for (int i = 0; i < FANOUT; i++)
+		if (!equal_level(na->slot[i], nb->slot[i], level - 1))
+			return false;
+	return true;
+}
+
+bool sim_tree_equal(const struct sim_tree *a, const struct sim_tree *b)
+{
+	return equal_level(a->root, b->root, LEVELS);
+}

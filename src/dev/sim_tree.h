@@ -38,6 +38,9 @@ void sim_tree_set(struct sim_tree *t, uint64_t block, struct sim_page *page);	/*
 int sim_tree_each(const struct sim_tree *t,
 		  int (*fn)(void *arg, uint64_t block, const struct sim_page *page), void *arg);
 
+/* Same content?  What the two share is not looked at. */
+bool sim_tree_equal(const struct sim_tree *a, const struct sim_tree *b);
+
 /* Memory for small things (at most SIM_ALLOC_MAX bytes), not from malloc; aborts when none. */
 #define SIM_ALLOC_MAX 528
 void *sim_alloc(size_t bytes);
