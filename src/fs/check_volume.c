@@ -335,15 +335,24 @@ static bool name_valid(const char name[256])
 	return true;
 }
 
+/* The hidden volume has a name that no other may have. */
+static bool record_name_valid(const struct volume *r)
+{
+	char hidden[256] = VOLUME_SYSTEM_NAME;
+
+	return r->state == VOLUME_SYSTEM ? !memcmp(r->name, hidden, sizeof(hidden)) :
+					   name_valid(r->name);
+}
+
 static void record_check(struct check *c, uint64_t place, const struct volume *r)
 {
 	const char *name = quoted(r->name, sizeof(r->name));
 
-	if (r->state > VOLUME_SNAPSHOT)
+	if (r->state > VOLUME_SYSTEM)
 		finding(c, "volume record %" PRIu64 ": unknown state %u", place, r->state);
 	if (r->id != place + 1)
 		finding(c, "volume record %" PRIu64 " (%s): its id is %u", place, name, r->id);
-	if (!name_valid(r->name))
+	if (!record_name_valid(r))
 		finding(c, "volume record %" PRIu64 ": %s is no name of a volume", place, name);
 	if (!memchr(r->exports, 0, sizeof(r->exports)))
 		finding(c, "volume %s: its export rules don't end", name);
@@ -405,8 +414,8 @@ static void volumes_unique(struct check *c)
 		sorted[i] = &c->volumes[i].rec;
 	qsort(sorted, c->nvolumes, sizeof(*sorted), by_name);
 	for (uint64_t i = 1; i < c->nvolumes; i++)
-		if (!by_name(&sorted[i - 1], &sorted[i]) && sorted[i]->state == VOLUME_LIVE &&
-		    sorted[i - 1]->state == VOLUME_LIVE)
+		if (!by_name(&sorted[i - 1], &sorted[i]) && sorted[i]->state != VOLUME_SNAPSHOT &&
+		    sorted[i - 1]->state != VOLUME_SNAPSHOT)
 			finding(c, "two volumes have the name %s",
 				quoted(sorted[i]->name, sizeof(sorted[i]->name)));
 	qsort(sorted, c->nvolumes, sizeof(*sorted), by_fsid);

@@ -543,7 +543,7 @@ int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct 
 		return -EFBIG;
 	err = len ? write_prepare(&o) : 0;
 	if (!err)
-		err = fs_run(req, SPACE_ORDINARY, true, stable, do_write, &o);
+		err = fs_run(req, space_for(req->fs, id), true, stable, do_write, &o);
 	free(o.claim_blocks);
 	if (ret_wcc)
 		*ret_wcc = o.wcc;

@@ -51,7 +51,8 @@ _Static_assert(__builtin_offsetof(struct inode, inline_data) == 184, "inode");
 
 #define VOLUME_SIZE 2048
 #define VOLUMES_PER_BLOCK 2
-enum volume_state { VOLUME_FREE = 0, VOLUME_LIVE = 1, VOLUME_SNAPSHOT = 2 };
+enum volume_state { VOLUME_FREE = 0, VOLUME_LIVE = 1, VOLUME_SNAPSHOT = 2, VOLUME_SYSTEM = 3 };
+#define VOLUME_SYSTEM_NAME ".system"	/* of the one in that state; no name of any other */
 struct volume {
 	uint32_t state;			/*    0  enum volume_state */
 	uint32_t id;			/*    4  its place in the table + 1 */

@@ -173,6 +173,13 @@ int fs_volume_next(struct fs *fs, uint32_t after, struct fs_volume_info *ret_inf
 int fs_volume_destroy(struct fs_req *req, const char *name);
 /* NULL/ -1: leave as it is. */
 int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int64_t quota_blocks);
+/*
+ * The directory NAME of the pool's one hidden volume, both made when missing: where the server keeps
+ * what it has to know after a restart, in files like any others.  The calls above don't know that
+ * volume, nor does anybody who has no fs_id in it.  Its files may use the space that is kept for
+ * deletes, so keep them small.
+ */
+int fs_system_dir(struct fs_req *req, const char *name, struct fs_id *ret_dir);
 /* Raised whenever a volume is created, destroyed or set: a cache of export rules compares it. */
 uint64_t fs_volume_epoch(struct fs *fs);
 

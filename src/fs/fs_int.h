@@ -35,6 +35,7 @@ struct fs {
 	struct pool *pool;
 	struct fs_config cfg;
 	uint64_t verifier, volume_epoch, ops, open_ns;
+	uint32_t system_volume;		/* its id; 0: not looked for yet */
 	struct { uint64_t hint, next; } seq[SEQ_HINTS];	/* where the last write of a file ended */
 	struct fs_replayed *replayed;
 	uint32_t nreplayed, replayed_cap;
@@ -49,6 +50,12 @@ int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 #define DONE 1
 
 uint64_t fs_now(void);
+
+/* What the server itself writes down about its clients must find room where they do not. */
+static inline enum txn_space space_for(const struct fs *fs, struct fs_id id)
+{
+	return fs->system_volume && id.volume == fs->system_volume ? SPACE_DELETE : SPACE_ORDINARY;
+}
 
 /* ---- walk.c ------------------------------------------------------------------------------ */
 
@@ -226,7 +233,7 @@ void write_replay_prepare(struct write_op *o);	/* what follows from a record's f
 
 struct volume_op {
 	struct fs_req *req;
-	const char *name, *exports;
+	const char *name, *exports;	/* VOLUME_SYSTEM_NAME: the hidden one */
 	uint32_t id;
 	uint8_t uuid[16], hash_key[16];
 	int64_t quota;			/* -1: leave */
@@ -236,6 +243,9 @@ struct volume_op {
 int do_volume_create(struct txn *t, void *arg);
 int do_volume_destroy(struct txn *t, void *arg);
 int do_volume_set(struct txn *t, void *arg);
+/* fs_volume_get() and fs_volume_next() that find the hidden volume, too. */
+int volume_get_any(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info);
+int volume_next_any(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info);
 
 /* ---- record.c ----------------------------------------------------------------------------- */
 

@@ -148,8 +148,8 @@ int fs_setattr(struct fs_req *req, struct fs_id id, const struct fs_setattr *set
 	       struct fs_wcc *ret_wcc)
 {
 	struct setattr_op o = { .req = req, .id = id, .set = *set, .now = fs_now() };
-	int err = fs_run(req, set->mask & FS_SET_SIZE ? SPACE_DELETE : SPACE_ORDINARY, true, true,
-			 do_setattr, &o);
+	enum txn_space space = set->mask & FS_SET_SIZE ? SPACE_DELETE : space_for(req->fs, id);
+	int err = fs_run(req, space, true, true, do_setattr, &o);
 
 	if (ret_wcc)
 		*ret_wcc = o.wcc;
@@ -208,7 +208,7 @@ int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st, str
 	int err = fs_getattr(req, id, &a);
 
 	if (!err)
-		err = fs_volume_get(req->fs, id.volume, &v);
+		err = volume_get_any(req->fs, id.volume, &v);
 	if (err)
 		return err;
 	pool_status(req->fs->pool, &p);

@@ -296,7 +296,7 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const s
 	if (!err)
 		err = create_valid(req, how);
 	if (!err)
-		err = fs_run(req, SPACE_ORDINARY, true, true, do_create, &o);
+		err = fs_run(req, space_for(req->fs, dir), true, true, do_create, &o);
 	if (err == DONE)
 		err = 0;
 	if (!err && o.existed && how->how == FS_CREATE_UNCHECKED && (how->set.mask & FS_SET_SIZE)) {
@@ -621,7 +621,7 @@ int drop_orphans(struct fs *fs)
 
 	fs_req_admin(&req, fs);
 	for (uint32_t id = 0; !err; id = v.id) {
-		err = fs_volume_next(fs, id, &v);
+		err = volume_next_any(fs, id, &v);
 		while (!err) {
 			struct orphan o = { fs, v.id, 0, 0 };
 

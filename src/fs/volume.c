@@ -5,8 +5,13 @@
 #include <sodium.h>
 #include <stdio.h>
 
-/* The first record at or after *ID in use whose name is NAME (any, if NULL); -ENOENT. */
-static int volume_scan(struct txn *t, uint32_t *id, const char *name, struct volume **ret)
+/* Which volumes are meant, by the state of their records. */
+#define USERS (1u << VOLUME_LIVE)
+#define HIDDEN (1u << VOLUME_SYSTEM)
+
+/* The first record at or after *ID in one of STATES whose name is NAME (any, if NULL); -ENOENT. */
+static int volume_scan(struct txn *t, uint32_t *id, unsigned states, const char *name,
+		       struct volume **ret)
 {
 	for (;;) {
 		uint64_t leaf;
@@ -24,7 +29,7 @@ static int volume_scan(struct txn *t, uint32_t *id, const char *name, struct vol
 				continue;
 			if (err)
 				return err;
-			if (!name || !strcmp((*ret)->name, name))
+			if (states >> (*ret)->state & 1 && (!name || !strcmp((*ret)->name, name)))
 				return 0;
 		}
 	}
@@ -61,7 +66,13 @@ static void info_fill(struct fs_volume_info *info, const struct volume *v, uint6
 	info->root = (struct fs_id){ v->id, 0, FS_ROOT_INO, root_generation };
 }
 
-struct find_op { const char *name; uint32_t id; bool exact; struct fs_volume_info *info; };
+struct find_op {
+	const char *name;
+	uint32_t id;			/* this one if EXACT, else at or after it */
+	unsigned states;
+	bool exact;
+	struct fs_volume_info *info;
+};
 
 static int do_find(struct txn *t, void *arg)
 {
@@ -69,8 +80,10 @@ static int do_find(struct txn *t, void *arg)
 	uint32_t id = o->id;
 	struct volume *v;
 	struct inode *root;
-	int err = o->exact ? volume_get(t, id, &v) : volume_scan(t, &id, o->name, &v);
+	int err = o->exact ? volume_get(t, id, &v) : volume_scan(t, &id, o->states, o->name, &v);
 
+	if (!err && !(o->states >> v->state & 1))
+		err = -ENOENT;
 	if (!err)
 		err = inode_get(t, v, INO_ROOT, 0, &root);
 	if (!err)
@@ -78,9 +91,8 @@ static int do_find(struct txn *t, void *arg)
 	return err;
 }
 
-static int find(struct fs *fs, const char *name, uint32_t id, bool exact, struct fs_volume_info *info)
+static int find(struct fs *fs, struct find_op o)
 {
-	struct find_op o = { name, id, exact, info };
 	struct fs_req req;
 	int err;
 
@@ -91,17 +103,27 @@ static int find(struct fs *fs, const char *name, uint32_t id, bool exact, struct
 
 int fs_volume_find(struct fs *fs, const char *name, struct fs_volume_info *ret_info)
 {
-	return find(fs, name, 1, false, ret_info);
+	return find(fs, (struct find_op){ name, 1, USERS, false, ret_info });
 }
 
 int fs_volume_get(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info)
 {
-	return find(fs, NULL, id, true, ret_info);
+	return find(fs, (struct find_op){ NULL, id, USERS, true, ret_info });
 }
 
 int fs_volume_next(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info)
 {
-	return find(fs, NULL, after + 1, false, ret_info);
+	return find(fs, (struct find_op){ NULL, after + 1, USERS, false, ret_info });
+}
+
+int volume_get_any(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info)
+{
+	return find(fs, (struct find_op){ NULL, id, USERS | HIDDEN, true, ret_info });
+}
+
+int volume_next_any(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info)
+{
+	return find(fs, (struct find_op){ NULL, after + 1, USERS | HIDDEN, false, ret_info });
 }
 
 /* ---- creating ------------------------------------------------------------------------------- */
@@ -152,11 +174,12 @@ int do_volume_create(struct txn *t, void *arg)
 {
 	struct volume_op *o = arg;
 	struct volume *v, fresh;
+	bool hidden = !strcmp(o->name, VOLUME_SYSTEM_NAME);
 	uint32_t id = 1;
 	int err;
 
 	if (!t->apply) {
-		err = volume_scan(t, &id, o->name, &v);
+		err = volume_scan(t, &id, hidden ? HIDDEN : USERS, o->name, &v);
 		if (err != -ENOENT)
 			return err ? err : -EEXIST;
 		err = free_id(t, &o->id);
@@ -173,7 +196,7 @@ int do_volume_create(struct txn *t, void *arg)
 		return err ? err : make_dir(t, &fresh, INO_ORPHANS, 0700, o->now);
 	}
 	memset(v, 0, sizeof(*v));
-	v->state = VOLUME_LIVE;
+	v->state = hidden ? VOLUME_SYSTEM : VOLUME_LIVE;
 	v->id = o->id;
 	memcpy(v->uuid, o->uuid, 16);
 	memcpy(v->hash_key, o->hash_key, 16);
@@ -189,14 +212,13 @@ int do_volume_create(struct txn *t, void *arg)
 	return 0;
 }
 
-int fs_volume_create(struct fs_req *req, const char *name, struct fs_volume_info *ret_info)
+static int create(struct fs_req *req, const char *name, enum txn_space space,
+		  struct fs_volume_info *ret_info)
 {
 	struct volume_op o = { .req = req, .name = name, .now = fs_now() };
 	uint64_t seed[4] = { req->fs->cfg.seed, pool_last_seq(req->fs->pool), 0, 0 };
-	int err = volume_name_check(name);
+	int err;
 
-	if (err)
-		return err;
 	if (seed[0]) {
 		randombytes_buf_deterministic(o.uuid, 16, (unsigned char *)seed);
 		seed[2] = 1;
@@ -205,12 +227,70 @@ int fs_volume_create(struct fs_req *req, const char *name, struct fs_volume_info
 		randombytes_buf(o.uuid, 16);
 		randombytes_buf(o.hash_key, 16);
 	}
-	err = fs_run(req, SPACE_ORDINARY, true, true, do_volume_create, &o);
+	err = fs_run(req, space, true, true, do_volume_create, &o);
+	if (!err && ret_info)
+		*ret_info = o.info;
+	return err;
+}
+
+int fs_volume_create(struct fs_req *req, const char *name, struct fs_volume_info *ret_info)
+{
+	int err = volume_name_check(name);
+
+	if (!err)
+		err = create(req, name, SPACE_ORDINARY, ret_info);
+	if (!err)
+		req->fs->volume_epoch++;
+	return err;
+}
+
+/* ---- the hidden volume ------------------------------------------------------------------------ */
+
+static int system_volume(struct fs_req *req, struct fs_volume_info *info)
+{
+	struct find_op find_it = { NULL, 1, HIDDEN, false, info };
+	int err = find(req->fs, find_it);
+
+	if (err == -ENOENT) {
+		err = create(req, VOLUME_SYSTEM_NAME, SPACE_DELETE, info);
+		if (err == -EEXIST)		/* somebody else did, meanwhile */
+			err = find(req->fs, find_it);
+	}
+	if (!err)
+		req->fs->system_volume = info->id;
+	return err;
+}
+
+static int system_dir(struct fs_req *req, struct fs_name name, struct fs_attr *ret_attr)
+{
+	struct fs_create how = { .type = FS_DIR, .how = FS_CREATE_GUARDED,
+				 .set = { .mask = FS_SET_MODE, .mode = 0700 } };
+	struct fs_volume_info info;
+	int err = system_volume(req, &info);
+
+	if (!err)
+		err = fs_lookup(req, info.root, name, ret_attr, NULL);
+	if (err != -ENOENT)
+		return err;
+	err = fs_create(req, info.root, name, &how, ret_attr, NULL);
+	return err == -EEXIST ? fs_lookup(req, info.root, name, ret_attr, NULL) : err;
+}
+
+int fs_system_dir(struct fs_req *req, const char *name, struct fs_id *ret_dir)
+{
+	struct fs_req admin;
+	struct fs_attr a;
+	int err;
+
+	fs_req_admin(&admin, req->fs);
+	err = system_dir(&admin, (struct fs_name){ name, strlen(name) }, &a);
 	if (err)
 		return err;
-	req->fs->volume_epoch++;
-	if (ret_info)
-		*ret_info = o.info;
+	if (admin.stable_seq > req->stable_seq)
+		req->stable_seq = admin.stable_seq;
+	if (a.type != FS_DIR)
+		return -ENOTDIR;
+	*ret_dir = a.id;
 	return 0;
 }
 
@@ -221,7 +301,7 @@ int do_volume_destroy(struct txn *t, void *arg)
 	struct volume_op *o = arg;
 	struct volume *v;
 	uint32_t id = 1;
-	int err = volume_scan(t, &id, o->name, &v);
+	int err = volume_scan(t, &id, USERS, o->name, &v);
 
 	if (err)
 		return err;
@@ -251,7 +331,7 @@ int do_volume_set(struct txn *t, void *arg)
 	struct volume_op *o = arg;
 	struct volume *v;
 	uint32_t id = 1;
-	int err = volume_scan(t, &id, o->name, &v);
+	int err = volume_scan(t, &id, USERS, o->name, &v);
 
 	if (!err)
 		err = volume_slot_own(t, id, &v);

@@ -33,7 +33,8 @@ int volume_get(struct txn *t, uint32_t id, struct volume **ret)
 	if (err)
 		return err;
 	*ret = volume_in(b, id);
-	return (*ret)->state == VOLUME_LIVE && (*ret)->id == id ? 0 : -ESTALE;
+	return ((*ret)->state == VOLUME_LIVE || (*ret)->state == VOLUME_SYSTEM) && (*ret)->id == id ?
+	       0 : -ESTALE;
 }
 
 struct own_arg { uint8_t kind; struct block *b; };

@@ -25,7 +25,7 @@ struct inode {
 struct fs {
 	struct memfs_control ctl;
 	struct inode inodes[INODES_MAX];	/* of all volumes; index is the inode number */
-	uint32_t roots[3];
+	uint32_t roots[4];			/* 3: the hidden volume's */
 	char exports[3][FS_EXPORTS_MAX + 1];
 	uint64_t seq, epoch, clock;
 };
@@ -62,7 +62,7 @@ struct fs *memfs_new(void)
 	struct fs *fs = calloc(1, sizeof(*fs));
 
 	assert(fs);
-	for (uint32_t v = 1; v <= 2; v++) {
+	for (uint32_t v = 1; v <= 3; v++) {
 		struct inode *n = new_inode(fs, v, FS_DIR, 0755);
 
 		n->parent = n->attr.id.ino;
@@ -662,6 +662,26 @@ int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_n
 	add_entry(d, name, file.ino);
 	changed(req, d, w);
 	*ret_attr = n->attr;
+	return 0;
+}
+
+int fs_system_dir(struct fs_req *req, const char *name, struct fs_id *ret_dir)
+{
+	struct inode *root = &req->fs->inodes[req->fs->roots[3]], *d;
+	struct fs_name n = { name, strlen(name) };
+	struct entry *e = *find(root, n);
+
+	if (!e) {
+		d = new_inode(req->fs, 3, FS_DIR, 0700);
+		if (!d)
+			return -ENOSPC;
+		d->parent = root->attr.id.ino;
+		add_entry(root, n, d->attr.id.ino);
+		changed(req, root, NULL);
+	} else {
+		d = &req->fs->inodes[e->ino];
+	}
+	*ret_dir = d->attr.id;
 	return 0;
 }
 

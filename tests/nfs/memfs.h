@@ -8,7 +8,8 @@
 
 #include "fs/fs.h"
 
-struct fs *memfs_new(void);		/* with the volumes "vol" (id 1) and "other" (id 2) */
+/* With the volumes "vol" (id 1) and "other" (id 2), and the hidden one (id 3). */
+struct fs *memfs_new(void);
 void memfs_free(struct fs *fs);
 void memfs_set_exports(struct fs *fs, uint32_t volume, const char *text);
 

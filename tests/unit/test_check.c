@@ -418,6 +418,13 @@ static void vol_next_ino(void)
 static void vol_free_loop(void) { INO(INO_FREE2, i->entries = INO_FREE1); }
 static void vol_free_live(void) { INO(INO_FREE1, i->entries = INO_C); }
 static void vol_free_lost(void) { VOL(0, v->free_ino = INO_FREE2); }
+static void vol_hidden(void) { VOL(1, v->state = VOLUME_SYSTEM); }
+static void vol_hidden_name(void) { VOL(1, strcpy(v->name, VOLUME_SYSTEM_NAME)); }
+static void vol_hidden_twice(void)
+{
+	VOL(0, strcpy(v->name, VOLUME_SYSTEM_NAME); v->state = VOLUME_SYSTEM);
+	VOL(1, strcpy(v->name, VOLUME_SYSTEM_NAME); v->state = VOLUME_SYSTEM);
+}
 static void vol_state(void) { VOL(1, v->state = VOLUME_FREE); }
 
 /* Reap list. */
@@ -554,6 +561,9 @@ static const struct damage {
 	D(vol_free_live,
 	  "volume 'vol': its list of free inodes leads to inode 5, which is not free"),
 	D(vol_free_lost, "volume 'vol': free inodes that are not on its list of free inodes: 1"),
+	D(vol_hidden, "'two' is no name of a volume"),
+	D(vol_hidden_name, "'.system' is no name of a volume"),
+	D(vol_hidden_twice, "two volumes have the name '.system'"),
 	D(vol_state, "volume record 1: free, but it has inodes"),
 
 	D(reap_kind, "reap list, entry 1: level 0 and kind",
