@@ -124,7 +124,7 @@ void get_health(struct call *c)
 
 /* ---- NFS -------------------------------------------------------------------------------- */
 
-#define PROCS_MAX 128
+#define PROCS_MAX 256
 #define CLIENTS_MAX 1024
 
 struct client_row { struct rpc_client_info info; char addr[RPC_ADDR_TEXT]; };

@@ -18,6 +18,7 @@
 
 #define NFS4_LEASE_S 90
 #define NFS4_OPS_MAX 64			/* in one COMPOUND */
+#define NFS4_OP_NUMBERS 76		/* 0 to REMOVEXATTR; not all have a meaning */
 #define NFS4_OPAQUE_MAX 1024		/* NFS4_OPAQUE_LIMIT: owners, tags */
 #define NFS4_FH_MAX 128
 #define NFS4_SESSION_ID 16
@@ -235,6 +236,7 @@ struct nfs4_compound {
 	bool waits;
 	struct nfs4_mark waits_mark;
 	uint32_t waits_op, waits_index;
+	uint64_t clock_ns;		/* until when time has been counted */
 	/* memory */
 	struct nfs4_chunk *chunks;
 	struct nfs4_pin *pins;

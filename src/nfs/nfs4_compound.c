@@ -31,7 +31,7 @@ _Static_assert(sizeof(struct nfs4_compound) <= RPC_RES_MAX, "a COMPOUND fits int
 #define ENC(x) .encode = nfs4_enc_##x
 #define NO(NAME, since) { .name = NAME, .minor = since }
 
-static const struct nfs4_row rows[] = {
+static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[3] = OP("ACCESS", access, .flags = FH, DEC(access), ENC(access)),
 	[4] = OP("CLOSE", close, .flags = FH, .most = 16, DEC(close), ENC(close),
 		 NO_PSEUDO(BAD_STATEID)),
@@ -311,13 +311,29 @@ uint32_t nfs4_dir_status(struct nfs4_compound *cp, const struct fs_id *dir, int 
 	return nfs4_status(err);
 }
 
+void nfs4_tell_ops(const struct nfs4_state *st,
+		   void (*fn)(void *arg, const struct nfs_proc_info *i), void *arg)
+{
+	for (uint32_t i = 0; i < NFS4_OP_NUMBERS; i++) {
+		const struct rpc_proc_stats *s = &st->op_stats[i];
+		const struct nfs_proc_info info = {
+			.program = nfs4_program.name, .version = nfs4_program.vers,
+			.proc = rows[i].name, .calls = s->calls, .errors = s->errors,
+			.total_ns = s->total_ns,
+		};
+
+		if (rows[i].handle)
+			fn(arg, &info);
+	}
+}
+
 /* ---- one operation ------------------------------------------------------------------- */
 
 static const struct nfs4_row *find_row(const struct nfs4_compound *cp, uint32_t num)
 {
 	const struct nfs4_row *r;
 
-	if (num >= sizeof(rows) / sizeof(*rows))
+	if (num >= NFS4_OP_NUMBERS)
 		return NULL;
 	r = &rows[num];
 	return r->name && r->minor <= cp->minor ? r : NULL;
@@ -379,6 +395,22 @@ static void put_status(uint8_t *at, uint32_t status)
 	memcpy(at, &status, sizeof(status));
 }
 
+/* The time since the last of its kind goes to operation NUM. */
+static void count_time(struct nfs4_compound *cp, uint32_t num)
+{
+	uint64_t now = rpc_now_ns();
+
+	cp->st->op_stats[num].total_ns += now - cp->clock_ns;
+	cp->clock_ns = now;
+}
+
+static void count(struct nfs4_compound *cp, uint32_t num)
+{
+	cp->st->op_stats[num].calls++;
+	cp->st->op_stats[num].errors += cp->status != NFS4_OK;
+	count_time(cp, num);
+}
+
 /* Runs the next operation; true: there may be another. */
 static bool run_op(struct nfs4_compound *cp)
 {
@@ -410,6 +442,8 @@ static bool run_op(struct nfs4_compound *cp)
 	put_status(at, status);
 	cp->nresults++;
 	cp->status = status;
+	if (r)
+		count(cp, num);
 	if (!waited && cp->f.req.stable_seq && !cp->waits) {
 		cp->waits = true;
 		cp->waits_mark = before;
@@ -429,6 +463,8 @@ static void wait_stable(struct nfs4_compound *cp)
 	if (!cp->f.req.stable_seq)
 		return;
 	err = fs_wait_stable(cp->f.req.fs, cp->f.req.stable_seq);
+	if (cp->waits)
+		count_time(cp, cp->waits_op);
 	if (!err || !cp->waits)
 		return;
 	back_to(cp, &cp->waits_mark);
@@ -480,6 +516,7 @@ static void begin(struct rpc_call *c, const struct xdr_in *args, struct nfs4_com
 static void run_ops(struct nfs4_compound *cp)
 {
 	take_digest(cp);
+	cp->clock_ns = rpc_now_ns();
 	for (; cp->index < cp->nops; cp->index++) {
 		if (cp->index == NFS4_OPS_MAX) {
 			cp->status = NFS4ERR_TOO_MANY_OPS;

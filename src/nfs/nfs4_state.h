@@ -129,6 +129,9 @@ struct nfs4_state {
 	size_t cached_bytes;		/* reserved */
 	struct nfs4_table clients, owners_of_clients, sessions, sids, owners, files;
 	struct list by_renewal;
+	/* By number.  What a COMPOUND waits for stable storage counts with the operation that
+	 * wanted it first. */
+	struct rpc_proc_stats op_stats[NFS4_OP_NUMBERS];
 };
 
 uint64_t nfs4_now_ns(const struct nfs4_state *st);

@@ -248,6 +248,7 @@ void nfs_server_procs(const struct nfs_server *s,
 		      void (*fn)(void *arg, const struct nfs_proc_info *i), void *arg)
 {
 	tell_procs(&s->service, fn, arg);
+	nfs4_tell_ops(s->nfs4, fn, arg);
 	tell_procs(&s->portmap_service, fn, arg);
 }
 

@@ -57,7 +57,10 @@ void nfs_server_free(struct nfs_server *s);
 /* The programs, to be called without a transport: tests, fuzzers. */
 const struct rpc_service *nfs_server_service(struct nfs_server *s);
 
-/* Calls FN for each procedure that there is; FN must not wait. */
+/*
+ * Calls FN for each procedure that there is, and for each operation of NFSv4, whose numbers are
+ * also in those of its COMPOUND; FN must not wait.
+ */
 struct nfs_proc_info {
 	const char *program;		/* "nfs", "mount", "portmap" */
 	uint32_t version;

@@ -79,6 +79,9 @@ void rpcbind_unregister(void);
 /* nfs4_state.c */
 int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state);
 void nfs4_state_free(struct nfs4_state *st);
+/* nfs4_compound.c: FN for each operation that is served, as if it were a procedure. */
+void nfs4_tell_ops(const struct nfs4_state *st,
+		   void (*fn)(void *arg, const struct nfs_proc_info *i), void *arg);
 
 /* mount.c */
 void mounts_forget(struct nfs_server *s);

@@ -265,7 +265,7 @@ int rpc_call_reserve(struct rpc_call *c, size_t bytes)
 
 /* ---- running ------------------------------------------------------------------------- */
 
-static uint64_t now_ns(void)
+uint64_t rpc_now_ns(void)
 {
 	struct timespec ts;
 
@@ -344,7 +344,7 @@ void rpc_call_run(struct rpc_call *c)
 		put_refusal(c);
 		return;
 	}
-	t0 = now_ns();
+	t0 = rpc_now_ns();
 	d = drc_of(c);
 	if (d)
 		handle_once(c, d);
@@ -353,7 +353,7 @@ void rpc_call_run(struct rpc_call *c)
 	st = &c->binding->stats[c->proc];
 	st->calls++;
 	st->errors += c->status || c->refusal;
-	st->total_ns += now_ns() - t0;
+	st->total_ns += rpc_now_ns() - t0;
 }
 
 uint32_t rpc_call_cost(const struct rpc_call *c)

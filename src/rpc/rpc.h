@@ -90,6 +90,7 @@ struct rpc_program {
 };
 
 struct rpc_proc_stats { uint64_t calls, errors, total_ns; };
+uint64_t rpc_now_ns(void);		/* the clock of total_ns */
 
 /* A program as offered: one per program and version. */
 struct rpc_binding {

@@ -26,6 +26,48 @@ static void test_minor_versions(void **state)
 	end_of_reply();
 }
 
+struct tally { const char *proc; uint64_t calls, errors; };
+
+static void tally(void *arg, const struct nfs_proc_info *i)
+{
+	struct tally *t = arg;
+
+	if (i->version != 4 || strcmp(i->proc, t->proc))
+		return;
+	t->calls += i->calls;
+	t->errors += i->errors;
+	assert_true(!i->calls || i->total_ns);
+}
+
+static void assert_tally(const char *proc, uint64_t calls, uint64_t errors)
+{
+	struct tally t = { .proc = proc };
+
+	nfs_server_procs(P.server, tally, &t);
+	assert_int_equal(t.calls, calls);
+	assert_int_equal(t.errors, errors);
+}
+
+/* Each operation is counted by itself, like a procedure. */
+static void test_tallies(void **state)
+{
+	assert_tally("CLONE", 0, 0);
+	begin(2);
+	seq(&S);
+	putfh(P.file);
+	op(OP_GETATTR);
+	msg_u32(&M, 0);
+	op(OP_GETFH);
+	op(OP_READLINK);
+	op(OP_GETFH);
+	assert_int_equal(run(), NFS4ERR_WRONG_TYPE);
+	assert_tally("SEQUENCE", 2, 0);	/* one before: RECLAIM_COMPLETE */
+	assert_tally("PUTFH", 1, 0);
+	assert_tally("GETATTR", 1, 0);
+	assert_tally("GETFH", 1, 0);
+	assert_tally("READLINK", 1, 1);
+}
+
 /* Every number, in each place. */
 static void test_places(void **state)
 {
@@ -550,7 +592,8 @@ static void test_many_sessions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T4(test_minor_versions), T4(test_places), T4(test_many_ops), T4(test_exchange_id),
+		T4(test_minor_versions), T4(test_tallies), T4(test_places), T4(test_many_ops),
+		T4(test_exchange_id),
 		T4(test_collision), T4(test_protection), T4(test_create_session), T4(test_destroy),
 		T4(test_small_ones), T4(test_replay), T4(test_not_kept), T4(test_slot_numbers),
 		T4(test_reply_sizes), T4(test_reply_before_change), T4(test_call_size),
