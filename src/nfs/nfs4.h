@@ -16,7 +16,6 @@
 #include "nfs/nfs4_status.h"
 #include "nfs/server_int.h"
 
-#define NFS4_LEASE_S 90
 #define NFS4_OPS_MAX 64			/* in one COMPOUND */
 #define NFS4_OP_NUMBERS 76		/* 0 to REMOVEXATTR; not all have a meaning */
 #define NFS4_OPAQUE_MAX 1024		/* NFS4_OPAQUE_LIMIT: owners, tags */

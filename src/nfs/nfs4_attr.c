@@ -225,7 +225,7 @@ static void put_word0(struct xdr_out *out, const struct nfs4_attrs *at, unsigned
 	case NAMED_ATTR: xdr_put_bool(out, false); break;
 	case FSID: xdr_put_u64(out, at->a.fsid); xdr_put_u64(out, 0); break;
 	case UNIQUE_HANDLES: xdr_put_bool(out, true); break;
-	case LEASE_TIME: xdr_put_u32(out, NFS4_LEASE_S); break;
+	case LEASE_TIME: xdr_put_u32(out, at->cp->server->cfg.lease_s); break;
 	case RDATTR_ERROR: xdr_put_u32(out, NFS4_OK); break;
 	case ACLSUPPORT: xdr_put_u32(out, 0); break;
 	case CANSETTIME: xdr_put_bool(out, true); break;

@@ -8,7 +8,6 @@
 #include "base/rng.h"
 #include "nfs/nfs4_state.h"
 
-#define LEASE_NS (NFS4_LEASE_S * 1000000000ull)
 #define TABLE_FIRST 64
 #define SLOT_BYTES 256			/* of a slot beside its reply; short replies are kept anyway */
 
@@ -117,7 +116,7 @@ struct nfs4_client *nfs4_client_by_owner(const struct nfs4_state *st, struct xdr
 
 bool nfs4_client_expired(const struct nfs4_state *st, const struct nfs4_client *c)
 {
-	return nfs4_now_ns(st) - c->renewed_ns > LEASE_NS;
+	return nfs4_now_ns(st) - c->renewed_ns > st->lease_ns;
 }
 
 void nfs4_client_renew(struct nfs4_state *st, struct nfs4_client *c)
@@ -326,6 +325,7 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 		return -ENOMEM;
 	clock_gettime(CLOCK_REALTIME, &ts);
 	st->server = s;
+	st->lease_ns = s->cfg.lease_s * 1000000000ull;
 	st->started_ns = ts.tv_sec * 1000000000ull + ts.tv_nsec;
 	do
 		secure_random(&st->boot, sizeof(st->boot));

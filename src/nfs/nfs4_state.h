@@ -125,7 +125,7 @@ struct nfs4_range {
 struct nfs4_state {
 	struct nfs_server *server;
 	uint32_t boot;			/* in every stateid and clientid of this run */
-	uint64_t next_id, skew_ns, started_ns;
+	uint64_t next_id, skew_ns, started_ns, lease_ns;
 	size_t cached_bytes;		/* reserved */
 	struct nfs4_table clients, owners_of_clients, sessions, sids, owners, files;
 	struct list by_renewal;

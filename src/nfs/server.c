@@ -12,6 +12,7 @@
 #define REPLY_BYTES_MIN (4u << 20)
 #define REPLY_BYTES_MAX (32u << 20)
 #define STOP_GRACE_MS 5000
+#define LEASE_S 90
 
 static const struct rpc_program *const main_programs[] = {
 	&nfs3_program, &nfs4_program, &mount3_program
@@ -52,6 +53,7 @@ static int copy_config(struct nfs_server *s, const struct nfs_config *cfg)
 	const char **copy = calloc(n, sizeof(*copy));
 
 	s->cfg = *cfg;
+	s->cfg.lease_s = cfg->lease_s ? cfg->lease_s : LEASE_S;
 	s->cfg.portmap = strdup(cfg->portmap ? cfg->portmap : "127.0.0.1:111");
 	s->cfg.listen = copy;
 	s->cfg.nlisten = copy ? n : 0;

@@ -25,6 +25,8 @@ struct nfs_config {
 	uint8_t handle_key[HANDLE_KEY_BYTES];
 	/* Where look-ups of ports are answered: "ADDR:PORT"; NULL: 127.0.0.1:111; "": nowhere. */
 	const char *portmap;
+	/* How long a client of NFSv4 keeps what it has without a word, seconds; 0: 90. */
+	unsigned lease_s;
 	struct rpc_limits limits;
 };
 

@@ -24,7 +24,7 @@ struct reader {
 	struct config *cfg;
 	char *why;
 	const char *file;		/* of --config; NULL: options are being read */
-	bool from_options[16];		/* by row: the file doesn't count any more */
+	bool from_options[32];		/* by row: the file doesn't count any more */
 };
 
 static int refuse(struct reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -123,6 +123,16 @@ static int set_upload_timeout(struct reader *r, const char *value)
 	return 0;
 }
 
+static int set_lease(struct reader *r, const char *value)
+{
+	uint64_t seconds;
+
+	if (number_parse(value, &seconds) || seconds < 1 || seconds > 3600)
+		return refuse(r, "%s: write seconds, from 1 to 3600", value);
+	r->cfg->lease_s = (unsigned)seconds;
+	return 0;
+}
+
 static int set_readonly(struct reader *r, const char *value)
 {
 	if (*value && strcmp(value, "yes") && strcmp(value, "no"))
@@ -174,12 +184,15 @@ static const struct row {
 	{ "checkpoint", "SECONDS", "longest time between checkpoints (default 5)", set_checkpoint },
 	{ "upload-timeout", "SECONDS", "give an import up when it is silent that long (default 60)",
 	  set_upload_timeout },
+	{ "lease", "SECONDS", "how long NFSv4 clients may be silent and keep locks (default 90)",
+	  set_lease },
 	{ "read-only", NULL, "serve the pool without changing anything", set_readonly },
 	{ "log-level", "LEVEL", "error, warn, info (the default) or debug", set_log_level },
 	{ "ready-fd", "N", "write one line to this descriptor when everything is served",
 	  set_ready_fd },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
+_Static_assert(ROWS <= sizeof((struct reader){ 0 }.from_options), "a flag for each row");
 enum { OPT_HELP = ROWS, OPT_VERSION };
 
 /* ---- the file --------------------------------------------------------------------------- */
@@ -335,6 +348,7 @@ enum config_result config_read(int argc, char **argv, struct config *ret, char w
 	ret->log_level = LOG_INFO;
 	ret->checkpoint_ms = 5000;
 	ret->upload_timeout_s = 60;
+	ret->lease_s = 90;
 	why[0] = 0;
 	result = options_read(&r, argc, argv);
 	if (result != CONFIG_RUN)

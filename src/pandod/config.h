@@ -25,6 +25,7 @@ struct config {
 	char *portmap;			/* "auto", "on", "off", or an address to answer on */
 	unsigned checkpoint_ms;
 	unsigned upload_timeout_s;
+	unsigned lease_s;
 	bool readonly;
 	enum log_level log_level;
 	int ready_fd;			/* -1: none */

@@ -6,7 +6,8 @@
 
 static void new_server(struct proto *p)
 {
-	struct nfs_config cfg = { .handle_key = "0123456789abcde", .portmap = "" };
+	struct nfs_config cfg = { .handle_key = "0123456789abcde", .portmap = "",
+				  .lease_s = p->lease_s };
 	int err = nfs_server_new(p->fs, &cfg, &p->server);
 
 	assert(!err);

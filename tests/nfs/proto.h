@@ -17,6 +17,7 @@ struct proto {
 	struct nfs_server *server;
 	struct rpc_addr peer;
 	uint32_t xid, uid;
+	unsigned lease_s;		/* of servers made from now on */
 	uint8_t root[HANDLE_BYTES], file[HANDLE_BYTES], dir[HANDLE_BYTES], link[HANDLE_BYTES];
 };
 

@@ -543,6 +543,30 @@ static void test_courtesy(void **state)
 	assert_int_equal(run(), NFS4ERR_BADSESSION);
 }
 
+static void test_lease_time(void **state)
+{
+	struct sess other;
+	struct sid sid;
+
+	P.lease_s = 7;
+	proto_restart(&P);
+	S = new_client("client");
+	other = new_client("other");
+	on(P.root);
+	op(OP_GETATTR);
+	msg_u32(&M, 1);
+	msg_u32(&M, 1 << 10);
+	assert_int_equal(run_on(), NFS4_OK);
+	ok(OP_GETATTR);
+	xdr_get_fixed(&R, 12);
+	assert_int_equal(xdr_get_u32(&R), 7);
+	assert_int_equal(open_file(&S, 3, 3, "o", "f", &sid), NFS4_OK);
+	state_now()->skew_ns += 6000000000ull;
+	assert_int_equal(open_file(&other, 1, 0, "o", "f", &sid), NFS4ERR_SHARE_DENIED);
+	state_now()->skew_ns += 2000000000ull;
+	assert_int_equal(open_file(&other, 1, 0, "o", "f", &sid), NFS4_OK);
+}
+
 static void test_many_clients(void **state)
 {
 	struct sess s;
@@ -597,7 +621,7 @@ int main(void)
 		T4(test_collision), T4(test_protection), T4(test_create_session), T4(test_destroy),
 		T4(test_small_ones), T4(test_replay), T4(test_not_kept), T4(test_slot_numbers),
 		T4(test_reply_sizes), T4(test_reply_before_change), T4(test_call_size),
-		T4(test_courtesy), T4(test_many_clients), T4(test_many_sessions),
+		T4(test_courtesy), T4(test_lease_time), T4(test_many_clients), T4(test_many_sessions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
