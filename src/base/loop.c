@@ -429,6 +429,14 @@ void loop_accept(struct loop_io *io, int fd)
 	io_submit(io);
 }
 
+void loop_connect(struct loop_io *io, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	io_start(io, LOOP_OP_CONNECT, fd);
+	io->addr = (void *)addr;
+	io->len = len;
+	io_submit(io);
+}
+
 void loop_poll(struct loop_io *io, int fd, short events)
 {
 	io_start(io, LOOP_OP_POLL, fd);

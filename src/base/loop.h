@@ -94,6 +94,8 @@ void loop_fallocate(struct loop_io *io, int fd, int mode, uint64_t offset, uint6
 void loop_recv(struct loop_io *io, int fd, void *buf, size_t len);
 void loop_sendmsg(struct loop_io *io, int fd, struct msghdr *msg);
 void loop_accept(struct loop_io *io, int fd);		/* result: the new descriptor */
+/* FD is a stream socket; ADDR must stay until done.  result: 0. */
+void loop_connect(struct loop_io *io, int fd, const struct sockaddr *addr, socklen_t len);
 void loop_poll(struct loop_io *io, int fd, short events);
 /* Asks the kernel to give up on IO; done() is still called (often with -ECANCELED). */
 void loop_io_cancel(struct loop_io *io);

@@ -7,7 +7,7 @@
  * and the descriptor is armed (one-shot) for all that its list waits for.  Requests of one
  * kind on one descriptor are served in order.  As with io_uring, a descriptor must not be
  * closed while requests on it are under way.  A listening socket is made non-blocking, since
- * a connection may vanish between the readiness and the accept.
+ * a connection may vanish between the readiness and the accept; so is one that connects.
  *
  * Files: a queue that up to THREADS_MAX threads take requests from; what they finished comes
  * back by a list under the same lock and the loop's eventfd.
@@ -178,15 +178,30 @@ static void pool_done(struct file_pool *p)
 
 /* ---- sockets ---- */
 
-static int64_t try_accept(int fd)
+static void set_nonblock(int fd)
 {
 	int fl = fcntl(fd, F_GETFL);
-	int conn;
 
 	if (fl >= 0 && !(fl & O_NONBLOCK))
 		fcntl(fd, F_SETFL, fl | O_NONBLOCK);
+}
+
+static int64_t try_accept(int fd)
+{
+	int conn;
+
+	set_nonblock(fd);
 	conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	return conn < 0 ? -errno : conn;
+}
+
+/* Begins, or asks how far it has come: the kernel takes the same call for both. */
+static int64_t try_connect(const struct loop_io *io)
+{
+	set_nonblock(io->fd);
+	if (!connect(io->fd, io->addr, io->len) || errno == EISCONN)
+		return 0;
+	return errno == EINPROGRESS || errno == EALREADY ? -EAGAIN : -errno;
 }
 
 static int64_t try_poll(int fd, short events)
@@ -215,6 +230,8 @@ static int64_t try_ready_op(const struct loop_io *io)
 			break;
 		case LOOP_OP_ACCEPT:
 			return try_accept(io->fd);
+		case LOOP_OP_CONNECT:
+			return try_connect(io);
 		default:
 			return try_poll(io->fd, io->flags);
 		}
@@ -226,6 +243,7 @@ static uint32_t wanted_events(const struct loop_io *io)
 {
 	switch (io->op) {
 	case LOOP_OP_SENDMSG:
+	case LOOP_OP_CONNECT:
 		return EPOLLOUT;
 	case LOOP_OP_POLL:
 		return (uint16_t)io->flags;	/* the bits are poll's */

@@ -12,6 +12,7 @@
 enum loop_op {
 	LOOP_OP_READ, LOOP_OP_WRITE, LOOP_OP_DATASYNC, LOOP_OP_FALLOCATE,	/* files */
 	LOOP_OP_RECV, LOOP_OP_SENDMSG, LOOP_OP_ACCEPT, LOOP_OP_POLL,		/* readiness */
+	LOOP_OP_CONNECT,
 };
 
 struct loop_backend {

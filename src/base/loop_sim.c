@@ -26,6 +26,7 @@ static void sim_submit(struct loop *l, struct loop_io *io)
 {
 	static const char *const names[] = {
 		"read", "write", "fdatasync", "fallocate", "recv", "sendmsg", "accept", "poll",
+		"connect",
 	};
 
 	fprintf(stderr, "loop: %s on descriptor %d, but a simulated loop has no files and no "

@@ -104,6 +104,9 @@ static void prep(struct io_uring_sqe *sqe, struct loop_io *io)
 	case LOOP_OP_ACCEPT:
 		io_uring_prep_accept(sqe, io->fd, NULL, NULL, SOCK_CLOEXEC);
 		break;
+	case LOOP_OP_CONNECT:
+		io_uring_prep_connect(sqe, io->fd, io->addr, io->len);
+		break;
 	case LOOP_OP_POLL:
 		io_uring_prep_poll_add(sqe, io->fd, io->flags);
 		break;

@@ -388,6 +388,63 @@ static void sockets_nonblock_body(struct env *e) { sockets_with(e, SOCK_NONBLOCK
 static void test_sockets(void **state) { in_fiber(*state, sockets_body); }
 static void test_sockets_nonblock(void **state) { in_fiber(*state, sockets_nonblock_body); }
 
+static int tcp_socket(void) { return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+
+/* A socket that nobody accepts from takes in a few and lets the next wait. */
+static void connect_in_vain(struct sockaddr_in *addr, int lfd)
+{
+	int fds[16];
+	int n = 0;
+
+	assert_int_equal(listen(lfd, 0), 0);
+	for (; n < 16; n++) {
+		struct loop_io io = { 0 };
+
+		fds[n] = tcp_socket();
+		loop_connect(&io, fds[n], (struct sockaddr *)addr, sizeof(*addr));
+		loop_sleep_ns(20000000);
+		if (io.completed)
+			continue;
+		loop_io_cancel(&io);
+		assert_int_equal(loop_io_wait(&io), -ECANCELED);
+		break;
+	}
+	assert_true(n < 16);
+	while (n >= 0)
+		close(fds[n--]);
+}
+
+static void connect_body(struct env *e)
+{
+	struct sockaddr_in addr;
+	struct loop_io io = { 0 }, rx = { 0 };
+	int lfd = listener(&addr, 0), fd = tcp_socket(), conn;
+	char in[4];
+
+	loop_connect(&io, fd, (struct sockaddr *)&addr, sizeof(addr));
+	assert_int_equal(loop_io_wait(&io), 0);
+	conn = accept(lfd, NULL, NULL);
+	assert_true(conn >= 0);
+	loop_recv(&rx, fd, in, sizeof(in));
+	loop_sleep_ns(2000000);
+	assert_false(rx.completed);
+	assert_int_equal(send(conn, "abc", 3, 0), 3);
+	assert_int_equal(loop_io_wait(&rx), 3);
+	close(fd);
+	close(conn);
+	connect_in_vain(&addr, lfd);
+	close(lfd);
+	fd = tcp_socket();
+	loop_connect(&io, fd, (struct sockaddr *)&addr, sizeof(addr));
+	assert_int_equal(loop_io_wait(&io), -ECONNREFUSED);
+	close(fd);
+}
+
+static void test_connect(void **state)
+{
+	in_fiber(*state, connect_body);
+}
+
 static void full_body(struct env *e)
 {
 	/* a non-blocking socket whose peer does not read: the send waits for room */
@@ -683,8 +740,8 @@ int main(void)
 	struct CMUnitTest real[] = {
 		ON(test_timers), ON(test_timer_rearm), ON(test_timer_heap), ON(test_waitq_timeout),
 		ON(test_deferred), ON(test_files), ON(test_many), ON(test_sockets),
-		ON(test_sockets_nonblock), ON(test_send_full), ON(test_poll), ON(test_cancel),
-		ON(test_mailbox), ON(test_stop_by_signal), ON(test_spin),
+		ON(test_sockets_nonblock), ON(test_connect), ON(test_send_full), ON(test_poll),
+		ON(test_cancel), ON(test_mailbox), ON(test_stop_by_signal), ON(test_spin),
 		ON(test_one_loop_per_thread),
 	};
 	struct CMUnitTest simulated[] = {
