@@ -69,7 +69,8 @@ static int find_addrs(struct rpc_conn *c)
 	return 0;
 }
 
-int conn_new(struct rpc_server *s, const struct rpc_service *service, int fd)
+int conn_new(struct rpc_server *s, const struct rpc_service *service, int fd,
+	     struct rpc_conn **ret_conn)
 {
 	struct rpc_conn *c = calloc(1, sizeof(*c));
 	int err, one = 1;
@@ -104,6 +105,7 @@ int conn_new(struct rpc_server *s, const struct rpc_service *service, int fd)
 	list_add_tail(&s->conns, &c->entry);
 	s->st.conns++;
 	conn_kick(c);
+	*ret_conn = c;
 	return 0;
 }
 
@@ -139,8 +141,9 @@ static void conn_free(struct rpc_conn *c)
 }
 
 /* The request is over: its reply has left, or will not be wanted. */
-static void end_task(struct rpc_task *t)
+static void end_task(struct outgoing *o)
 {
+	struct rpc_task *t = container_of(o, struct rpc_task, out);
 	struct rpc_conn *c = t->conn;
 	struct rpc_server *s = c->server;
 
@@ -153,12 +156,15 @@ static void end_task(struct rpc_task *t)
 	server_task_put(s, t);
 }
 
-static void drop_replies(struct rpc_conn *c)
+static void drop_outgoing(struct rpc_conn *c)
 {
 	struct list *e;
 
-	while ((e = list_pop(&c->outq)))
-		end_task(container_of(e, struct rpc_task, entry));
+	while ((e = list_pop(&c->outq))) {
+		struct outgoing *o = container_of(e, struct outgoing, entry);
+
+		o->gone(o);
+	}
 }
 
 void conn_close(struct rpc_conn *c)
@@ -169,8 +175,10 @@ void conn_close(struct rpc_conn *c)
 	list_del(&c->ready);
 	list_del(&c->wants);
 	shutdown(c->fd, SHUT_RDWR);	/* ends the receive and the send that are under way */
+	if (c->back)
+		peer_lost(c->back);
 	if (!c->send)
-		drop_replies(c);
+		drop_outgoing(c);
 	server_wants_kick(c->server, c->client);
 	conn_kick(c);
 }
@@ -238,6 +246,32 @@ static void move_to(struct rpc_conn *c, struct recv_buf *dst)
 		return;
 	put_buf(c);
 	c->buf = dst;
+}
+
+static void leave_record(struct rpc_conn *c)
+{
+	c->have_record = false;
+	c->fragments = 0;
+	c->rec_len = 0;
+	c->rec_off = c->scan;
+}
+
+/* As assemble(); what is complete is a call then: the answers before it were handed out. */
+static int next_call(struct rpc_conn *c)
+{
+	int r;
+
+	while ((r = assemble(c)) == 1) {
+		const uint8_t *record = c->buf->data + c->rec_off;
+
+		if (!peer_is_answer(record, c->rec_len))
+			return c->service ? 1 : -EBADMSG;
+		if (!c->back)
+			return -EBADMSG;	/* nobody ever asked */
+		peer_answered(c->back, record, c->rec_len);
+		leave_record(c);
+	}
+	return r;
 }
 
 static enum buf_class class_for(uint32_t bytes)
@@ -358,7 +392,7 @@ static void recv_done(struct loop_io *io)
 	s->st.bytes_in += n;
 	if (c->client)
 		c->client->info.bytes_in += n;
-	r = assemble(c);
+	r = next_call(c);
 	if (r < 0) {
 		s->st.closed_garbage++;
 		conn_close(c);
@@ -409,10 +443,7 @@ static const void *take_record(struct rpc_conn *c, struct rpc_task *t, uint32_t 
 		t->buf = c->buf;
 		t->buf->refs++;
 	}
-	c->have_record = false;
-	c->fragments = 0;
-	c->rec_len = 0;
-	c->rec_off = c->scan;
+	leave_record(c);
 	*ret_len = len;
 	return data;
 }
@@ -447,10 +478,11 @@ struct rpc_task *conn_next_task(struct rpc_conn *c)
 		return NULL;
 	}
 	t->conn = c;
-	t->sent_iov = 0;
 	data = take_record(c, t, &len);
 	t->call.peer = c->peer;
 	t->call.local = c->local;
+	t->call.conn = c;
+	t->call.via = NULL;
 	if (rpc_call_parse(&t->call, c->service, data, len)) {
 		release_call(t);
 		server_task_put(s, t);
@@ -468,7 +500,7 @@ struct rpc_task *conn_next_task(struct rpc_conn *c)
 		c->client->info.requests++;
 		c->client->info.last_ns = c->active_ns;
 	}
-	if (assemble(c) < 0)
+	if (next_call(c) < 0)
 		garbage(c);
 	return t;
 }
@@ -480,16 +512,22 @@ void conn_task_ran(struct rpc_task *t)
 	uint32_t mark = htobe32(0x80000000u | len);
 
 	release_call(t);
-	if (c->closing) {
-		end_task(t);
-	} else {
-		memcpy(t->call.out.iov[0].iov_base, &mark, sizeof(mark));
-		list_add_tail(&c->outq, &t->entry);
-	}
-	conn_kick(c);
+	memcpy(t->call.out.iov[0].iov_base, &mark, sizeof(mark));
+	t->out = (struct outgoing){ .iov = t->call.out.iov, .niov = t->call.out.niov,
+				    .gone = end_task };
+	conn_send(c, &t->out);
 }
 
 /* ---- sending ------------------------------------------------------------------------- */
+
+void conn_send(struct rpc_conn *c, struct outgoing *o)
+{
+	if (c->closing)
+		o->gone(o);
+	else
+		list_add_tail(&c->outq, &o->entry);
+	conn_kick(c);
+}
 
 static void fill_send(struct rpc_conn *c, struct send_buf *b)
 {
@@ -498,14 +536,13 @@ static void fill_send(struct rpc_conn *c, struct send_buf *b)
 	unsigned n = 0;
 
 	list_each(e, &c->outq) {
-		struct rpc_task *t = container_of(e, struct rpc_task, entry);
-		const struct xdr_out *out = &t->call.out;
+		const struct outgoing *o = container_of(e, struct outgoing, entry);
 
-		for (unsigned i = t->sent_iov; i < out->niov; i++) {
+		for (unsigned i = o->sent; i < o->niov; i++) {
 			if (n == SEND_IOV_MAX || bytes >= SEND_BYTES_MAX)
 				goto full;
-			b->iov[n++] = out->iov[i];
-			bytes += out->iov[i].iov_len;
+			b->iov[n++] = o->iov[i];
+			bytes += o->iov[i].iov_len;
 		}
 	}
 full:
@@ -527,12 +564,12 @@ static void flush(struct rpc_conn *c)
 	loop_sendmsg(&c->send_io, c->fd, &c->send->msg);
 }
 
-/* N bytes have left: ends the tasks whose replies are complete. */
+/* N bytes have left: ends what is complete. */
 static void advance(struct rpc_conn *c, size_t n)
 {
 	while (n) {
-		struct rpc_task *t = container_of(c->outq.next, struct rpc_task, entry);
-		struct iovec *v = &t->call.out.iov[t->sent_iov];
+		struct outgoing *o = container_of(c->outq.next, struct outgoing, entry);
+		struct iovec *v = &o->iov[o->sent];
 
 		assert(!list_empty(&c->outq));
 		if (n < v->iov_len) {
@@ -541,9 +578,9 @@ static void advance(struct rpc_conn *c, size_t n)
 			return;
 		}
 		n -= v->iov_len;
-		if (++t->sent_iov == t->call.out.niov) {
-			list_del(&t->entry);
-			end_task(t);
+		if (++o->sent == o->niov) {
+			list_del(&o->entry);
+			o->gone(o);
 		}
 	}
 }
@@ -566,7 +603,7 @@ static void send_done(struct loop_io *io)
 		conn_close(c);
 	}
 	if (c->closing)
-		drop_replies(c);
+		drop_outgoing(c);
 	else if (conn_dispatchable(c))
 		server_ready(s, c);
 	server_changed(s);

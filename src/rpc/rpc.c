@@ -16,6 +16,7 @@
 #include <time.h>
 #include <xxhash.h>
 #include "base/err.h"
+#include "rpc/client.h"
 #include "rpc/drc.h"
 #include "rpc/rpc.h"
 
@@ -380,6 +381,12 @@ void rpc_call_done(struct rpc_call *c)
 int rpc_serve(const struct rpc_service *s, const struct rpc_addr *peer, const void *call,
 	      size_t len, uint8_t **ret_reply, size_t *ret_len)
 {
+	return rpc_serve_via(s, peer, NULL, call, len, ret_reply, ret_len);
+}
+
+int rpc_serve_via(const struct rpc_service *s, const struct rpc_addr *addr, struct rpc_peer *via,
+		  const void *call, size_t len, uint8_t **ret_reply, size_t *ret_len)
+{
 	struct rpc_call *c = malloc(sizeof(*c));
 	uint8_t *flat;
 	size_t at = 0;
@@ -387,7 +394,9 @@ int rpc_serve(const struct rpc_service *s, const struct rpc_addr *peer, const vo
 
 	if (!c)
 		return -ENOMEM;
-	c->peer = c->local = *peer;
+	c->peer = c->local = *addr;
+	c->conn = NULL;
+	c->via = via;
 	err = rpc_call_parse(c, s, call, len);
 	if (err) {
 		free(c);

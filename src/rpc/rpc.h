@@ -107,10 +107,15 @@ struct rpc_service {
 	struct drc *drc, *bulk_drc;	/* for RPC_ONCE, without and with RPC_BULK; NULL: none */
 };
 
+struct rpc_conn;
+struct rpc_peer;
+
 struct rpc_call {
 	/* from the call */
 	uint32_t xid, prog, vers, proc;
 	struct rpc_addr peer, local;
+	struct rpc_conn *conn;		/* the transport's; NULL: there is none */
+	struct rpc_peer *via;		/* rpc_serve_via()'s; NULL: none */
 	struct rpc_cred cred;
 	struct xdr_in in;		/* the arguments */
 	uint64_t digest;		/* of who asks for what; 0 unless RPC_ONCE */
@@ -140,7 +145,7 @@ struct rpc_call {
 void rpc_service_check(const struct rpc_service *s);
 
 /*
- * Reads the header of a call.  c->peer and c->local are the caller's to set.  -EBADMSG when this
+ * Reads the header of a call.  c->peer, local, conn and via are the caller's to set.  -EBADMSG when this
  * is not an RPC call at all (the connection is not worth keeping); else 0, also when the call
  * has to be refused.  After success rpc_call_run() and rpc_call_done() must follow.
  */

@@ -414,7 +414,7 @@ static bool may_evict(const struct rpc_conn *c, bool asked_nicely)
 	if (c->closing)
 		return false;
 	if (asked_nicely)
-		return !c->in_flight && !c->record_ns;
+		return !c->in_flight && !c->record_ns && !(c->back && peer_waits(c->back));
 	return (c->send && now - c->progress_ns > EVICT_STALLED_MS * MS) ||
 	       (!c->in_flight && c->receiving && c->record_ns &&
 		now - c->record_ns > EVICT_STALLED_MS * MS);
@@ -454,21 +454,27 @@ static void retry_accept(struct timer *t)
 		accept_next(l);
 }
 
+int server_add_conn(struct rpc_server *s, const struct rpc_service *service, int fd,
+		    struct rpc_conn **ret_conn)
+{
+	int err;
+
+	if (s->st.conns >= s->lim.max_conns && !evict(s))
+		return -EMFILE;
+	err = conn_new(s, service, fd, ret_conn);
+	if (!err && !s->sweep.heap_index)
+		timer_set(&s->sweep, SWEEP_MS * MS);
+	return err;
+}
+
 static void take_connection(struct listener *l, int fd)
 {
-	struct rpc_server *s = l->server;
+	struct rpc_conn *c;
 
-	if (s->st.conns >= s->lim.max_conns && !evict(s)) {
+	if (server_add_conn(l->server, l->service, fd, &c))
 		close(fd);
-		return;
-	}
-	if (conn_new(s, l->service, fd)) {
-		close(fd);
-		return;
-	}
-	s->st.accepted++;
-	if (!s->sweep.heap_index)
-		timer_set(&s->sweep, SWEEP_MS * MS);
+	else
+		l->server->st.accepted++;
 }
 
 static void accept_done(struct loop_io *io)
@@ -611,6 +617,7 @@ int rpc_server_new(const struct rpc_limits *limits, struct rpc_server **ret_serv
 	list_init(&s->free_tasks);
 	list_init(&s->free_sends);
 	list_init(&s->clients);
+	list_init(&s->peers);
 	for (int k = 0; k < BUF_CLASSES; k++)
 		list_init(&s->free_bufs[k]);
 	timer_init(&s->sweep, sweep);
@@ -664,6 +671,7 @@ void rpc_server_stop(struct rpc_server *s, unsigned grace_ms)
 
 	s->draining = true;
 	stop_listening(s);
+	peers_stop(s);
 	while (s->st.in_flight && loop_now_ns() < until)
 		waitq_wait_timeout(&s->changed, until - loop_now_ns());
 	list_each_safe(e, tmp, &s->conns)
@@ -692,6 +700,7 @@ void rpc_server_free(struct rpc_server *s)
 	if (!s)
 		return;
 	assert(!s->st.conns && !s->st.workers && list_empty(&s->listeners));
+	peers_forget(s);
 	free_pools(s);
 	while (s->nclients && forget_client(s))
 		;

@@ -13,6 +13,7 @@
 #include "base/fiber.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "rpc/client.h"
 #include "rpc/server.h"
 
 #define BASE_BUF_BYTES (16u << 10)
@@ -43,12 +44,20 @@ struct client {
 	struct rpc_client_info info;
 };
 
+/* What stands in a connection's queue to be sent. */
+struct outgoing {
+	struct list entry;		/* conn's outq */
+	struct iovec *iov;
+	unsigned niov, sent;		/* sent: how many of them have left */
+	void (*gone)(struct outgoing *o);	/* it has left, or never will */
+};
+
 struct rpc_task {
 	struct rpc_conn *conn;
-	struct list entry;		/* conn's outq, or server's free list */
+	struct outgoing out;
+	struct list entry;		/* server's free list */
 	struct recv_buf *buf;		/* NULL: the call is in small[] */
 	uint32_t cost;			/* reply bytes that were reserved */
-	unsigned sent_iov;		/* where sending stands */
 	uint8_t small[SMALL_CALL_BYTES];
 	struct rpc_call call;
 };
@@ -61,8 +70,9 @@ struct send_buf {
 
 struct rpc_conn {
 	struct rpc_server *server;
-	const struct rpc_service *service;
+	const struct rpc_service *service;	/* NULL: calls are made on it, none are taken */
 	struct client *client;
+	struct rpc_peer *back;		/* calls to it; NULL: none was ever made */
 	struct rpc_addr peer, local;
 	int fd;
 	struct list entry;		/* server's conns, least recently active first */
@@ -88,7 +98,7 @@ struct rpc_conn {
 	/* running and sending */
 	unsigned in_flight;		/* dispatched and not yet sent */
 	size_t reply_bytes;		/* sum of their costs */
-	struct list outq;		/* tasks with a reply to send, in order */
+	struct list outq;		/* replies and calls to send, in order */
 	struct loop_io send_io;
 	struct send_buf *send;		/* while sending */
 	uint64_t progress_ns;		/* of sending */
@@ -117,13 +127,18 @@ struct rpc_server {
 	unsigned nclients;
 	struct rpc_server_stats st;
 	struct timer sweep;
+	struct list peers;
+	unsigned ncalls, ncallers;	/* calls to clients; fibers that make them */
+	uint32_t next_xid;
 	struct waitq changed;		/* while stopping: a connection, listener or worker went */
 	bool worker_called;		/* one was woken and hasn't run yet */
 	bool stopping, draining;
 };
 
 /* conn.c */
-int conn_new(struct rpc_server *s, const struct rpc_service *service, int fd);
+int conn_new(struct rpc_server *s, const struct rpc_service *service, int fd,
+	     struct rpc_conn **ret_conn);
+void conn_send(struct rpc_conn *c, struct outgoing *o);
 /* The next request, if the connection has one and may run it; else NULL. */
 struct rpc_task *conn_next_task(struct rpc_conn *c);
 bool conn_dispatchable(struct rpc_conn *c);
@@ -134,7 +149,22 @@ void conn_kick(struct rpc_conn *c);	/* look at it again at the end of the turn *
 /* Gives a buffer back that it holds without need, so that others get it. */
 void conn_shrink(struct rpc_conn *c);
 
+/* peer.c */
+/* C closes: whoever waits for an answer on it gets none. */
+void peer_lost(struct rpc_peer *p);
+/* Somebody waits for an answer of it. */
+bool peer_waits(const struct rpc_peer *p);
+bool peer_is_answer(const void *record, size_t len);
+/* An answer came; nobody may have asked. */
+void peer_answered(struct rpc_peer *p, const void *record, size_t len);
+/* While stopping: ends all calls; waits for who made them. */
+void peers_stop(struct rpc_server *s);
+void peers_forget(struct rpc_server *s);
+
 /* server.c */
+/* Takes in a connection, within the limits. */
+int server_add_conn(struct rpc_server *s, const struct rpc_service *service, int fd,
+		    struct rpc_conn **ret_conn);
 void server_ready(struct rpc_server *s, struct rpc_conn *c);
 /* May C's client pin more for replies? */
 bool client_may_reply(const struct rpc_server *s, const struct rpc_conn *c);
