@@ -193,7 +193,7 @@ uint32_t nfs4_create(struct nfs4_compound *cp, struct nfs4_op *op)
 	how.target = target;
 	err = fs_create(&cp->f.req, cp->cur.id, name, &how, &made, &w);
 	if (err)
-		return nfs4_dir_status(cp, &cp->cur.id, err);
+		return nfs4_status(err);
 	op->create.change = nfs4_change_of(&w);
 	nfs4_set_fh(cp, &made.id);
 	return NFS4_OK;
@@ -212,7 +212,7 @@ uint32_t nfs4_remove(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (err == -EISDIR)
 		err = fs_rmdir(&cp->f.req, cp->cur.id, name, &w);
 	if (err)
-		return nfs4_dir_status(cp, &cp->cur.id, err);
+		return nfs4_status(err);
 	op->name.change = nfs4_change_of(&w);
 	return NFS4_OK;
 }
@@ -238,10 +238,6 @@ uint32_t nfs4_rename(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (status)
 		return status;
 	err = fs_rename(&cp->f.req, cp->saved.id, from, cp->cur.id, to, &from_w, &to_w);
-	if (err == -ENOTDIR) {
-		status = nfs4_dir_status(cp, &cp->saved.id, err);
-		return status == NFS4ERR_SYMLINK ? status : nfs4_dir_status(cp, &cp->cur.id, err);
-	}
 	if (err == -EISDIR)
 		return NFS4ERR_EXIST;		/* RFC 8881 section 18.26.3 */
 	op->name.from = nfs4_change_of(&from_w);
@@ -263,7 +259,7 @@ uint32_t nfs4_link(struct nfs4_compound *cp, struct nfs4_op *op)
 		return status;
 	err = fs_link(&cp->f.req, cp->saved.id, cp->cur.id, name, false, &a, &w);
 	if (err)
-		return nfs4_dir_status(cp, &cp->cur.id, err);
+		return nfs4_status(err);
 	op->name.change = nfs4_change_of(&w);
 	return NFS4_OK;
 }

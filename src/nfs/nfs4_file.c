@@ -118,7 +118,7 @@ uint32_t nfs4_secinfo(struct nfs4_compound *cp, struct nfs4_op *op)
 
 	if (!status)
 		cp->cur.set = false;		/* RFC 8881 section 2.6.3.1.1.8 */
-	return status;
+	return status == NFS4ERR_SYMLINK ? NFS4ERR_NOTDIR : status;
 }
 
 uint32_t nfs4_secinfo_no_name(struct nfs4_compound *cp, struct nfs4_op *op)
@@ -186,8 +186,8 @@ uint32_t nfs4_setattr(struct nfs4_compound *cp, struct nfs4_op *op)
 		status = nfs4_status(fs_getattr(&cp->f.req, cp->cur.id, &a));
 		if (!status)
 			status = nfs4_wrong_type(a.type, FS_REG);
-		if (status == NFS4ERR_SYMLINK || status == NFS4ERR_WRONG_TYPE)
-			status = NFS4ERR_INVAL;
+		if (status == NFS4ERR_SYMLINK || (status == NFS4ERR_ISDIR && cp->minor))
+			status = NFS4ERR_WRONG_TYPE;	/* ISDIR is 4.0's */
 		if (!status)
 			status = nfs4_stateid_io(cp, &cp->cur, &op->setattr.id, NFS4_OPEN_WRITE);
 	}
