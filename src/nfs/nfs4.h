@@ -111,7 +111,7 @@ struct nfs4_op {
 			bool eof;
 		} readdir;
 		struct { char *target; } readlink;
-		struct { uint32_t how; bool pseudo; struct xdr_bytes name; } secinfo;
+		struct { uint32_t how; bool sys, none; struct xdr_bytes name; } secinfo;
 		struct { struct nfs4_stateid id; struct nfs4_set set; } setattr;
 		struct { struct nfs4_bitmap want; struct xdr_bytes values; } verify;
 		struct {
@@ -163,8 +163,9 @@ enum {
 	NFS4_SAVED = 2,			/* and a saved one */
 	NFS4_ALONE = 4,			/* may come without SEQUENCE, and is then the only one */
 	NFS4_CHANGES = 8,		/* not on read-only exports and snapshots */
-	NFS4_NO_ENTER = 16,		/* leaves the file behind it alone */
+	NFS4_NO_ENTER = 16,		/* leaves the file behind it alone, or enters itself */
 	NFS4_ENCODE_ERRORS = 32,	/* has results on failure too */
+	NFS4_PUTS_FH = 64,		/* says WRONGSEC of the file handle that it makes current */
 };
 
 struct nfs4_row {

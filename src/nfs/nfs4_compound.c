@@ -33,7 +33,7 @@ _Static_assert(sizeof(struct nfs4_compound) <= RPC_RES_MAX, "a COMPOUND fits int
 
 static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[3] = OP("ACCESS", access, .flags = FH, DEC(access), ENC(access)),
-	[4] = OP("CLOSE", close, .flags = FH, .most = 16, DEC(close), ENC(close),
+	[4] = OP("CLOSE", close, .flags = FH | NFS4_NO_ENTER, .most = 16, DEC(close), ENC(close),
 		 NO_PSEUDO(BAD_STATEID)),
 	[5] = OP("COMMIT", commit, .flags = FH, DEC(commit), ENC(commit), NO_PSEUDO(ISDIR)),
 	[6] = OP("CREATE", create, .flags = RW, .most = MOST_CHANGE + MOST_BITMAP, DEC(create),
@@ -48,7 +48,7 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 		  NO_PSEUDO(ISDIR)),
 	[13] = OP("LOCKT", lockt, .flags = FH | NFS4_ENCODE_ERRORS, DEC(lockt), ENC(lock),
 		  NO_PSEUDO(ISDIR)),
-	[14] = OP("LOCKU", locku, .flags = FH, .most = 16, DEC(locku), ENC(stateid),
+	[14] = OP("LOCKU", locku, .flags = FH | NFS4_NO_ENTER, .most = 16, DEC(locku), ENC(stateid),
 		  NO_PSEUDO(BAD_STATEID)),
 	[15] = OP("LOOKUP", lookup, .flags = FH, DEC(lookup)),
 	[16] = OP("LOOKUPP", lookupp, .flags = FH, NO_PSEUDO(NOENT)),
@@ -56,9 +56,9 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[18] = OP("OPEN", open, .flags = FH, .most = 96, DEC(open), ENC(open)),
 	[19] = NO("OPENATTR", 1),
 	[20] = NO("OPEN_CONFIRM", 1),
-	[21] = OP("OPEN_DOWNGRADE", open_downgrade, .flags = FH, DEC(open_downgrade), ENC(stateid),
-		  NO_PSEUDO(BAD_STATEID)),
-	[22] = OP("PUTFH", putfh, DEC(putfh)),
+	[21] = OP("OPEN_DOWNGRADE", open_downgrade, .flags = FH | NFS4_NO_ENTER,
+		  DEC(open_downgrade), ENC(stateid), NO_PSEUDO(BAD_STATEID)),
+	[22] = OP("PUTFH", putfh, .flags = NFS4_PUTS_FH, DEC(putfh)),
 	[23] = OP("PUTPUBFH", putrootfh),
 	[24] = OP("PUTROOTFH", putrootfh),
 	[25] = OP("READ", read, .flags = FH, DEC(read), ENC(read), NO_PSEUDO(ISDIR)),
@@ -69,9 +69,9 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[29] = OP("RENAME", rename, .flags = RW | NFS4_SAVED, .most = 2 * MOST_CHANGE, DEC(rename),
 		  ENC(rename), NO_PSEUDO(ROFS)),
 	[30] = NO("RENEW", 1),
-	[31] = OP("RESTOREFH", restorefh),
+	[31] = OP("RESTOREFH", restorefh, .flags = NFS4_PUTS_FH),
 	[32] = OP("SAVEFH", savefh, .flags = FH | NFS4_NO_ENTER),
-	[33] = OP("SECINFO", secinfo, .flags = FH, DEC(secinfo), ENC(secinfo)),
+	[33] = OP("SECINFO", secinfo, .flags = FH | NFS4_NO_ENTER, DEC(secinfo), ENC(secinfo)),
 	[34] = OP("SETATTR", setattr, .flags = RW | NFS4_ENCODE_ERRORS, .most = MOST_BITMAP,
 		  DEC(setattr), ENC(setattr), NO_PSEUDO(ROFS)),
 	[35] = NO("SETCLIENTID", 1),
@@ -123,8 +123,10 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[75] = NO("REMOVEXATTR", 2),
 };
 
-enum { OP_PUTFH = 22, OP_READ = 25, OP_READDIR = 26, OP_SETATTR = 34, OP_BIND = 41,
-       OP_SEQUENCE = 53, OP_ILLEGAL = 10044 };
+enum { OP_LOOKUP = 15, OP_LOOKUPP = 16, OP_OPEN = 18, OP_PUTFH = 22, OP_PUTPUBFH = 23,
+       OP_PUTROOTFH = 24, OP_READ = 25, OP_READDIR = 26, OP_RESTOREFH = 31, OP_SAVEFH = 32,
+       OP_SECINFO = 33, OP_SETATTR = 34, OP_BIND = 41, OP_SECINFO_NO_NAME = 52, OP_SEQUENCE = 53,
+       OP_ILLEGAL = 10044 };
 
 /* ---- memory -------------------------------------------------------------------------- */
 
@@ -351,6 +353,32 @@ static uint32_t check_place(const struct nfs4_compound *cp, const struct nfs4_ro
 	return cp->nops > 1 ? NFS4ERR_NOT_ONLY_OP : NFS4_OK;
 }
 
+/* Whether what comes next itself says WRONGSEC, or needs no rights on this file handle (RFC 8881
+ * section 2.6.3.1.1). */
+static bool next_cares(const struct nfs4_compound *cp)
+{
+	uint32_t num = OP_SAVEFH, i = cp->index + 1;
+	struct xdr_in in = cp->in;
+
+	while (num == OP_SAVEFH && i++ < cp->nops)
+		num = xdr_get_u32(&in);
+	switch (num) {
+	case OP_LOOKUP:
+	case OP_LOOKUPP:
+	case OP_OPEN:
+	case OP_PUTFH:
+	case OP_PUTPUBFH:
+	case OP_PUTROOTFH:
+	case OP_RESTOREFH:
+	case OP_SAVEFH:
+	case OP_SECINFO:
+	case OP_SECINFO_NO_NAME:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static uint32_t check_rights(struct nfs4_compound *cp, const struct nfs4_row *r)
 {
 	uint32_t status;
@@ -386,7 +414,12 @@ static uint32_t run_row(struct nfs4_compound *cp, const struct nfs4_row *r)
 	if (cp->in.bad)
 		return NFS4ERR_BADXDR;
 	status = check_rights(cp, r);
-	return status ? status : r->handle(cp, &cp->op);
+	if (!status)
+		status = r->handle(cp, &cp->op);
+	if (!status && r->flags & NFS4_PUTS_FH && !next_cares(cp) &&
+	    nfs4_enter(cp, &cp->cur) == NFS4ERR_WRONGSEC)
+		status = NFS4ERR_WRONGSEC;
+	return status;
 }
 
 static void put_status(uint8_t *at, uint32_t status)

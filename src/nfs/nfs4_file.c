@@ -93,9 +93,10 @@ uint32_t nfs4_lookup(struct nfs4_compound *cp, struct nfs4_op *op)
 	struct fs_id id;
 	uint32_t status = lookup(cp, op->name.name, &id);
 
-	if (!status)
-		nfs4_set_fh(cp, &id);
-	return status;
+	if (status)
+		return status;
+	nfs4_set_fh(cp, &id);
+	return nfs4_enter(cp, &cp->cur);	/* it may be a volume, with rules of its own */
 }
 
 uint32_t nfs4_lookupp(struct nfs4_compound *cp, struct nfs4_op *op)
@@ -111,25 +112,46 @@ uint32_t nfs4_lookupp(struct nfs4_compound *cp, struct nfs4_op *op)
 	return NFS4_OK;
 }
 
-uint32_t nfs4_secinfo(struct nfs4_compound *cp, struct nfs4_op *op)
+/* How one may authenticate on the volume of ID; on the pseudo root, in any way. */
+static uint32_t ways(struct nfs4_compound *cp, struct nfs4_op *op, const struct fs_id *id)
 {
-	struct fs_id id;
-	uint32_t status = lookup(cp, op->secinfo.name, &id);
+	struct export_rule r = { .sec_sys = true, .sec_none = true };
+	int err = id->volume ? export_find(cp->call, id->volume, &r) : 0;
 
-	if (!status)
-		cp->cur.set = false;		/* RFC 8881 section 2.6.3.1.1.8 */
-	return status == NFS4ERR_SYMLINK ? NFS4ERR_NOTDIR : status;
+	if (err)
+		return nfs4_status(err);
+	op->secinfo.sys = r.sec_sys;
+	op->secinfo.none = r.sec_none;
+	cp->cur.set = false;			/* RFC 8881 section 2.6.3.1.1.8 */
+	return NFS4_OK;
 }
 
+/* Who asks in a way that won't do is told how to ask, but not whether the name is there. */
+uint32_t nfs4_secinfo(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	struct fs_id id = cp->cur.id;
+	uint32_t status = nfs4_enter(cp, &cp->cur);
+
+	if (!status)
+		status = lookup(cp, op->secinfo.name, &id);
+	if (status == NFS4ERR_SYMLINK)
+		return NFS4ERR_NOTDIR;
+	return status && status != NFS4ERR_WRONGSEC ? status : ways(cp, op, &id);
+}
+
+/* The parent is of the same volume, or the root of all. */
 uint32_t nfs4_secinfo_no_name(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	uint32_t status = NFS4_OK;
+	enum { PARENT = 1 };
+	struct fs_id id = cp->cur.id;
 
-	if (op->secinfo.how == 1)		/* of the parent */
-		status = nfs4_is_pseudo(&cp->cur) ? NFS4ERR_NOENT : nfs4_enter(cp, &cp->cur);
-	if (!status)
-		cp->cur.set = false;
-	return status;
+	if (op->secinfo.how == PARENT) {
+		if (nfs4_is_pseudo(&cp->cur))
+			return NFS4ERR_NOENT;
+		if (id.ino == FS_ROOT_INO)
+			id = pseudo_root;
+	}
+	return ways(cp, op, &id);
 }
 
 uint32_t nfs4_readlink(struct nfs4_compound *cp, struct nfs4_op *op)

@@ -551,8 +551,11 @@ ENCODER(readlink)
 
 ENCODER(secinfo)
 {
-	xdr_put_u32(out, 1);
-	xdr_put_u32(out, RPC_AUTH_SYS);
+	xdr_put_u32(out, op->secinfo.sys + op->secinfo.none);
+	if (op->secinfo.sys)
+		xdr_put_u32(out, RPC_AUTH_SYS);
+	if (op->secinfo.none)
+		xdr_put_u32(out, RPC_AUTH_NONE);
 }
 
 ENCODER(setattr)
