@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See proto.h. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include "grammar.h"
 #include "proto.h"
 
 static void new_server(struct proto *p)
@@ -70,12 +72,17 @@ struct nfs4_state *proto_nfs4(struct proto *p) { return p->server->nfs4; }
 uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len)
 {
 	uint8_t *reply, *exact = malloc(m->len ? m->len : 1);
+	char why[200];
 	int err;
 
 	/* in a block of just its size, so that a sanitizer sees every byte too far */
 	memcpy(exact, m->data, m->len);
 	err = rpc_serve(nfs_server_service(p->server), &p->peer, exact, m->len, &reply, ret_len);
 	free(exact);
+	if (!err && !grammar_check(m->data, m->len, reply, *ret_len, why, sizeof(why))) {
+		fprintf(stderr, "not a reply: %s\n", why);
+		abort();
+	}
 	return err ? NULL : reply;
 }
 

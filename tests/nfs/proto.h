@@ -29,7 +29,8 @@ void proto_end(struct proto *p);
 /* What the server remembers of NFSv4 clients. */
 struct nfs4_state *proto_nfs4(struct proto *p);
 
-/* The whole way; the reply from its xid on, malloc'ed.  NULL: not even an RPC call. */
+/* The whole way; the reply from its xid on, malloc'ed.  NULL: not even an RPC call.  A reply to
+ * COMPOUND is looked at (grammar.h); the test is aborted if anything is wrong with it. */
 uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len);
 
 #define NFS3_PROCS 22
