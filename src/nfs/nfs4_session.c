@@ -12,13 +12,15 @@
 #include <stdlib.h>
 #include "nfs/nfs4_state.h"
 
-enum { SUPP_MOVED_REFER = 1, SUPP_MOVED_MIGR = 2, SUPP_FENCE_OPS = 4, BIND_PRINC = 0x100,
+enum { SUPP_MOVED_REFER = 1, SUPP_MOVED_MIGR = 2, SUPP_FENCE_OPS = 4 /* 4.2 */, BIND_PRINC = 0x100,
        USE_NON_PNFS = 0x10000, USE_PNFS_MDS = 0x20000, USE_PNFS_DS = 0x40000,
        UPDATE_CONFIRMED = 0x40000000 };
 #define CONFIRMED 0x80000000u
 enum { PERSIST = 1, CONN_BACK_CHAN = 2, CONN_RDMA = 4 };
 #define SHORT_REPLY 160			/* is kept although nobody asked for it: SEQUENCE alone */
 enum { REQUEST_LEAST = 256, RESPONSE_LEAST = 256 };	/* SEQUENCE alone needs as much */
+/* CB_SEQUENCE and one more, on a handle and with the credentials of AUTH_SYS. */
+enum { BACK_REQUEST_LEAST = 512, BACK_RESPONSE_LEAST = 128, BACK_OPS_LEAST = 2 };
 
 static struct nfs4_principal principal(const struct nfs4_compound *cp)
 {
@@ -30,6 +32,18 @@ static struct nfs4_principal principal(const struct nfs4_compound *cp)
 static bool same_principal(const struct nfs4_client *c, struct nfs4_principal p)
 {
 	return c->principal.flavor == p.flavor && c->principal.uid == p.uid;
+}
+
+/* One that never made a session is gone when its lease is over. */
+static struct nfs4_client *find_client(struct nfs4_compound *cp, uint64_t id)
+{
+	struct nfs4_client *c = nfs4_client_find(cp->st, id);
+
+	if (c && !c->confirmed && nfs4_client_expired(cp->st, c)) {
+		nfs4_client_drop(cp->st, c);
+		c = NULL;
+	}
+	return c;
 }
 
 /* ---- EXCHANGE_ID --------------------------------------------------------------------- */
@@ -62,7 +76,8 @@ static uint32_t introduce(struct nfs4_compound *cp, struct nfs4_op *op, struct n
 	struct nfs4_client *c;
 
 	if (conf && !same_principal(conf, who)) {
-		if (nfs4_client_has_state(conf) && !nfs4_client_expired(cp->st, conf))
+		if ((conf->nsessions || nfs4_client_has_state(conf)) &&
+		    !nfs4_client_expired(cp->st, conf))
 			return NFS4ERR_CLID_INUSE;
 		nfs4_client_drop(cp->st, conf);
 		conf = NULL;
@@ -80,8 +95,9 @@ static uint32_t introduce(struct nfs4_compound *cp, struct nfs4_op *op, struct n
 
 uint32_t nfs4_exchange_id(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	const uint32_t known = SUPP_MOVED_REFER | SUPP_MOVED_MIGR | SUPP_FENCE_OPS | BIND_PRINC |
-			       USE_NON_PNFS | USE_PNFS_MDS | USE_PNFS_DS | UPDATE_CONFIRMED;
+	const uint32_t known = SUPP_MOVED_REFER | SUPP_MOVED_MIGR | BIND_PRINC | USE_NON_PNFS |
+			       USE_PNFS_MDS | USE_PNFS_DS | UPDATE_CONFIRMED |
+			       (cp->minor > 1 ? SUPP_FENCE_OPS : 0);
 	struct nfs4_client *conf;
 
 	if (op->exchange.flags & ~known)
@@ -98,18 +114,31 @@ uint32_t nfs4_exchange_id(struct nfs4_compound *cp, struct nfs4_op *op)
 
 /* ---- sessions ------------------------------------------------------------------------ */
 
+static uint32_t check_channels(const struct nfs4_op *op)
+{
+	const struct nfs4_channel *fore = &op->create_session.fore;
+	const struct nfs4_channel *back = &op->create_session.back;
+
+	if (op->create_session.flags & ~(PERSIST | CONN_BACK_CHAN | CONN_RDMA))
+		return NFS4ERR_INVAL;
+	if (fore->max_request < REQUEST_LEAST || fore->max_response < RESPONSE_LEAST)
+		return NFS4ERR_TOOSMALL;
+	if (!fore->max_ops || !fore->max_slots)
+		return NFS4ERR_INVAL;
+	if (back->max_request < BACK_REQUEST_LEAST || back->max_response < BACK_RESPONSE_LEAST ||
+	    back->max_ops < BACK_OPS_LEAST)
+		return NFS4ERR_TOOSMALL;
+	return NFS4_OK;
+}
+
 static uint32_t new_session(struct nfs4_compound *cp, struct nfs4_op *op, struct nfs4_client *c)
 {
 	struct nfs4_channel fore = op->create_session.fore;
 	struct nfs4_session *s;
-	uint32_t status;
+	uint32_t status = check_channels(op);
 
-	if (op->create_session.flags & ~(PERSIST | CONN_BACK_CHAN | CONN_RDMA))
-		return NFS4ERR_INVAL;
-	if (fore.max_request < REQUEST_LEAST || fore.max_response < RESPONSE_LEAST)
-		return NFS4ERR_TOOSMALL;
-	if (!fore.max_ops || !fore.max_slots)
-		return NFS4ERR_INVAL;
+	if (status)
+		return status;
 	status = nfs4_session_new(cp->st, c, &fore, &s);
 	if (status)
 		return status;
@@ -133,9 +162,9 @@ static void confirm(struct nfs4_compound *cp, struct nfs4_client *c)
 	c->confirmed = true;
 }
 
-static void remember(struct nfs4_client *c, const struct nfs4_op *op, uint32_t status)
+static void remember(struct nfs4_client *c, const struct nfs4_op *op)
 {
-	c->created = (struct nfs4_created){ .status = status, .flags = op->create_session.flags,
+	c->created = (struct nfs4_created){ .status = NFS4_OK, .flags = op->create_session.flags,
 					    .fore = op->create_session.fore,
 					    .back = op->create_session.back };
 	memcpy(c->created.session, op->create_session.session, NFS4_SESSION_ID);
@@ -152,7 +181,7 @@ static uint32_t recall(const struct nfs4_client *c, struct nfs4_op *op)
 
 uint32_t nfs4_create_session(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	struct nfs4_client *c = nfs4_client_find(cp->st, op->create_session.clientid);
+	struct nfs4_client *c = find_client(cp, op->create_session.clientid);
 	uint32_t status;
 
 	if (!c)
@@ -165,13 +194,12 @@ uint32_t nfs4_create_session(struct nfs4_compound *cp, struct nfs4_op *op)
 		return NFS4ERR_CLID_INUSE;
 	nfs4_client_renew(cp->st, c);		/* it is not one of those that make room */
 	status = new_session(cp, op, c);
-	if (status == NFS4ERR_DELAY)
-		return status;
+	if (status)
+		return status;			/* the number is still to be used */
 	c->seq++;
-	if (!status)
-		confirm(cp, c);
-	remember(c, op, status);
-	return status;
+	confirm(cp, c);
+	remember(c, op);
+	return NFS4_OK;
 }
 
 uint32_t nfs4_destroy_session(struct nfs4_compound *cp, struct nfs4_op *op)
@@ -191,7 +219,7 @@ uint32_t nfs4_destroy_session(struct nfs4_compound *cp, struct nfs4_op *op)
 
 uint32_t nfs4_destroy_clientid(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	struct nfs4_client *c = nfs4_client_find(cp->st, op->clientid.clientid);
+	struct nfs4_client *c = find_client(cp, op->clientid.clientid);
 
 	if (!c)
 		return NFS4ERR_STALE_CLIENTID;
@@ -302,6 +330,8 @@ uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
 		return NFS4ERR_BADSESSION;
 	if (op->sequence.slot >= s->fore.max_slots)
 		return NFS4ERR_BADSLOT;
+	if (op->sequence.highest >= s->fore.max_slots)
+		return NFS4ERR_BAD_HIGH_SLOT;
 	slot = &s->slots[op->sequence.slot];
 	cp->digest |= 1;			/* 0: the slot was never used */
 	status = check_slot(cp, op, s, slot);

@@ -595,7 +595,11 @@ ENCODER(exchange_id)
 	xdr_put_u64(out, 0);			/* server_owner's minor */
 	xdr_put_string(out, name);
 	xdr_put_string(out, name);		/* server_scope */
-	xdr_put_u32(out, 0);			/* no implementation's name */
+	xdr_put_u32(out, 1);			/* the implementation: domain, name, date */
+	xdr_put_string(out, "pando");
+	xdr_put_string(out, "Pando " PANDO_VERSION);
+	xdr_put_u64(out, 0);
+	xdr_put_u32(out, 0);
 }
 
 static void put_channel(struct xdr_out *out, const struct nfs4_channel *ch)

@@ -177,7 +177,10 @@ U uint32_t exchange(const char *owner, uint64_t verifier, uint32_t flags, struct
 	xdr_get_u64(&R);
 	assert_true(xdr_get_opaque(&R, 1024).len > 0);
 	assert_true(xdr_get_opaque(&R, 1024).len > 0);
-	assert_int_equal(xdr_get_u32(&R), 0);
+	assert_int_equal(xdr_get_u32(&R), 1);
+	assert_true(xdr_get_opaque(&R, 1024).len > 0);
+	assert_true(xdr_get_opaque(&R, 1024).len > 0);
+	xdr_get_fixed(&R, 12);
 	end_of_reply();
 	return status;
 }

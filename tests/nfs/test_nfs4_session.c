@@ -161,13 +161,53 @@ static void test_exchange_id(void **state)
 	assert_int_equal(exchange("y", 1, 0x20, &a, &flags), NFS4ERR_INVAL);
 }
 
-/* Another user with the same name: not while the first has state. */
+/* Bits that a minor version doesn't know. */
+static void test_exchange_flags(void **state)
+{
+	static const struct { uint32_t flags, in_41, in_42; } t[] = {
+		{ 0x10000, 0, 0 }, { 0x70103, 0, 0 }, { 4, E(INVAL), 0 }, { 8, E(INVAL), E(INVAL) },
+		{ CONFIRMED, E(INVAL), E(INVAL) }, { 0x80000, E(INVAL), E(INVAL) },
+	};
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++)
+		for (uint32_t minor = 1; minor <= 2; minor++) {
+			begin(minor);
+			op(OP_EXCHANGE_ID);
+			msg_u64(&M, 1);
+			msg_string(&M, "flags");
+			msg_u32(&M, t[i].flags);
+			msg_u32(&M, 0);
+			msg_u32(&M, 0);
+			assert_int_equal(run(), minor == 1 ? t[i].in_41 : t[i].in_42);
+		}
+}
+
+/* Who doesn't make a session within the time of a lease has to begin anew. */
+static void test_unconfirmed(void **state)
+{
+	struct sess early = { 0 }, late = { 0 };
+	struct chan got;
+	uint32_t flags;
+
+	assert_int_equal(exchange("early", 1, 0, &early, &flags), NFS4_OK);
+	assert_int_equal(exchange("late", 1, 0, &late, &flags), NFS4_OK);
+	state_now()->skew_ns += 89000000000ull;
+	assert_int_equal(create_session(&early, (struct chan){ 4096, 512, 8, 1 }, &got), NFS4_OK);
+	state_now()->skew_ns += 2000000000ull;
+	assert_int_equal(create_session(&late, (struct chan){ 4096, 512, 8, 1 }, &got),
+			 NFS4ERR_STALE_CLIENTID);
+}
+
+/* Another user with the same name: not while the first has a session or state. */
 static void test_collision(void **state)
 {
 	struct sess other = { 0 };
 	struct sid sid;
 	uint32_t flags;
 
+	P.uid = 5;
+	assert_int_equal(exchange("client", 1, 0, &other, &flags), NFS4ERR_CLID_INUSE);
+	P.uid = 0;
 	assert_int_equal(open_file(&S, 1, 0, "o", "f", &sid), NFS4_OK);
 	P.uid = 5;
 	assert_int_equal(exchange("client", 1, 0, &other, &flags), NFS4ERR_CLID_INUSE);
@@ -202,11 +242,28 @@ static void test_protection(void **state)
 	}
 }
 
+static uint32_t create_with_back(const struct sess *s, struct chan back)
+{
+	begin(1);
+	op(OP_CREATE_SESSION);
+	msg_u64(&M, s->clientid);
+	msg_u32(&M, s->create_seq);
+	msg_u32(&M, 0);
+	put_channel(4096, 512, 8, 1);
+	put_channel(back.bytes, back.cached, back.ops, back.slots);
+	msg_u32(&M, 0x40000000);
+	msg_u32(&M, 0);
+	return run();
+}
+
 static void test_create_session(void **state)
 {
 	static const struct { struct chan want; uint32_t status; } bad[] = {
 		{ { 0, 0, 8, 1 }, NFS4ERR_TOOSMALL }, { { 100, 0, 8, 1 }, NFS4ERR_TOOSMALL },
 		{ { 4096, 0, 0, 1 }, NFS4ERR_INVAL }, { { 4096, 0, 8, 0 }, NFS4ERR_INVAL },
+	};
+	static const struct { struct chan want; uint32_t status; } bad_back[] = {
+		{ { 10, 0, 8, 1 }, NFS4ERR_TOOSMALL }, { { 4096, 0, 1, 1 }, NFS4ERR_TOOSMALL },
 	};
 	struct sess s = { 0 }, wrong;
 	struct chan got;
@@ -226,10 +283,11 @@ static void test_create_session(void **state)
 			 NFS4ERR_CLID_INUSE);
 	P.uid = 0;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
-		for (int k = 0; k < 2; k++)			/* the second is a replay */
-			assert_int_equal(create_session(&s, bad[i].want, &got), bad[i].status);
-		s.create_seq++;
+		/* the number is not used up */
+		assert_int_equal(create_session(&s, bad[i].want, &got), bad[i].status);
 	}
+	for (size_t i = 0; i < sizeof(bad_back) / sizeof(*bad_back); i++)
+		assert_int_equal(create_with_back(&s, bad_back[i].want), bad_back[i].status);
 	assert_int_equal(create_session(&s, (struct chan){ UINT32_MAX, UINT32_MAX, UINT32_MAX,
 							   UINT32_MAX }, &got), NFS4_OK);
 	assert_true(got.bytes <= RPC_CALL_MAX && got.bytes >= 1 << 20);
@@ -414,6 +472,17 @@ static void test_slot_numbers(void **state)
 			put_seq(&s, k);
 			assert_int_equal(run(), NFS4_OK);
 		}
+	/* the highest that the client uses must be there as well */
+	for (uint32_t highest = 7; highest < 9; highest++) {
+		begin(1);
+		op(OP_SEQUENCE);
+		msg_bytes(&M, S.id, 16);
+		msg_u32(&M, S.seq + 1);
+		msg_u32(&M, 0);
+		msg_u32(&M, highest);
+		msg_u32(&M, 0);
+		assert_int_equal(run(), highest < 8 ? NFS4_OK : NFS4ERR_BAD_HIGH_SLOT);
+	}
 	s.id[15] ^= 1;
 	begin(1);
 	seq(&s);
@@ -618,7 +687,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T4(test_minor_versions), T4(test_tallies), T4(test_places), T4(test_many_ops),
 		T4(test_exchange_id),
-		T4(test_collision), T4(test_protection), T4(test_create_session), T4(test_destroy),
+		T4(test_exchange_flags), T4(test_unconfirmed), T4(test_collision),
+		T4(test_protection), T4(test_create_session), T4(test_destroy),
 		T4(test_small_ones), T4(test_replay), T4(test_not_kept), T4(test_slot_numbers),
 		T4(test_reply_sizes), T4(test_reply_before_change), T4(test_call_size),
 		T4(test_courtesy), T4(test_lease_time), T4(test_many_clients), T4(test_many_sessions),
