@@ -1,195 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Byte-range locks (RFC 8881 section 9 and 18.10 to 18.12), as POSIX has them: an owner's own
- * locks don't conflict, a new one replaces what it covers, unlocking may split.  They are
+ * Byte-range locks (RFC 8881 section 9 and 18.10 to 18.12) on the lock table (locks.h).  They are
  * advisory: READ and WRITE don't look at them.
  *
- * Who is refused asks again; nobody is called back when a lock gets free.
+ * Who is refused asks again; if he said that he would wait, he is told when to.
  */
 #include <stdlib.h>
 #include "nfs/nfs4_state.h"
 
-struct span { uint64_t first, last; };
-
-static uint32_t get_span(const struct nfs4_lock_range *r, struct span *ret)
+static uint32_t get_span(const struct nfs4_lock_range *r, struct lock_span *ret)
 {
-	if (!r->length)
+	bool write = r->type == NFS4_WRITE_LT || r->type == NFS4_WRITEW_LT;
+
+	if (r->type < NFS4_READ_LT || r->type > NFS4_WRITEW_LT || !r->length)
 		return NFS4ERR_INVAL;
 	if (r->length == UINT64_MAX) {
-		*ret = (struct span){ r->offset, UINT64_MAX };
+		*ret = (struct lock_span){ r->offset, UINT64_MAX, write };
 		return NFS4_OK;
 	}
 	if (r->length > UINT64_MAX - r->offset)
 		return NFS4ERR_INVAL;
-	*ret = (struct span){ r->offset, r->offset + (r->length - 1) };
+	*ret = (struct lock_span){ r->offset, r->offset + (r->length - 1), write };
 	return NFS4_OK;
-}
-
-static bool is_write(uint32_t type)
-{
-	return type == NFS4_WRITE_LT || type == NFS4_WRITEW_LT;
 }
 
 static uint32_t check_file(struct nfs4_compound *cp, const struct nfs4_lock_range *r,
-			   struct span *ret_span)
+			   struct lock_span *ret_span)
 {
 	struct fs_attr a;
-	uint32_t status;
+	uint32_t status = get_span(r, ret_span);
 
-	if (r->type < NFS4_READ_LT || r->type > NFS4_WRITEW_LT)
-		return NFS4ERR_INVAL;
-	status = get_span(r, ret_span);
 	if (!status)
 		status = nfs4_status(fs_getattr(&cp->f.req, cp->cur.id, &a));
-	if (status)
-		return status;
-	status = nfs4_wrong_type(a.type, FS_REG);
-	return status;
+	return status ? status : nfs4_wrong_type(a.type, FS_REG);
 }
 
-static bool same_owner(const struct nfs4_range *r, const struct nfs4_client *c,
-		       struct xdr_bytes owner)
+static uint32_t deny(struct nfs4_op *op, const struct lock_range *r)
 {
-	const struct nfs4_owner *o = r->lock->sid.owner;
+	const struct nfs4_sid *s = &nfs4_lock_of(r->holder)->sid;
 
-	return o->client == c && o->len == owner.len && !memcmp(o->name, owner.s, owner.len);
-}
-
-/* A lock of somebody else that excludes this one.  Clients whose lease ran out make way. */
-static struct nfs4_range *conflict(struct nfs4_state *st, struct fs_id id, struct span s,
-				   bool write, const struct nfs4_client *c, struct xdr_bytes owner)
-{
-	struct nfs4_file *f;
-	struct list *e;
-again:
-	f = nfs4_file_find(st, &id);
-	if (!f)
-		return NULL;
-	list_each(e, &f->ranges) {
-		struct nfs4_range *r = container_of(e, struct nfs4_range, in_file);
-		struct nfs4_client *holder = r->lock->sid.client;
-
-		if (r->last < s.first || r->first > s.last || (!write && !r->write) ||
-		    same_owner(r, c, owner))
-			continue;
-		if (holder == c || !nfs4_client_expired(st, holder))
-			return r;
-		nfs4_client_drop(st, holder);
-		goto again;
-	}
-	return NULL;
-}
-
-static uint32_t deny(struct nfs4_op *op, const struct nfs4_range *r)
-{
 	op->lock.denied = (struct nfs4_lock_range){
-		.type = r->write ? NFS4_WRITE_LT : NFS4_READ_LT, .offset = r->first,
-		.length = r->last == UINT64_MAX ? UINT64_MAX : r->last - r->first + 1,
+		.type = r->span.write ? NFS4_WRITE_LT : NFS4_READ_LT, .offset = r->span.first,
+		.length = r->span.last == UINT64_MAX ? UINT64_MAX :
+						       r->span.last - r->span.first + 1,
 	};
-	op->lock.ret_clientid = r->lock->sid.client->id;
-	op->lock.ret_owner = (struct xdr_bytes){ r->lock->sid.owner->name,
-						 r->lock->sid.owner->len };
+	op->lock.ret_clientid = s->client->id;
+	op->lock.ret_owner = (struct xdr_bytes){ s->owner->name, s->owner->len };
 	return NFS4ERR_DENIED;
 }
-
-/* ---- an owner's ranges of a file ----------------------------------------------------- */
-
-static struct nfs4_range *add_range(struct nfs4_lock *l, struct span s, bool write)
-{
-	struct nfs4_range *r = malloc(sizeof(*r));
-
-	if (!r)
-		return NULL;
-	*r = (struct nfs4_range){ .first = s.first, .last = s.last, .write = write, .lock = l };
-	list_add_tail(&l->sid.file->ranges, &r->in_file);
-	l->nranges++;
-	l->sid.client->nranges++;
-	return r;
-}
-
-/* Takes S out of what L has.  The one that S splits, if any, keeps its front; the rest is SPARE,
- * which the caller made before anything was changed. */
-static bool cut(struct nfs4_lock *l, struct span s, struct nfs4_range *spare)
-{
-	bool used = false;
-	struct list *e, *tmp;
-
-	list_each_safe(e, tmp, &l->sid.file->ranges) {
-		struct nfs4_range *r = container_of(e, struct nfs4_range, in_file);
-
-		if (r->lock != l || r == spare || r->last < s.first || r->first > s.last)
-			continue;
-		if (r->first >= s.first && r->last <= s.last) {
-			nfs4_range_free(r);
-		} else if (r->first < s.first && r->last > s.last) {
-			spare->first = s.last + 1;
-			spare->last = r->last;
-			spare->write = r->write;
-			r->last = s.first - 1;
-			used = true;
-		} else if (r->first < s.first) {
-			r->last = s.first - 1;
-		} else {
-			r->first = s.last + 1;
-		}
-	}
-	return used;
-}
-
-/* Neighbours of the same kind become one, so that a file locked piece by piece stays cheap. */
-static void merge(struct nfs4_lock *l, struct nfs4_range *n)
-{
-	struct list *e, *tmp;
-
-	list_each_safe(e, tmp, &l->sid.file->ranges) {
-		struct nfs4_range *r = container_of(e, struct nfs4_range, in_file);
-
-		if (r == n || r->lock != l || r->write != n->write)
-			continue;
-		if (r->last != UINT64_MAX && r->last + 1 == n->first)
-			n->first = r->first;
-		else if (n->last != UINT64_MAX && n->last + 1 == r->first)
-			n->last = r->last;
-		else
-			continue;
-		nfs4_range_free(r);
-	}
-}
-
-static uint32_t set_range(struct nfs4_lock *l, struct span s, bool write)
-{
-	struct nfs4_range *n, *spare;
-
-	if (l->sid.client->nranges + 2 > NFS4_LOCKS_MAX)
-		return NFS4ERR_DELAY;
-	spare = add_range(l, s, write);
-	if (!spare)
-		return NFS4ERR_DELAY;
-	n = add_range(l, s, write);
-	if (!n) {
-		nfs4_range_free(spare);
-		return NFS4ERR_DELAY;
-	}
-	list_del(&n->in_file);			/* out of the way of cut() */
-	if (!cut(l, s, spare))
-		nfs4_range_free(spare);
-	list_add_tail(&l->sid.file->ranges, &n->in_file);
-	merge(l, n);
-	return NFS4_OK;
-}
-
-static uint32_t clear_range(struct nfs4_lock *l, struct span s)
-{
-	struct nfs4_range *spare = add_range(l, s, false);
-
-	if (!spare)
-		return NFS4ERR_DELAY;
-	if (!cut(l, s, spare))
-		nfs4_range_free(spare);
-	return NFS4_OK;
-}
-
-/* ---- operations ---------------------------------------------------------------------- */
 
 static void answer(struct nfs4_compound *cp, struct nfs4_lock *l)
 {
@@ -213,7 +71,7 @@ static uint32_t find_lock(struct nfs4_compound *cp, struct nfs4_op *op, struct n
 		return NFS4ERR_BAD_STATEID;
 	*ret_open = nfs4_sid_open(s);
 	if (op->lock.fresh) {
-		*ret_lock = nfs4_lock_find(*ret_open, op->lock.owner);
+		*ret_lock = nfs4_lock_find(cp->st, cp->client, op->lock.owner, s->file);
 	} else {
 		*ret_lock = container_of(s, struct nfs4_lock, sid);
 		op->lock.owner = (struct xdr_bytes){ s->owner->name, s->owner->len };
@@ -221,13 +79,32 @@ static uint32_t find_lock(struct nfs4_compound *cp, struct nfs4_op *op, struct n
 	return NFS4_OK;
 }
 
+static uint32_t take(struct nfs4_compound *cp, struct nfs4_op *op, struct nfs4_open *o,
+		     struct nfs4_lock *l, struct lock_span s)
+{
+	bool made = !l;
+
+	if (made && (cp->client->nlocks >= NFS4_LOCKS_MAX ||
+		     nfs4_lock_new(cp->st, o, op->lock.owner, &l)))
+		return NFS4ERR_DELAY;
+	if (lock_take(&l->holder, s)) {
+		if (made)
+			nfs4_lock_free(cp->st, l);
+		return NFS4ERR_DELAY;
+	}
+	nfs4_lock_wait_end(cp->client, op->lock.owner, l->sid.file, s);
+	answer(cp, l);
+	return NFS4_OK;
+}
+
 uint32_t nfs4_lock(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	bool write = is_write(op->lock.range.type), made = false;
-	struct nfs4_range *other;
+	const uint32_t type = op->lock.range.type;
+	const struct lock_range *other;
 	struct nfs4_lock *l = NULL;
 	struct nfs4_open *o;
-	struct span s;
+	struct nfs4_file *f;
+	struct lock_span s;
 	uint32_t status = check_file(cp, &op->lock.range, &s);
 
 	if (!status && op->lock.reclaim)
@@ -238,35 +115,30 @@ uint32_t nfs4_lock(struct nfs4_compound *cp, struct nfs4_op *op)
 		status = find_lock(cp, op, &o, &l);
 	if (status)
 		return status;
-	if (!(o->access & (write ? NFS4_OPEN_WRITE : NFS4_OPEN_READ)))
+	if (!(o->access & (s.write ? NFS4_OPEN_WRITE : NFS4_OPEN_READ)))
 		return NFS4ERR_OPENMODE;
-	other = conflict(cp->st, cp->cur.id, s, write, cp->client, op->lock.owner);
-	if (other)
-		return deny(op, other);
-	if (!l) {
-		if (cp->client->nlocks >= NFS4_LOCKS_MAX ||
-		    nfs4_lock_new(cp->st, o, op->lock.owner, &l))
-			return NFS4ERR_DELAY;
-		made = true;
-	}
-	status = set_range(l, s, write);
-	if (!status)
-		answer(cp, l);
-	else if (made)
-		nfs4_lock_free(cp->st, l);
-	return status;
+	f = o->sid.file;
+	other = nfs4_lock_conflict(cp->st, &f, l ? &l->holder : NULL, cp->client, s);
+	if (!other)
+		return take(cp, op, o, l, s);
+	if (type == NFS4_READW_LT || type == NFS4_WRITEW_LT)
+		nfs4_lock_wait(cp->st, cp->client, op->lock.owner, f, s);
+	return deny(op, other);
 }
 
 uint32_t nfs4_lockt(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	struct nfs4_range *other;
-	struct span s;
+	const struct lock_range *other;
+	const struct nfs4_lock *l;
+	struct nfs4_file *f;
+	struct lock_span s;
 	uint32_t status = check_file(cp, &op->lock.range, &s);
 
 	if (status)
 		return status;
-	other = conflict(cp->st, cp->cur.id, s, is_write(op->lock.range.type), cp->client,
-			 op->lock.owner);
+	f = nfs4_file_find(cp->st, &cp->cur.id);
+	l = nfs4_lock_find(cp->st, cp->client, op->lock.owner, f);
+	other = nfs4_lock_conflict(cp->st, &f, l ? &l->holder : NULL, cp->client, s);
 	return other ? deny(op, other) : NFS4_OK;
 }
 
@@ -274,11 +146,9 @@ uint32_t nfs4_locku(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct nfs4_lock *l;
 	struct nfs4_sid *sid;
-	struct span s;
+	struct lock_span s;
 	uint32_t status = get_span(&op->lock.range, &s);
 
-	if (!status && (op->lock.range.type < NFS4_READ_LT || op->lock.range.type > NFS4_WRITEW_LT))
-		status = NFS4ERR_INVAL;
 	if (!status)
 		status = nfs4_stateid_here(cp, &op->lock.id, &sid);
 	if (status)
@@ -286,8 +156,10 @@ uint32_t nfs4_locku(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (sid->kind != NFS4_SID_LOCK)
 		return NFS4ERR_BAD_STATEID;
 	l = container_of(sid, struct nfs4_lock, sid);
-	status = clear_range(l, s);
-	if (!status)
-		answer(cp, l);
-	return status;
+	if (lock_release(&l->holder, s))
+		return NFS4ERR_DELAY;
+	nfs4_lock_wait_end(cp->client, (struct xdr_bytes){ sid->owner->name, sid->owner->len },
+			   sid->file, s);
+	answer(cp, l);
+	return NFS4_OK;
 }

@@ -303,7 +303,7 @@ uint32_t nfs4_free_stateid(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (status)
 		return status;
 	l = s->kind == NFS4_SID_LOCK ? container_of(s, struct nfs4_lock, sid) : NULL;
-	if (!l || l->nranges)
+	if (!l || l->holder.nranges)
 		return NFS4ERR_LOCKS_HELD;
 	nfs4_lock_free(cp->st, l);
 	return NFS4_OK;

@@ -180,6 +180,8 @@ struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct xdr_bytes owne
 	c->created.status = NFS4ERR_SEQ_MISORDERED;
 	list_init(&c->sessions);
 	list_init(&c->opens);
+	list_init(&c->waiters);
+	c->ranges.max = NFS4_LOCKS_MAX;
 	list_add_tail(&st->by_renewal, &c->entry);
 	nfs4_table_add(&st->clients, &c->by_id, c->id);
 	nfs4_table_add(&st->owners_of_clients, &c->by_owner, hash64(owner.s, owner.len));
@@ -192,6 +194,8 @@ void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c)
 	if (c->dead)
 		return;
 	c->dead = true;
+	while (!list_empty(&c->waiters))
+		nfs4_waiter_free(container_of(c->waiters.next, struct nfs4_waiter, in_client));
 	while (!list_empty(&c->opens))
 		nfs4_open_free(st, container_of(c->opens.next, struct nfs4_open, in_client));
 	while (!list_empty(&c->sessions))
@@ -347,6 +351,7 @@ void nfs4_state_free(struct nfs4_state *st)
 	free(st->owners_of_clients.buckets);
 	free(st->sessions.buckets);
 	free(st->sids.buckets);
+	free(st->pairs.buckets);
 	free(st->owners.buckets);
 	free(st->files.buckets);
 	free(st);

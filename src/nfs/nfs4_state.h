@@ -4,9 +4,9 @@
  *
  *	client --- sessions --- slots (a cached reply each)
  *	   |
- *	   +------ owners of opens --- opens --- lock states --- ranges
- *	                                 |                          |
- *	                               files (one per fs_id) -------+
+ *	   +------ owners of opens --- opens --- lock states (a lock_holder each)
+ *	                                 |           |
+ *	                               files (one per fs_id, a lock_set each)
  *
  * All of it is in memory and bounded by the limits below.  Nothing here waits, so that what a
  * function finds is true until its caller waits.  A client that was dropped while requests of it
@@ -18,6 +18,7 @@
 #ifndef NFS_NFS4_STATE_H
 #define NFS_NFS4_STATE_H
 
+#include "nfs/locks.h"
 #include "nfs/nfs4.h"
 
 #define NFS4_CLIENTS_MAX 1024
@@ -27,6 +28,7 @@
 #define NFS4_CACHED_ALL (64u << 20)	/* of all, reserved when sessions are made */
 #define NFS4_OPENS_MAX 65536		/* of a client */
 #define NFS4_LOCKS_MAX 65536		/* of a client: lock states, and as many ranges again */
+#define NFS4_WAITERS_MAX 256		/* of a client, for locks that others have */
 
 struct nfs4_link { struct nfs4_link *next; uint64_t hash; };
 struct nfs4_table { struct nfs4_link **buckets; unsigned size, n; };
@@ -50,7 +52,10 @@ struct nfs4_client {
 	uint64_t renewed_ns;
 	unsigned active;		/* COMPOUNDs under way */
 	struct list sessions, opens;
-	unsigned nsessions, nopens, nlocks, nranges;
+	unsigned nsessions, nopens, nlocks;
+	struct lock_quota ranges;
+	struct list waiters;		/* asked longest ago first */
+	unsigned nwaiters;
 	struct list entry;		/* st's clients, renewed longest ago first */
 	uint32_t owner_len;
 	uint8_t owner[];
@@ -86,13 +91,14 @@ struct nfs4_owner {			/* of opens or of locks */
 struct nfs4_file {
 	struct nfs4_link link;
 	struct fs_id id;
-	struct list opens, ranges;
+	struct list opens;
+	struct lock_set locks;
 };
 
 enum nfs4_sid_kind { NFS4_SID_OPEN, NFS4_SID_LOCK, NFS4_SID_DELEG };
 
 struct nfs4_sid {			/* what a stateid names */
-	struct nfs4_link link;
+	struct nfs4_link link, by_pair;	/* by its id; by owner and file */
 	uint64_t id;
 	uint32_t seqid;
 	enum nfs4_sid_kind kind;
@@ -112,14 +118,19 @@ struct nfs4_lock {
 	struct nfs4_sid sid;
 	struct nfs4_open *open;
 	struct list in_open;
-	unsigned nranges;
+	struct lock_holder holder;
 };
 
-struct nfs4_range {
-	struct list in_file;
-	uint64_t first, last;
-	bool write;
-	struct nfs4_lock *lock;
+/* A lock that was refused, to be told of when it gets free. */
+struct nfs4_waiter {
+	struct lock_waiter wait;
+	struct list in_client;
+	struct nfs4_state *st;
+	struct nfs4_client *client;
+	struct nfs4_file *file;
+	uint64_t asked_ns;
+	uint32_t owner_len;
+	uint8_t owner[];
 };
 
 struct nfs4_state {
@@ -127,8 +138,12 @@ struct nfs4_state {
 	uint32_t boot;			/* in every stateid and clientid of this run */
 	uint64_t next_id, skew_ns, started_ns, lease_ns;
 	size_t cached_bytes;		/* reserved */
-	struct nfs4_table clients, owners_of_clients, sessions, sids, owners, files;
+	struct nfs4_table clients, owners_of_clients, sessions, sids, pairs, owners, files;
 	struct list by_renewal;
+	/* Tells C that OWNER's lock of ID may be had now; must not wait.  NULL: nobody is told, and
+	 * who waits isn't remembered. */
+	void (*notify_lock)(struct nfs4_state *st, struct nfs4_client *c, const struct fs_id *id,
+			    struct xdr_bytes owner);
 	/* By number.  What a COMPOUND waits for stable storage counts with the operation that
 	 * wanted it first. */
 	struct rpc_proc_stats op_stats[NFS4_OP_NUMBERS];
@@ -176,14 +191,29 @@ void nfs4_open_free(struct nfs4_state *st, struct nfs4_open *o);
 int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes owner,
 		  struct nfs4_lock **ret_lock);
 void nfs4_lock_free(struct nfs4_state *st, struct nfs4_lock *l);
-struct nfs4_lock *nfs4_lock_find(struct nfs4_open *o, struct xdr_bytes owner);
-void nfs4_range_free(struct nfs4_range *r);
+/* The lock state of C's lock owner on F: there is one for each. */
+struct nfs4_lock *nfs4_lock_find(const struct nfs4_state *st, const struct nfs4_client *c,
+				 struct xdr_bytes owner, const struct nfs4_file *f);
 /*
  * Whether opening FILE for ACCESS and with DENY is against what others have (an open of SELF's is
  * not looked at).  Clients whose lease ran out make way.
  */
 bool nfs4_share_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
 			 uint32_t access, uint32_t deny);
+/*
+ * A lock of others than SELF (or NULL) that excludes SPAN of F; or NULL.  Clients other than C
+ * (or NULL) whose lease ran out make way, which may take the file along: *F is then NULL.
+ */
+const struct lock_range *nfs4_lock_conflict(struct nfs4_state *st, struct nfs4_file **f,
+					    const struct lock_holder *self,
+					    const struct nfs4_client *c, struct lock_span span);
+/* nfs4_lock_wait.c: the client's OWNER was refused SPAN of F; to be told when it gets free. */
+void nfs4_lock_wait(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes owner,
+		    struct nfs4_file *f, struct lock_span span);
+/* It waits for SPAN no longer. */
+void nfs4_lock_wait_end(struct nfs4_client *c, struct xdr_bytes owner, const struct nfs4_file *f,
+			struct lock_span span);
+void nfs4_waiter_free(struct nfs4_waiter *w);
 /* The stateid as the client gets it. */
 struct nfs4_stateid nfs4_stateid_of(const struct nfs4_state *st, const struct nfs4_sid *s);
 void nfs4_stateid_raise(struct nfs4_sid *s);
@@ -197,6 +227,10 @@ uint32_t nfs4_stateid_here(struct nfs4_compound *cp, const struct nfs4_stateid *
 /* May data of FH be read or written (NFS4_OPEN_*) under ID?  Special stateids too. */
 uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 			 const struct nfs4_stateid *id, uint32_t access);
+static inline struct nfs4_lock *nfs4_lock_of(const struct lock_holder *h)
+{
+	return container_of(h, struct nfs4_lock, holder);
+}
 /* The open that S is, or that the lock S is under; NULL of a delegation. */
 static inline struct nfs4_open *nfs4_sid_open(struct nfs4_sid *s)
 {

@@ -47,7 +47,7 @@ static struct nfs4_file *file_get(struct nfs4_state *st, const struct fs_id *id)
 		return NULL;
 	f->id = *id;
 	list_init(&f->opens);
-	list_init(&f->ranges);
+	lock_set_init(&f->locks);
 	nfs4_table_add(&st->files, &f->link, file_hash(id));
 	return f;
 }
@@ -109,33 +109,59 @@ static void owner_put(struct nfs4_state *st, struct nfs4_owner *o)
 
 /* ---- opens --------------------------------------------------------------------------- */
 
+static uint64_t pair_hash(const struct nfs4_owner *o, const struct nfs4_file *f)
+{
+	const uintptr_t key[] = { (uintptr_t)o, (uintptr_t)f };
+
+	return hash64(key, sizeof(key));
+}
+
+static bool sid_room(struct nfs4_state *st)
+{
+	return nfs4_table_room(&st->sids) && nfs4_table_room(&st->pairs);
+}
+
 static void sid_add(struct nfs4_state *st, struct nfs4_sid *s)
 {
 	s->id = st->next_id++;
 	nfs4_table_add(&st->sids, &s->link, s->id);
+	nfs4_table_add(&st->pairs, &s->by_pair, pair_hash(s->owner, s->file));
+}
+
+static void sid_del(struct nfs4_state *st, struct nfs4_sid *s)
+{
+	nfs4_table_del(&st->sids, &s->link);
+	nfs4_table_del(&st->pairs, &s->by_pair);
+}
+
+/* What OWNER of C has on F, of which there is one at most. */
+static struct nfs4_sid *sid_of_pair(const struct nfs4_state *st, const struct nfs4_client *c,
+				    struct xdr_bytes owner, bool locks, const struct nfs4_file *f)
+{
+	const struct nfs4_owner *who = f ? owner_find(st, c, owner, locks) : NULL;
+	struct nfs4_link *l = who ? nfs4_table_first(&st->pairs, pair_hash(who, f)) : NULL;
+
+	for (; l; l = nfs4_table_next(l)) {
+		struct nfs4_sid *s = container_of(l, struct nfs4_sid, by_pair);
+
+		if (s->owner == who && s->file == f)
+			return s;
+	}
+	return NULL;
 }
 
 struct nfs4_open *nfs4_open_find(const struct nfs4_state *st, const struct nfs4_client *c,
 				 struct xdr_bytes owner, const struct nfs4_file *f)
 {
-	const struct nfs4_owner *who = owner_find(st, c, owner, false);
-	struct list *e;
+	struct nfs4_sid *s = sid_of_pair(st, c, owner, false, f);
 
-	if (!who || !f)
-		return NULL;
-	list_each(e, &f->opens) {
-		struct nfs4_open *o = container_of(e, struct nfs4_open, in_file);
-
-		if (o->sid.owner == who)
-			return o;
-	}
-	return NULL;
+	return s ? container_of(s, struct nfs4_open, sid) : NULL;
 }
 
 int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes owner,
 		  const struct fs_id *id, struct nfs4_open **ret_open)
 {
-	struct nfs4_open *o = nfs4_table_room(&st->sids) ? calloc(1, sizeof(*o)) : NULL;
+	struct nfs4_open *o = sid_room(st) ? calloc(1, sizeof(*o)) : NULL;
 	struct nfs4_owner *who = o ? owner_get(st, c, owner, false) : NULL;
 	struct nfs4_file *f = who ? file_get(st, id) : NULL;
 
@@ -157,11 +183,26 @@ int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes
 	return 0;
 }
 
+static void forget_waiters(struct nfs4_client *c, const struct nfs4_file *f)
+{
+	struct list *e, *tmp;
+
+	list_each_safe(e, tmp, &c->waiters) {
+		struct nfs4_waiter *w = container_of(e, struct nfs4_waiter, in_client);
+
+		if (w->file == f)
+			nfs4_waiter_free(w);
+	}
+}
+
+/* Waiters go with any open of theirs, so that none outlives its file; who still wants the lock
+ * asks again. */
 void nfs4_open_free(struct nfs4_state *st, struct nfs4_open *o)
 {
+	forget_waiters(o->sid.client, o->sid.file);
 	while (!list_empty(&o->locks))
 		nfs4_lock_free(st, container_of(o->locks.next, struct nfs4_lock, in_open));
-	nfs4_table_del(&st->sids, &o->sid.link);
+	sid_del(st, &o->sid);
 	list_del(&o->in_file);
 	list_del(&o->in_client);
 	o->sid.client->nopens--;
@@ -196,24 +237,18 @@ again:
 
 /* ---- locks --------------------------------------------------------------------------- */
 
-struct nfs4_lock *nfs4_lock_find(struct nfs4_open *o, struct xdr_bytes owner)
+struct nfs4_lock *nfs4_lock_find(const struct nfs4_state *st, const struct nfs4_client *c,
+				 struct xdr_bytes owner, const struct nfs4_file *f)
 {
-	struct list *e;
+	struct nfs4_sid *s = sid_of_pair(st, c, owner, true, f);
 
-	list_each(e, &o->locks) {
-		struct nfs4_lock *l = container_of(e, struct nfs4_lock, in_open);
-
-		if (l->sid.owner->len == owner.len &&
-		    !memcmp(l->sid.owner->name, owner.s, owner.len))
-			return l;
-	}
-	return NULL;
+	return s ? container_of(s, struct nfs4_lock, sid) : NULL;
 }
 
 int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes owner,
 		  struct nfs4_lock **ret_lock)
 {
-	struct nfs4_lock *l = nfs4_table_room(&st->sids) ? calloc(1, sizeof(*l)) : NULL;
+	struct nfs4_lock *l = sid_room(st) ? calloc(1, sizeof(*l)) : NULL;
 	struct nfs4_owner *who = l ? owner_get(st, o->sid.client, owner, true) : NULL;
 
 	if (!who) {
@@ -225,6 +260,7 @@ int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes o
 	l->sid.owner = who;
 	l->sid.file = o->sid.file;
 	l->open = o;
+	lock_holder_init(&l->holder, &o->sid.file->locks, &o->sid.client->ranges, LOCK_NFS4);
 	list_add_tail(&o->locks, &l->in_open);
 	o->sid.client->nlocks++;
 	sid_add(st, &l->sid);
@@ -232,29 +268,35 @@ int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes o
 	return 0;
 }
 
-void nfs4_range_free(struct nfs4_range *r)
-{
-	r->lock->nranges--;
-	r->lock->sid.client->nranges--;
-	list_del(&r->in_file);
-	free(r);
-}
-
 void nfs4_lock_free(struct nfs4_state *st, struct nfs4_lock *l)
 {
-	struct list *e, *tmp;
-
-	list_each_safe(e, tmp, &l->sid.file->ranges) {
-		struct nfs4_range *r = container_of(e, struct nfs4_range, in_file);
-
-		if (r->lock == l)
-			nfs4_range_free(r);
-	}
-	nfs4_table_del(&st->sids, &l->sid.link);
+	lock_holder_done(&l->holder);
+	sid_del(st, &l->sid);
 	list_del(&l->in_open);
 	l->sid.client->nlocks--;
 	owner_put(st, l->sid.owner);
 	free(l);
+}
+
+const struct lock_range *nfs4_lock_conflict(struct nfs4_state *st, struct nfs4_file **f,
+					    const struct lock_holder *self,
+					    const struct nfs4_client *c, struct lock_span span)
+{
+	while (*f) {
+		const struct lock_range *r = lock_conflict(&(*f)->locks, self, span);
+		struct nfs4_client *holder;
+
+		if (!r || r->holder->kind != LOCK_NFS4)
+			return r;
+		holder = nfs4_lock_of(r->holder)->sid.client;
+		if (holder == c || !nfs4_client_expired(st, holder))
+			return r;
+		const struct fs_id id = (*f)->id;
+
+		nfs4_client_drop(st, holder);
+		*f = nfs4_file_find(st, &id);
+	}
+	return NULL;
 }
 
 /* ---- stateids ------------------------------------------------------------------------ */

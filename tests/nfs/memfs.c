@@ -7,7 +7,7 @@
 #include "base/loop.h"
 #include "memfs.h"
 
-#define INODES_MAX 512
+#define INODES_MAX 12000
 #define PAGE 4096
 
 struct entry { char name[FS_NAME_MAX + 1]; uint32_t ino; uint64_t cookie; struct entry *next; };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NFSv4's opens, share reservations, stateids and byte-range locks, in process. */
-#include "compound.h"
+#include "lockers.h"
 
 static void test_creates(void **state)
 {
@@ -255,78 +255,6 @@ static void test_downgrade_and_close(void **state)
 }
 
 /* ---- locks --------------------------------------------------------------------------- */
-
-struct locker { const char *name; struct sid open, lock; bool has; };
-
-static uint32_t lock(struct sess *s, struct locker *l, uint32_t type, uint64_t off, uint64_t len)
-{
-	uint32_t status;
-
-	begin(2);
-	seq(s);
-	putfh(P.file);
-	op(OP_LOCK);
-	msg_u32(&M, type);
-	msg_u32(&M, 0);
-	put_range(off, len);
-	msg_u32(&M, !l->has);
-	if (!l->has) {
-		msg_u32(&M, 0);
-		put_sid(&l->open);
-		msg_u32(&M, 0);
-		put_owner(l->name);
-	} else {
-		put_sid(&l->lock);
-		msg_u32(&M, 0);
-	}
-	run();
-	ok_seq();
-	ok(OP_PUTFH);
-	status = res(OP_LOCK);
-	if (!status) {
-		l->lock = get_sid();
-		l->has = true;
-		end_of_reply();
-	}
-	return status;
-}
-
-static uint32_t unlock(struct sess *s, struct locker *l, uint64_t off, uint64_t len)
-{
-	uint32_t status;
-
-	begin(2);
-	seq(s);
-	putfh(P.file);
-	op(OP_LOCKU);
-	msg_u32(&M, 1);
-	msg_u32(&M, 0);
-	put_sid(&l->lock);
-	put_range(off, len);
-	status = run();
-	ok_seq();
-	ok(OP_PUTFH);
-	assert_int_equal(res(OP_LOCKU), status);
-	if (!status)
-		l->lock = get_sid();
-	return status;
-}
-
-static uint32_t test_lock(struct sess *s, const char *owner, uint32_t type, uint64_t off,
-			  uint64_t len)
-{
-	begin(2);
-	seq(s);
-	putfh(P.file);
-	op(OP_LOCKT);
-	msg_u32(&M, type);
-	put_range(off, len);
-	put_owner(owner);
-	run();
-	ok_seq();
-	ok(OP_PUTFH);
-	return res(OP_LOCKT);
-}
 
 static void test_locks(void **state)
 {
