@@ -71,6 +71,7 @@ static int reap_one(void *arg)
 
 static void fs_free(struct fs *fs)
 {
+	holds_done(fs);
 	free(fs->zeros);
 	free(fs->replayed);
 	free(fs);
@@ -96,7 +97,7 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 		return err;
 	}
 	if (!pool_readonly(fs->pool)) {
-		err = drop_orphans(fs);
+		err = fs->cfg.keep_orphans ? 0 : sweep_orphans(fs, &fs->holds.stopping);
 		if (err) {
 			snprintf(why, why_len, "%s: removing files without a name: %s", d->name,
 				 err_text(err));
@@ -131,6 +132,7 @@ int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char
 	}
 	memset(fs->zeros, 0, BLOCK_SIZE);
 	fs->cfg = *cfg;
+	holds_init(fs);
 	err = open_pool(fs, d, why, why_len);
 	if (err) {
 		fs_free(fs);
@@ -146,7 +148,10 @@ int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char
 
 int fs_close(struct fs *fs)
 {
-	int err = pool_close(fs->pool, true);
+	int err;
+
+	holds_stop(fs);
+	err = pool_close(fs->pool, true);
 
 	fs_free(fs);
 	return err;
@@ -154,6 +159,7 @@ int fs_close(struct fs *fs)
 
 void fs_abandon(struct fs *fs)
 {
+	fs->holds.stopping = true;
 	pool_close(fs->pool, false);
 	fs_free(fs);
 }
@@ -178,10 +184,12 @@ int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 	struct txn t;
 	int err;
 
-	txn_begin(&t, req->fs->pool);
-	t.space = space;
-	err = txn_run(&t, modify, fn, arg);
-	txn_end(&t);
+	do {
+		txn_begin(&t, req->fs->pool);
+		t.space = space;
+		err = txn_run(&t, modify, fn, arg);
+		txn_end(&t);
+	} while (err == -ENOSPC && space != SPACE_PRIVILEGED && holds_drain(req->fs));
 	req->fs->ops++;
 	if (!err && modify && stable && t.seq > req->stable_seq)
 		req->stable_seq = t.seq;
@@ -230,6 +238,7 @@ int fs_checkpoint(struct fs *fs)
 
 int fs_reap_all(struct fs *fs)
 {
+	holds_drain(fs);
 	return pool_reap_all(fs->pool);
 }
 

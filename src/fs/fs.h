@@ -50,6 +50,7 @@ struct fs_config {
 	size_t cache_bytes;		/* block cache; at least 16 MiB, 32 for pools over 4 GiB */
 	unsigned checkpoint_ms;		/* 0: 5000 */
 	bool readonly;
+	bool keep_orphans;		/* what has no name stays until fs_drop_orphans() */
 	/* Test hooks: 0 is the ordinary value. */
 	uint32_t max_refs;		/* overflow of a block's count */
 	bool no_background;		/* no timer checkpoints and no reaper: the test calls them */
@@ -67,7 +68,8 @@ int fs_format(struct dev *d, const struct fs_format_opts *opts);
  */
 int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char *why,
 	    size_t why_len);
-/* Ends background work, takes a last checkpoint, frees all.  No operation may be under way. */
+/* Ends background work, takes a last checkpoint, frees all.  No operation may be under way.  What is
+ * still held may be; if it has no name, the next opening finds it. */
 int fs_close(struct fs *fs);
 /* The same without writing anything: what a crash leaves.  For tests. */
 void fs_abandon(struct fs *fs);
@@ -98,7 +100,7 @@ void fs_status(struct fs *fs, struct fs_status *ret_st);	/* never waits */
 
 /* A checkpoint now; returns when it is durable. */
 int fs_checkpoint(struct fs *fs);
-/* Runs the reaper until nothing is left (tests, and ENOSPC). */
+/* Runs the reaper until nothing is left (tests, and ENOSPC); first removes what fs_unhold() left. */
 int fs_reap_all(struct fs *fs);
 
 /*
@@ -292,14 +294,32 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const s
 /* A regular file with no name yet; it vanishes at a crash or when fs_forget() is called before
  * fs_link() gave it one.  For imports: write first, then appear whole. */
 int fs_create_unnamed(struct fs_req *req, uint32_t volume, uint32_t mode, struct fs_attr *ret_attr);
+/* At once, or when nobody holds it any more.  -EEXIST: it has got a name. */
 int fs_forget(struct fs_req *req, struct fs_id id);
-/* replace: an existing regular file of that name is replaced in the same instant. */
+/* replace: an existing regular file of that name is replaced in the same instant.  A file that has no
+ * name gets one from the management side alone: -ENOENT. */
 int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_name name, bool replace,
 	    struct fs_attr *ret_attr, struct fs_wcc *ret_dir_wcc);
 int fs_remove(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc);
 int fs_rmdir(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc);
 int fs_rename(struct fs_req *req, struct fs_id from_dir, struct fs_name from, struct fs_id to_dir,
 	      struct fs_name to, struct fs_wcc *ret_from_wcc, struct fs_wcc *ret_to_wcc);
+
+/*
+ * Open files.  While ID is held, losing its last name (fs_remove, fs_rename, fs_link) doesn't remove it:
+ * it becomes an orphan, with nlink 0, that is used through its fs_id as before.  The last fs_unhold()
+ * has it removed in the background.  Holds nest.  They are in memory: an orphan is found by the next
+ * opening, which removes it, unless fs_config.keep_orphans has it wait until whoever comes back has had
+ * the time to hold it again, and fs_drop_orphans() ends that.  Directories are removed though held.
+ *
+ * None of these waits.  fs_hold() doesn't ask whether ID is there, which is known without a wait after
+ * an operation that has returned its attributes.  -ENOMEM, -ENFILE: FS_HOLDS_MAX files are held.
+ */
+#define FS_HOLDS_MAX (1u << 20)
+int fs_hold(struct fs *fs, struct fs_id id);
+void fs_unhold(struct fs *fs, struct fs_id id);
+/* Has the orphans of before this opening removed, in the background, as far as nobody holds them. */
+void fs_drop_orphans(struct fs *fs);
 
 /*
  * Entries after COOKIE (0: from the start), packed into BUF in cookie order; "." and ".."

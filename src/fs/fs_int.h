@@ -8,6 +8,7 @@
  *     inode_ops.c getattr, setattr, access, fsstat
  *     file.c      pages of files, reading, writing, truncating
  *     name.c      lookup, create, remove, link, readdir;  rename.c
+ *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
  *     clone.c     clones; range.c  clones of ranges, holes
  *     record.c    log records: what goes in, and replay
  *     dir*.c      directories as B+trees;  check*.c  the offline checker
@@ -22,6 +23,8 @@
 #include <assert.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/fiber.h"
+#include "base/list.h"
 #include "fs/dir.h"
 #include "fs/file.h"
 #include "fs/format.h"
@@ -30,6 +33,18 @@
 #include "tree/tree.h"
 
 #define SEQ_HINTS 256
+
+/* Who is held (hold.c), and the fiber that removes orphans. */
+struct hold;
+struct holds {
+	struct hold **buckets;
+	uint32_t size, n;
+	struct list doomed;		/* orphans that nobody holds any more */
+	bool running, stopping;		/* the fiber */
+	bool sweep;			/* it shall look for orphans of earlier lives */
+	uint64_t removed;
+	struct waitq idle;		/* the fiber has ended */
+};
 
 struct fs {
 	struct pool *pool;
@@ -40,6 +55,7 @@ struct fs {
 	struct fs_replayed *replayed;
 	uint32_t nreplayed, replayed_cap;
 	uint8_t *zeros;			/* a block of zeros, for holes */
+	struct holds holds;
 };
 #define REPLAYED_MAX 4096
 
@@ -112,7 +128,6 @@ int symlink_write(struct txn *t, struct volume *vol, struct inode *i, const char
 /* ---- names -------------------------------------------------------------------------------- */
 
 int name_check(struct fs_name n);
-int drop_orphans(struct fs *fs);	/* at opening */
 
 struct create_op {
 	struct fs_req *req;
@@ -133,6 +148,7 @@ struct remove_op {
 	struct fs_id dir;
 	struct fs_name name;
 	bool want_dir;
+	bool keep;			/* as an orphan: it is held */
 	uint64_t now;
 	struct fs_wcc wcc;
 };
@@ -143,24 +159,48 @@ struct link_op {
 	struct fs_id file, dir;
 	struct fs_name name;
 	bool replace;
+	bool keep;			/* what is replaced */
 	uint64_t now;
 	struct fs_attr attr;
 	struct fs_wcc wcc;
 };
 int do_link(struct txn *t, void *arg);
-int do_forget(struct txn *t, void *arg);	/* struct link_op: file */
-void orphan_name(char buf[17], uint64_t ino, struct fs_name *ret);
 
 struct rename_op {
 	struct fs_req *req;
 	struct fs_id from_dir, to_dir;
 	struct fs_name from, to;
+	bool keep;			/* what is replaced */
 	uint64_t now;
 	struct fs_wcc from_wcc, to_wcc;
 };
 int do_rename(struct txn *t, void *arg);
-/* Inode I of number INO loses one name (apply) or will (load). */
-int unlink_inode(struct txn *t, struct volume *vol, uint64_t ino, struct inode *i, uint64_t now);
+/* An owned inode loses one name (apply) or will (load).  With its last one it goes, or becomes an
+ * orphan: *keep says which, a load pass finds it out, and the record tells it to replay. */
+int unlink_inode(struct txn *t, struct fs *fs, struct volume *vol, uint64_t ino, uint64_t now,
+		 bool *keep);
+
+/* ---- orphan.c ------------------------------------------------------------------------------ */
+
+void orphan_name(char buf[17], uint64_t ino, struct fs_name *ret);
+int join_orphans(struct txn *t, struct fs *fs, struct volume *vol, uint64_t ino, uint64_t now);
+int leave_orphans(struct txn *t, struct volume *vol, uint64_t ino);
+int do_forget(struct txn *t, void *arg);	/* struct link_op: file */
+/* Removes an orphan unless it is held.  0 too when there is nothing to remove any more. */
+int forget_orphan(struct fs *fs, struct fs_id id);
+/* Removes all orphans of earlier lives of the pool that nobody holds; ends early when *STOP is set. */
+int sweep_orphans(struct fs *fs, const bool *stop);
+
+/* ---- hold.c -------------------------------------------------------------------------------- */
+
+void holds_init(struct fs *fs);
+void holds_stop(struct fs *fs);		/* waits for the fiber */
+void holds_done(struct fs *fs);
+bool is_held(struct fs *fs, struct fs_id id);
+/* ID has no name any more: the last who holds it shall remove it. */
+void hold_orphaned(struct fs *fs, struct fs_id id);
+/* Waits for orphans that are to be removed; whether any was. */
+bool holds_drain(struct fs *fs);
 
 struct clone_op {
 	struct fs_req *req;

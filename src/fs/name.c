@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Names: looking up, creating, removing, linking, listing.
- *
- * A file without a name (an import under way, later an open file that was removed) has one in
- * the volume's hidden orphan directory; opening the pool removes what it finds there.
- */
+/* Names: looking up, creating, removing, linking, listing.  Files without a name: orphan.c. */
 #include "fs/fs_int.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include "base/log.h"
 
 int name_check(struct fs_name n)
 {
@@ -185,12 +177,6 @@ static int create_content(struct txn *t, struct create_op *o, struct volume *vol
 	return 0;
 }
 
-void orphan_name(char buf[17], uint64_t ino, struct fs_name *ret)
-{
-	snprintf(buf, 17, "%016llx", (unsigned long long)ino);
-	*ret = (struct fs_name){ buf, 16 };
-}
-
 int do_create(struct txn *t, void *arg)
 {
 	struct create_op *o = arg;
@@ -314,36 +300,27 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const s
 	return err;
 }
 
-int fs_create_unnamed(struct fs_req *req, uint32_t volume, uint32_t mode, struct fs_attr *ret_attr)
-{
-	struct create_op o = { .req = req, .dir = { .volume = volume, .ino = INO_ORPHANS },
-		.how = { .type = FS_REG, .how = FS_CREATE_GUARDED,
-			 .set = { .mask = FS_SET_MODE, .mode = mode } },
-		.now = fs_now(), .uid = req->cred.uid, .gid = req->cred.gid, .unnamed = true };
-	bool admin = req->cred.admin;
-	int err;
-
-	req->cred.admin = true;		/* the orphan directory is nobody's */
-	err = fs_run(req, SPACE_ORDINARY, true, true, do_create, &o);
-	req->cred.admin = admin;
-	if (!err)
-		*ret_attr = o.attr;
-	return err;
-}
-
 /* ---- removing -------------------------------------------------------------------------------- */
 
-int unlink_inode(struct txn *t, struct volume *vol, uint64_t ino, struct inode *i, uint64_t now)
+int unlink_inode(struct txn *t, struct fs *fs, struct volume *vol, uint64_t ino, uint64_t now,
+		 bool *keep)
 {
-	bool last = i->type == FS_DIR || i->nlink <= 1;
+	struct inode *i;
+	int err = inode_own(t, vol, ino, 0, &i);
+	bool last = !err && (i->type == FS_DIR || i->nlink <= 1);
 
-	if (last)
-		return inode_release(t, vol, ino, i);
-	if (t->apply) {
-		i->nlink--;
-		touch_meta(t, i, now);
+	if (err)
+		return err;
+	if (!t->apply && !t->replay)
+		*keep = last && i->type != FS_DIR && is_held(fs, id_of(vol, ino, i));
+	if (!last) {
+		if (t->apply) {
+			i->nlink--;
+			touch_meta(t, i, now);
+		}
+		return 0;
 	}
-	return 0;
+	return *keep ? join_orphans(t, fs, vol, ino, now) : inode_release(t, vol, ino, i);
 }
 
 static int remove_allowed(const struct remove_op *o, const struct inode *dir, const struct inode *i)
@@ -383,14 +360,14 @@ int do_remove(struct txn *t, void *arg)
 			return err;
 		record_remove(t, o);
 	}
-	err = inode_own(t, vol, o->dir.ino, 0, &dir);
+	err = unlink_inode(t, o->req->fs, vol, f.ino, o->now, &o->keep);
+	if (!err)
+		err = inode_own(t, vol, o->dir.ino, 0, &dir);
 	if (err)
 		return err;
 	d.inode = dir;
 	dir_mapped = dir->mapped;
 	err = dir_remove(&d, o->name);
-	if (!err)
-		err = unlink_inode(t, vol, f.ino, i, o->now);
 	if (err || !t->apply)
 		return err;
 	vol->mapped -= dir_mapped - dir->mapped;
@@ -432,27 +409,6 @@ int fs_rmdir(struct fs_req *req, struct fs_id dir, struct fs_name name, struct f
 
 /* ---- linking --------------------------------------------------------------------------------- */
 
-/* The file has no name but its one in the orphan directory: that one goes. */
-static int leave_orphans(struct txn *t, struct volume *vol, uint64_t ino)
-{
-	struct inode *orphans;
-	struct fs_name name;
-	struct dir d;
-	char buf[17];
-	uint64_t mapped;
-	int err = inode_own(t, vol, INO_ORPHANS, 0, &orphans);
-
-	if (err)
-		return err;
-	orphan_name(buf, ino, &name);
-	d = dir_of(t, vol, orphans, INO_ORPHANS);
-	mapped = orphans->mapped;
-	err = dir_remove(&d, name);
-	if (!err && t->apply)
-		vol->mapped -= mapped - orphans->mapped;
-	return err;
-}
-
 /* What is in the way of the new name. */
 static int replace_old(struct txn *t, struct link_op *o, struct volume *vol, struct inode *dir,
 		       struct dir_found *old)
@@ -466,7 +422,7 @@ static int replace_old(struct txn *t, struct link_op *o, struct volume *vol, str
 		return -EEXIST;
 	if (!t->apply && sticky_forbids(&o->req->cred, dir, i))
 		return -EACCES;
-	return unlink_inode(t, vol, old->ino, i, o->now);
+	return unlink_inode(t, o->req->fs, vol, old->ino, o->now, &o->keep);
 }
 
 static int link_check(struct link_op *o, struct volume *vol, const struct inode *dir,
@@ -480,6 +436,8 @@ static int link_check(struct link_op *o, struct volume *vol, const struct inode 
 		return -EACCES;
 	if (i->type == FS_DIR)
 		return -EISDIR;
+	if (!i->nlink && !o->req->cred.admin)
+		return -ENOENT;		/* as linkat() of what was removed */
 	if (i->nlink >= FS_LINK_MAX)
 		return -EMLINK;
 	return quota_check(vol, 2);
@@ -506,16 +464,18 @@ int do_link(struct txn *t, void *arg)
 		return err;
 	d = dir_of(t, vol, dir, o->dir.ino);
 	found = dir_lookup(&d, o->name, &old);
+	o->keep &= t->apply || t->replay;
 	if (found && found != -ENOENT)
 		return found;
 	if (!found && old.ino == o->file.ino)
 		return o->replace ? DONE : -EEXIST;
 	if (!t->apply)
 		record_link(t, o, false);
-	if (!i->nlink)
-		err = leave_orphans(t, vol, o->file.ino);
-	if (!err && !found)
+	/* The orphan directory too wants insertions before removals (dir.h). */
+	if (!found)
 		err = replace_old(t, o, vol, dir, &old);
+	if (!err && !i->nlink)
+		err = leave_orphans(t, vol, o->file.ino);
 	if (!err)
 		err = inode_own(t, vol, o->dir.ino, 0, &dir);
 	if (err)
@@ -554,88 +514,6 @@ int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_n
 	if (ret_dir_wcc)
 		*ret_dir_wcc = o.wcc;
 	return err == DONE ? 0 : err;
-}
-
-int do_forget(struct txn *t, void *arg)
-{
-	struct link_op *o = arg;
-	struct volume *vol;
-	struct inode *i;
-	int err = object_own(t, o->file, &vol, &i);
-
-	if (err)
-		return err;
-	if (i->nlink)
-		return -EEXIST;		/* it has a name by now: not ours to remove */
-	record_link(t, o, true);
-	err = leave_orphans(t, vol, o->file.ino);
-	if (!err)
-		err = inode_own(t, vol, o->file.ino, 0, &i);
-	return err ? err : inode_release(t, vol, o->file.ino, i);
-}
-
-static int forget(struct fs_req *req, struct fs_id id, enum txn_space space)
-{
-	struct link_op o = { .req = req, .file = id, .now = fs_now() };
-
-	return fs_run(req, space, true, true, do_forget, &o);
-}
-
-int fs_forget(struct fs_req *req, struct fs_id id)
-{
-	return forget(req, id, SPACE_DELETE);
-}
-
-struct orphan { struct fs *fs; uint32_t volume; uint64_t ino, generation; };
-
-static int first_orphan(void *arg, const struct dir_found *e, struct fs_name name)
-{
-	struct orphan *o = arg;
-
-	o->ino = e->ino;
-	o->generation = e->generation;
-	return DONE;
-}
-
-static int do_find_orphan(struct txn *t, void *arg)
-{
-	struct orphan *o = arg;
-	struct volume *vol;
-	struct inode *i;
-	struct dir d;
-	int err = object_get(t, (struct fs_id){ .volume = o->volume, .ino = INO_ORPHANS }, &vol, &i);
-
-	if (err)
-		return err;
-	d = dir_of(t, vol, i, INO_ORPHANS);
-	err = dir_iterate(&d, 2, first_orphan, o);
-	return err == DONE ? 0 : err ? err : -ENOENT;
-}
-
-/* At opening: files that had no name when the pool was left. */
-int drop_orphans(struct fs *fs)
-{
-	struct fs_volume_info v;
-	struct fs_req req;
-	int err = 0;
-
-	fs_req_admin(&req, fs);
-	for (uint32_t id = 0; !err; id = v.id) {
-		err = volume_next_any(fs, id, &v);
-		while (!err) {
-			struct orphan o = { fs, v.id, 0, 0 };
-
-			err = fs_run(&req, SPACE_ORDINARY, false, false, do_find_orphan, &o);
-			if (err == -ENOENT) {
-				err = 0;
-				break;
-			}
-			if (!err)
-				err = forget(&req, (struct fs_id){ v.id, 0, o.ino, o.generation },
-					     SPACE_PRIVILEGED);
-		}
-	}
-	return err == -ENOENT ? 0 : err;
 }
 
 /* ---- listing --------------------------------------------------------------------------------- */

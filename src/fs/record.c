@@ -19,6 +19,8 @@ enum record_type {
 	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12, R_CLONE_RANGE = 13, R_PUNCH = 14,
 };
 
+enum { RECORD_KEEP = 2 };		/* R_REMOVE, R_LINK, R_RENAME: whose name goes becomes an orphan */
+
 /* ---- payload cursors -------------------------------------------------------------------------- */
 
 #define HEAD_MAX 4096
@@ -216,7 +218,7 @@ void record_remove(struct txn *t, const struct remove_op *o)
 	record_begin(&r, R_REMOVE, o->req, o->now);
 	put_id(&r.head, o->dir);
 	put_name(&r.head, o->name);
-	put32(&r.head, o->want_dir);
+	put32(&r.head, o->want_dir | (o->keep ? RECORD_KEEP : 0));
 	emit(t, &r);
 }
 
@@ -229,7 +231,7 @@ void record_link(struct txn *t, const struct link_op *o, bool forget)
 	if (!forget) {
 		put_id(&r.head, o->dir);
 		put_name(&r.head, o->name);
-		put32(&r.head, o->replace);
+		put32(&r.head, o->replace | (o->keep ? RECORD_KEEP : 0));
 	}
 	emit(t, &r);
 }
@@ -243,6 +245,7 @@ void record_rename(struct txn *t, const struct rename_op *o)
 	put_name(&r.head, o->from);
 	put_id(&r.head, o->to_dir);
 	put_name(&r.head, o->to);
+	put32(&r.head, o->keep ? RECORD_KEEP : 0);
 	emit(t, &r);
 }
 
@@ -435,23 +438,29 @@ static int replay_create(struct replay *r)
 static int replay_remove(struct replay *r)
 {
 	struct remove_op o = { .req = &r->req, .now = r->rec->time_ns };
+	uint32_t flags;
 
 	o.dir = get_id(&r->g);
 	o.name = get_name(&r->g);
-	o.want_dir = get32(&r->g);
+	flags = get32(&r->g);
+	o.want_dir = flags & 1;
+	o.keep = flags & RECORD_KEEP;
 	return run(r, do_remove, &o);
 }
 
 static int replay_link(struct replay *r)
 {
 	struct link_op o = { .req = &r->req, .now = r->rec->time_ns };
+	uint32_t flags;
 
 	o.file = r->result = get_id(&r->g);
 	if (r->rec->type == R_FORGET)
 		return run(r, do_forget, &o);
 	o.dir = get_id(&r->g);
 	o.name = get_name(&r->g);
-	o.replace = get32(&r->g);
+	flags = get32(&r->g);
+	o.replace = flags & 1;
+	o.keep = flags & RECORD_KEEP;
 	return run(r, do_link, &o);
 }
 
@@ -463,6 +472,7 @@ static int replay_rename(struct replay *r)
 	o.from = get_name(&r->g);
 	o.to_dir = get_id(&r->g);
 	o.to = get_name(&r->g);
+	o.keep = get32(&r->g) & RECORD_KEEP;
 	return run(r, do_rename, &o);
 }
 

@@ -158,10 +158,14 @@ int do_rename(struct txn *t, void *arg)
 		err = check_rules(t, o, &m);
 		if (err)
 			return err;
+		o->keep &= t->replay;
 		record_rename(t, o);
 	}
+	if (m.replaces)
+		err = unlink_inode(t, o->req->fs, m.vol, m.old.ino, o->now, &o->keep);
 	/* Owning others may have moved the directories' blocks. */
-	err = own_dirs(t, o, &m);
+	if (!err)
+		err = own_dirs(t, o, &m);
 	if (err)
 		return err;
 	mapped = m.from_dir->mapped + (m.to_dir != m.from_dir ? m.to_dir->mapped : 0);
@@ -171,10 +175,8 @@ int do_rename(struct txn *t, void *arg)
 	if (t->apply)
 		m.vol->mapped += m.from_dir->mapped + (m.to_dir != m.from_dir ? m.to_dir->mapped : 0) -
 				 mapped;
-	if (m.replaces)
-		err = unlink_inode(t, m.vol, m.old.ino, m.target, o->now);
-	if (err || !t->apply)
-		return err;
+	if (!t->apply)
+		return 0;
 	finish(t, o, &m);
 	return 0;
 }

@@ -177,9 +177,9 @@ static void pool_free(struct pool *p)
 	free(p);
 }
 
-static int spawn(struct pool *p, void (*fn)(void *), const char *name)
+int pool_spawn(struct pool *p, void (*fn)(void *arg), void *arg, const char *name)
 {
-	int err = fiber_spawn(fn, p, name);
+	int err = fiber_spawn(fn, arg, name);
 
 	if (!err)
 		p->background++;
@@ -250,7 +250,7 @@ int pool_new(struct dev *d, const struct pool_opts *o, struct pool **ret, char *
 
 int pool_recover(struct pool *p, char *why, size_t why_len)
 {
-	int err = spawn(p, ck_fiber_main, "checkpoint");
+	int err = pool_spawn(p, ck_fiber_main, p, "checkpoint");
 
 	if (err)
 		return err;
@@ -263,7 +263,7 @@ int pool_recover(struct pool *p, char *why, size_t why_len)
 	pend_reset(p, p->claims);
 	if (p->readonly)
 		return 0;
-	err = spawn(p, log_fiber_main, "log");
+	err = pool_spawn(p, log_fiber_main, p, "log");
 	if (!err) {
 		fiber_yield();
 		err = ck_wait_next(p);
@@ -281,9 +281,9 @@ int pool_start(struct pool *p)
 	p->started = true;
 	if (p->readonly || p->o.no_background)
 		return 0;
-	err = spawn(p, reap_fiber_main, "reaper");
+	err = pool_spawn(p, reap_fiber_main, p, "reaper");
 	if (!err && p->dev->can_discard)
-		err = spawn(p, discard_fiber_main, "discard");
+		err = pool_spawn(p, discard_fiber_main, p, "discard");
 	timer_set(&p->ck_timer, (uint64_t)p->o.checkpoint_ms * 1000000);
 	reap_kick(p);
 	return err;

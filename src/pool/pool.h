@@ -200,6 +200,11 @@ uint64_t pool_last_seq(struct pool *p);
 /* ---- the pool's roots ----------------------------------------------------------------- */
 
 struct tree_root { uint64_t ptr; uint8_t depth; };
+/* Starts FN(ARG) in a fiber that pool_close() waits for: it must end soon when that has begun (or
+ * operations fail).  The last that it does is pool_background(p, -1). */
+int pool_spawn(struct pool *p, void (*fn)(void *arg), void *arg, const char *name);
+void pool_background(struct pool *p, int delta);
+
 void pool_reap_kick(struct pool *p);		/* there is something to reap */
 struct tree_root *pool_volumes(struct pool *p);	/* changed in apply passes only */
 struct tree_root *pool_reap(struct pool *p);

@@ -302,7 +302,6 @@ void txn_pin(struct txn *t, struct block *b);
 void txn_wait_for(struct txn *t, struct block *b);
 
 /* pool.c */
-void pool_background(struct pool *p, int delta);
 void reap_kick(struct pool *p);
 int pool_flush(struct pool *p);
 const char *way_out(int err);		/* what people can do about a failed write */

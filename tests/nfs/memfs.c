@@ -20,6 +20,7 @@ struct inode {
 	char *target;
 	uint8_t **pages;
 	uint64_t npages;
+	unsigned holds;
 };
 
 struct fs {
@@ -656,6 +657,8 @@ int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_n
 	*ret_attr = n->attr;
 	if (n->attr.type == FS_DIR)
 		return -EISDIR;
+	if (!n->attr.nlink)
+		return -ENOENT;
 	if (*find(d, name))
 		return -EEXIST;
 	n->attr.nlink++;
@@ -692,8 +695,38 @@ static void unlink_entry(struct fs *fs, struct entry **p)
 
 	*p = e->next;
 	free(e);
-	if (n->attr.type == FS_DIR || !--n->attr.nlink)
+	if (n->attr.type == FS_DIR || (!--n->attr.nlink && !n->holds))
 		free_content(n);
+}
+
+int fs_hold(struct fs *fs, struct fs_id id)
+{
+	struct inode *n = &fs->inodes[id.ino];
+
+	assert(id.ino < INODES_MAX);
+	if (fs->ctl.fail_hold)
+		return fs->ctl.fail_hold;
+	fs->ctl.holds++;
+	if (n->attr.id.generation == id.generation)
+		n->holds++;
+	return 0;
+}
+
+void fs_unhold(struct fs *fs, struct fs_id id)
+{
+	struct inode *n = &fs->inodes[id.ino];
+
+	fs->ctl.holds--;
+	if (n->attr.id.generation == id.generation && !--n->holds && !n->attr.nlink)
+		free_content(n);
+}
+
+void fs_drop_orphans(struct fs *fs)
+{
+	fs->ctl.drops++;
+	for (int i = 0; i < INODES_MAX; i++)
+		if (fs->inodes[i].attr.type && !fs->inodes[i].attr.nlink && !fs->inodes[i].holds)
+			free_content(&fs->inodes[i]);
 }
 
 static int take_away(struct fs_req *req, struct fs_id dir, struct fs_name name, bool is_dir,

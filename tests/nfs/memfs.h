@@ -20,6 +20,9 @@ struct memfs_control {
 	unsigned stable_waits;		/* counted */
 	unsigned changes;		/* counted */
 	int pins;			/* reads that were not given back */
+	int fail_hold;			/* no file can be held, until cleared */
+	int holds;			/* holds that were not given back */
+	unsigned drops;			/* calls of fs_drop_orphans() */
 	struct fs_cred last_cred;	/* of the last operation */
 	uint64_t drc_client;		/* of the last change */
 	uint32_t drc_xid, drc_proc;

@@ -570,6 +570,8 @@ static void run_link(struct run *r)
 	}
 	if (n && n->nlink >= FS_LINK_MAX)
 		must(r, EMLINK);
+	if (n && !n->nlink && op->user)
+		must(r, ENOENT);
 	if (op->id.volume != op->dir.volume)
 		must(r, EXDEV);
 	if (dir)
