@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/fiber.h"
 #include "base/loop.h"
 #include "memfs.h"
 
@@ -175,7 +176,7 @@ void fs_req_admin(struct fs_req *req, struct fs *fs)
 int fs_wait_stable(struct fs *fs, uint64_t seq)
 {
 	fs->ctl.stable_waits++;
-	if (loop_self())
+	if (fiber_self())
 		loop_sleep_ns(1000);
 	return fs->ctl.fail_stable;
 }
@@ -200,7 +201,7 @@ int fs_volume_get(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info)
 {
 	if (id != 1 && id != 2)
 		return -ENOENT;
-	if (loop_self())
+	if (fiber_self())
 		loop_sleep_ns(1000);
 	*ret_info = (struct fs_volume_info){ .id = id, .fsid = id };
 	strcpy(ret_info->name, id == 1 ? "vol" : "other");
@@ -376,7 +377,7 @@ int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct 
 	struct inode *n;
 	int err;
 
-	if (req->fs->ctl.delay_ms && loop_self())
+	if (req->fs->ctl.delay_ms && fiber_self())
 		loop_sleep_ns(req->fs->ctl.delay_ms * 1000000ull);
 	err = enter(req, id, &n);
 	if (err)
@@ -600,7 +601,7 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name,
 	struct entry *e;
 	int err;
 
-	if (req->fs->ctl.delay_ms && loop_self())
+	if (req->fs->ctl.delay_ms && fiber_self())
 		loop_sleep_ns(req->fs->ctl.delay_ms * 1000000ull);
 	err = enter_dir(req, dir, &d);
 	if (err)

@@ -3,8 +3,49 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/fiber.h"
+#include "base/loop.h"
 #include "grammar.h"
 #include "proto.h"
+#include "storage.h"
+
+static struct loop *loop;
+static unsigned users;			/* of the loop */
+
+/* ---- in a fiber ---------------------------------------------------------------------- */
+
+struct job { void (*fn)(void *arg); void *arg; bool done; };
+
+static void job_main(void *arg)
+{
+	struct job *j = arg;
+
+	j->fn(j->arg);
+	j->done = true;
+	loop_stop(loop);
+}
+
+void proto_run(void (*fn)(void *arg), void *arg)
+{
+	struct job j = { fn, arg, false };
+	int err = fiber_spawn(job_main, &j, "proto");
+
+	assert(!err);
+	loop_run(loop);
+	assert(j.done);			/* else it waits for what will never be */
+}
+
+static void sleep_fiber(void *arg)
+{
+	loop_sleep_ns(*(uint64_t *)arg);
+}
+
+void proto_sleep(uint64_t ns)
+{
+	proto_run(sleep_fiber, &ns);
+}
+
+/* ---- the server ---------------------------------------------------------------------- */
 
 static void new_server(struct proto *p)
 {
@@ -41,12 +82,12 @@ static void make(struct proto *p, const char *name, enum fs_type type, uint8_t r
 	}
 }
 
-void proto_begin(struct proto *p)
+static void begin_fiber(void *arg)
 {
-	*p = (struct proto){ .xid = 1000 };
-	p->peer = (struct rpc_addr){ .ip = { [10] = 0xff, 0xff, 127, 0, 0, 1 }, .port = 5000 };
-	p->fs = memfs_new();
-	p->ctl = memfs_control(p->fs);
+	struct proto *p = arg;
+
+	p->fs = storage_new();
+	p->ctl = storage_control(p->fs);
 	new_server(p);
 	make(p, "f", FS_REG, p->file);
 	make(p, "d", FS_DIR, p->dir);
@@ -54,36 +95,95 @@ void proto_begin(struct proto *p)
 	p->ctl->changes = p->ctl->stable_waits = 0;
 }
 
-void proto_restart(struct proto *p)
+void proto_begin(struct proto *p)
 {
+	int err = users++ ? 0 : loop_new(LOOP_SIM, &loop);
+
+	assert(!err);
+	*p = (struct proto){ .xid = 1000 };
+	p->peer = (struct rpc_addr){ .ip = { [10] = 0xff, 0xff, 127, 0, 0, 1 }, .port = 5000 };
+	proto_run(begin_fiber, p);
+}
+
+static void restart_fiber(void *arg)
+{
+	struct proto *p = arg;
+
 	nfs_server_free(p->server);
 	new_server(p);
 }
 
+void proto_restart(struct proto *p)
+{
+	proto_run(restart_fiber, p);
+}
+
+static void end_fiber(void *arg)
+{
+	struct proto *p = arg;
+
+	nfs_server_free(p->server);
+	storage_free(p->fs);
+}
+
 void proto_end(struct proto *p)
 {
-	nfs_server_free(p->server);
-	assert(p->ctl->pins == 0);
-	memfs_free(p->fs);
+	proto_run(end_fiber, p);
+	if (!--users)
+		loop_free(loop);
+}
+
+struct exports_job { struct proto *p; uint32_t volume; const char *text; };
+
+static void exports_fiber(void *arg)
+{
+	struct exports_job *j = arg;
+
+	storage_set_exports(j->p->fs, j->volume, j->text);
+}
+
+void proto_set_exports(struct proto *p, uint32_t volume, const char *text)
+{
+	proto_run(exports_fiber, &(struct exports_job){ p, volume, text });
 }
 
 struct nfs4_state *proto_nfs4(struct proto *p) { return p->server->nfs4; }
 
+struct serve_job {
+	struct proto *p;
+	const void *call;
+	size_t len;
+	uint8_t *reply;
+	size_t reply_len;
+	int err;
+};
+
+static void serve_fiber(void *arg)
+{
+	struct serve_job *j = arg;
+
+	j->err = rpc_serve(nfs_server_service(j->p->server), &j->p->peer, j->call, j->len, &j->reply,
+			   &j->reply_len);
+}
+
 uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len)
 {
-	uint8_t *reply, *exact = malloc(m->len ? m->len : 1);
+	uint8_t *exact = malloc(m->len ? m->len : 1);
+	struct serve_job j = { .p = p, .call = exact, .len = m->len };
 	char why[200];
-	int err;
 
 	/* in a block of just its size, so that a sanitizer sees every byte too far */
 	memcpy(exact, m->data, m->len);
-	err = rpc_serve(nfs_server_service(p->server), &p->peer, exact, m->len, &reply, ret_len);
+	proto_run(serve_fiber, &j);
 	free(exact);
-	if (!err && !grammar_check(m->data, m->len, reply, *ret_len, why, sizeof(why))) {
+	if (j.err)
+		return NULL;
+	if (!grammar_check(m->data, m->len, j.reply, j.reply_len, why, sizeof(why))) {
 		fprintf(stderr, "not a reply: %s\n", why);
 		abort();
 	}
-	return err ? NULL : reply;
+	*ret_len = j.reply_len;
+	return j.reply;
 }
 
 void proto_head(struct proto *p, uint32_t prog, uint32_t vers, uint32_t proc, struct msg *m)

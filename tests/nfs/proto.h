@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An NFS server on memfs without sockets, and valid calls of each procedure, for tests and
- * fuzzers.  Single-threaded: there is no loop, so nothing may wait.
+ * An NFS server without sockets on memfs (or the real file system: storage.h), and valid calls of
+ * each procedure, for tests and fuzzers.  All runs on a simulated loop of the calling thread, which
+ * stands still but in these functions; so tests call them outside of fibers.
  */
 #ifndef TESTS_NFS_PROTO_H
 #define TESTS_NFS_PROTO_H
@@ -25,6 +26,10 @@ struct proto {
 void proto_begin(struct proto *p);
 void proto_restart(struct proto *p);		/* a new server on the same fs */
 void proto_end(struct proto *p);
+void proto_set_exports(struct proto *p, uint32_t volume, const char *text);
+/* Runs FN(ARG) in a fiber until it returns; lets NS of the loop's time pass. */
+void proto_run(void (*fn)(void *arg), void *arg);
+void proto_sleep(uint64_t ns);
 
 /* What the server remembers of NFSv4 clients. */
 struct nfs4_state *proto_nfs4(struct proto *p);
