@@ -10,7 +10,7 @@ T ?=
 MESON_ARGS ?=
 SAN_BUILD = $(BUILD)-asan
 
-.PHONY: all help build deps test demo bench sanitize fresh install clean
+.PHONY: all help build deps test demo bench sanitize sim fresh install clean
 
 all: build
 
@@ -21,6 +21,7 @@ help:
 	@echo 'make demo       deps, build, and a hundred virtual machines from one file'
 	@echo 'make bench      deps, build, and the benchmark against XFS, Btrfs and NFS-Ganesha'
 	@echo 'make sanitize   the test suite under AddressSanitizer and UBSan (T=name)'
+	@echo 'make sim        SEEDS=N fresh worlds in simulation, on all cores (FIRST=seed to choose them)'
 	@echo 'make fresh      "make test" in a minimal Debian made for the purpose (root)'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), that is $(DESTDIR)$(PREFIX)'
 	@echo 'make clean      removes $(BUILD)/ and $(SAN_BUILD)/'
@@ -58,6 +59,13 @@ sanitize: deps
 	@ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0 \
 	 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	 tests/run --build $(SAN_BUILD) $(T)
+
+# Worlds in simulation, on all cores: SEEDS fresh ones, or from FIRST on.
+SEEDS ?= 200
+FIRST ?=
+sim: deps
+	@$(MAKE) --no-print-directory build
+	@BUILD=$(BUILD) tests/sim/run $(SEEDS) $(FIRST)
 
 fresh:
 	@scripts/install-packages fresh

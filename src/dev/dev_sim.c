@@ -602,6 +602,7 @@ void dev_sim_power_cut(struct dev *d, enum dev_sim_cut_mode mode, uint64_t seed)
 	install(s, image);
 	dev_sim_image_put(image);
 	s->stats.cut = false;
+	s->cut_in = 0;
 }
 
 /* ---- making, faults, a look inside ---- */

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole server under one seed: file system, protocols and fibers as in production, on a
+ * simulated loop, disk and network, with clients that have habits and a world that is hard on
+ * them.
+ *
+ *     world.c         the server's life: starting, faults, dying, coming back
+ *     world_net.c     calls that are lost, cut off, repeated; a small NFSv3 client
+ *     world_client.c  what each client was promised, and whether it is there
+ *     world_habits.c  what clients do
+ *     world_test.c    seeds, options, the report
+ *
+ * Each client works one call at a time on files of its own, so it knows exactly what they may
+ * hold: every block bears a tag that says who wrote it and when.  Writes that the server has not
+ * promised to keep are kept by the client, as a real one does, and sent again after a restart.
+ * Then what the restart left must be what the client's calls up to some point had made, in
+ * their order, with all that was promised.
+ */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "../nfs/harness.h"
+#include "base/fiber.h"
+#include "base/list.h"
+#include "nfs/server.h"
+#include "rpc/xdr.h"
+#include "sim_disk.h"
+
+#define CLIENTS_MAX 12
+#define FILES_MAX 24			/* of a client */
+#define FILE_BLOCKS 96
+#define PENDING_MAX 4096
+#define GOLDENS 3
+#define TOLD_MAX 16			/* kinds of faults that are counted */
+
+enum world_fault { WF_CUT, WF_KILL, WF_CUT_RECOVERY, WF_IO_ONCE, WF_IO_GOOD, WF_CORRUPT, WF_LOST_WRITE,
+		   WF_MISDIRECT, WF_SLOW, WF_LOST_CALL, WF_LOST_REPLY, WF_TWICE, WF_GARBAGE,
+		   WF_RESTART, WF_KINDS };
+extern const char *const world_fault_names[WF_KINDS];
+
+struct file {
+	bool exists, doubt;		/* doubt: a call that makes or removes it is under way */
+	char name[24];
+	uint8_t fh[64];
+	uint32_t fh_len, nblocks, serial;
+	uint64_t tags[FILE_BLOCKS];	/* of the last write of each block; 0: zeros */
+};
+
+/* A block of a write that may be lost with the server, oldest first. */
+struct pending { struct file *file; uint32_t block, op; uint64_t before, after; };
+
+struct world;
+struct client {
+	struct world *w;
+	unsigned id;
+	const struct habit *habit;
+	struct rng rng;
+	uint32_t xid;
+	uint8_t dir[64];
+	uint32_t dir_len;
+	struct file files[FILES_MAX];
+	struct pending *pending;
+	uint32_t npending;
+	uint32_t op;			/* numbers its writes; part of the tags */
+	uint32_t flying;		/* the write that is under way; 0: none */
+	uint64_t verifier;		/* the server's, in this life of it */
+	bool have_verifier;
+	uint64_t epoch;			/* the server's life that it has last seen */
+	bool checking, again;
+	uint32_t serial;		/* of names */
+	uint64_t ops, errors;
+};
+
+struct habit { const char *name; void (*step)(struct client *c); };
+extern const struct habit habits[];
+extern const unsigned nhabits;
+
+struct world {
+	uint64_t seed;
+	struct rng rng, net;
+	struct fs_config cfg;
+	uint64_t nblocks;
+	struct dev *dev;
+	struct fs *fs;
+	struct nfs_server *server;
+	uint64_t epoch;			/* of the server's life; 0: it was never up */
+	bool up, closing;
+	unsigned in_flight, running;	/* calls in the server; clients that live */
+	struct waitq changed;
+	struct file golden[GOLDENS];
+	uint8_t root[64];
+	uint32_t root_len;
+	struct client clients[CLIENTS_MAX];
+	unsigned nclients;
+	/* what this world is like */
+	bool tolerant;			/* the disk damages things: errors are right answers */
+	bool full;			/* so small that space runs out */
+	unsigned rudeness;			/* of the network: one call in so many is disturbed; 0: none */
+	uint64_t fault_every_ns, end_ns;
+	uint64_t faults[WF_KINDS];
+	uint64_t calls, restarts, checked_blocks, lost_writes, replayed, virtual_ns;
+};
+
+/* ---- world.c ---- */
+void world_run(struct world *w);	/* in a fiber; w->seed is set */
+/* A line of the story, with --trace. */
+void world_tell(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void world_counted(struct world *w, enum world_fault f);
+
+/* ---- world_net.c ---- */
+
+struct reply {
+	uint8_t *data;
+	struct xdr_in in;		/* after the RPC header */
+	bool restarted;			/* sent once more to another life of the server */
+	bool refused;			/* by RPC */
+};
+/* Begins a call of program PROG in the client's message buffer. */
+void call_begin(struct client *c, struct msg *m, uint32_t prog, uint32_t vers, uint32_t proc);
+/* Sends M until it is answered, whatever the network does.  false: the world ends. */
+bool call_send(struct client *c, struct msg *m, struct reply *ret);
+void reply_done(struct reply *r);
+
+struct v3 { uint32_t status; bool restarted; };
+/* Each sends a call of NFSv3 and takes its reply apart; `status` UINT32_MAX: the world ends. */
+struct v3 v3_lookup(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name,
+		    uint8_t *ret_fh, uint32_t *ret_len, uint64_t *ret_size);
+struct v3 v3_create(struct client *c, const char *name);
+struct v3 v3_mkdir(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name);
+struct v3 v3_remove(struct client *c, const char *name, bool dir);
+struct v3 v3_rename(struct client *c, const char *from, const char *to);
+struct v3 v3_truncate(struct client *c, const struct file *f, uint64_t size);
+struct v3 v3_write(struct client *c, const struct file *f, uint64_t offset, const void *data,
+		   uint32_t len, uint32_t stable, uint32_t *ret_committed, uint64_t *ret_verifier);
+struct v3 v3_read(struct client *c, const struct file *f, uint64_t offset, uint32_t len, void *buf,
+		  uint32_t *ret_len);
+struct v3 v3_commit(struct client *c, const struct file *f, uint64_t *ret_verifier);
+/* Names in the client's directory, counted. */
+struct v3 v3_list(struct client *c, uint32_t *ret_names);
+
+/* ---- world_client.c ---- */
+void client_start(struct client *c);	/* in a fiber: its directory, then its habit until the end */
+/* The server has another life: what it kept must be right.  Called by call_send(). */
+void client_restarted(struct client *c);
+struct file *client_pick(struct client *c);	/* one that exists, or NULL */
+struct file *client_make(struct client *c);	/* NULL: it could not */
+void client_remove(struct client *c, struct file *f);
+void client_rename(struct client *c, struct file *f);
+/* The n blocks from BLOCK on get new tags; STABLE as NFSv3 has it. */
+void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, uint32_t stable);
+void client_commit(struct client *c, struct file *f);
+void client_verify(struct client *c, struct file *f);
+void client_truncate(struct client *c, struct file *f, uint32_t nblocks);
+/* COUNT clones in one call of the management side: all of them or none. */
+void client_clone(struct client *c, const struct file *golden, unsigned count);
+void client_list(struct client *c);	/* as many names as there are files */
+
+/* Blocks: their tag in front, then noise that follows from it; 0 is a block of zeros. */
+void block_fill(uint64_t tag, void *buf);
+uint64_t block_tag(const void *buf);	/* UINT64_MAX: no block that anybody wrote */
+
+#endif
