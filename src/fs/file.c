@@ -249,6 +249,7 @@ int fs_read(struct fs_req *req, struct fs_id id, uint64_t offset, uint32_t len, 
 
 	ret->len = 0;
 	ret->niov = ret->npins = 0;
+	ret->zeros = req->fs->zeros;
 	return fs_run(req, SPACE_ORDINARY, false, false, do_read, &o);
 }
 

@@ -254,7 +254,12 @@ struct fs_read {
 	struct iovec iov[FS_READ_IOV];
 	void *pins[FS_READ_IOV];
 	int npins;
+	const void *zeros;		/* where holes lead */
 };
+static inline bool fs_read_is_hole(const struct fs_read *r, int piece)
+{
+	return (uintptr_t)r->iov[piece].iov_base - (uintptr_t)r->zeros < 4096;
+}
 int fs_read(struct fs_req *req, struct fs_id id, uint64_t offset, uint32_t len, struct fs_read *ret);
 void fs_read_done(struct fs *fs, struct fs_read *r);
 

@@ -28,6 +28,7 @@
 #define NFS4_CLONE_BLOCK 4096
 #define NFS4_BUF_BYTES 2560		/* results, before the arena is asked */
 #define NFS4_OP_ROOM 1280		/* bytes that an encoder may write without asking */
+#define NFS4_READ_PLUS_ROOM 776		/* of them, what READ_PLUS writes beside data */
 
 enum { NFS4_BITMAP_WORDS = 3 };
 struct nfs4_bitmap { uint32_t w[NFS4_BITMAP_WORDS]; bool beyond; };	/* beyond: more are set */
@@ -147,7 +148,12 @@ struct nfs4_op {
 		} sequence;
 		struct { uint32_t n; const uint8_t *ids; uint32_t *status; } test;
 		struct { bool one_fs; } reclaim;
-		struct {			/* CLONE, COPY, SEEK, DEALLOCATE, IO_ADVISE */
+		struct {
+			struct nfs4_stateid id;
+			uint64_t offset, count;
+			struct nfs4_bitmap hints;	/* given, then heeded */
+		} advise;
+		struct {			/* CLONE, COPY, SEEK, DEALLOCATE */
 			struct nfs4_stateid src, dst;
 			uint64_t src_offset, dst_offset, count;
 			uint32_t what, nsources;
@@ -274,6 +280,10 @@ uint32_t nfs4_dir_status(struct nfs4_compound *cp, const struct fs_id *dir, int 
 /* Keeps the reply in its slot, ends what SEQUENCE began (nfs4_session.c). */
 void nfs4_sequence_end(struct nfs4_compound *cp);
 
+/* nfs4_io.c */
+/* ERR of an operation on data of ID: EINVAL of what is not a regular file has words of its own. */
+uint32_t nfs4_data_status(struct nfs4_compound *cp, const struct fs_id *id, int err);
+
 /* nfs4_attr.c */
 /* Brings in what the attributes WANT need; may wait. */
 uint32_t nfs4_attrs_load(struct nfs4_compound *cp, struct nfs4_attrs *at, const struct fs_id *id,
@@ -314,6 +324,7 @@ ENCODER(access); ENCODER(close); ENCODER(commit); ENCODER(create); ENCODER(getat
 ENCODER(change); ENCODER(lock); ENCODER(stateid); ENCODER(open); ENCODER(read); ENCODER(readdir);
 ENCODER(readlink); ENCODER(rename); ENCODER(secinfo); ENCODER(setattr); ENCODER(write);
 ENCODER(bind); ENCODER(exchange_id); ENCODER(create_session); ENCODER(sequence);
+ENCODER(read_plus);
 ENCODER(test_stateid); ENCODER(copy); ENCODER(seek); ENCODER(io_advise);
 
 /* nfs4_file.c */
@@ -321,8 +332,11 @@ HANDLER(putfh); HANDLER(putrootfh); HANDLER(getfh); HANDLER(savefh); HANDLER(res
 HANDLER(lookup); HANDLER(lookupp); HANDLER(access); HANDLER(getattr); HANDLER(setattr);
 HANDLER(verify); HANDLER(nverify); HANDLER(readlink); HANDLER(secinfo); HANDLER(secinfo_no_name);
 /* nfs4_io.c */
-HANDLER(read); HANDLER(write); HANDLER(commit); HANDLER(clone); HANDLER(copy); HANDLER(seek);
-HANDLER(deallocate); HANDLER(io_advise);
+HANDLER(read); HANDLER(read_plus); HANDLER(write); HANDLER(commit);
+/* nfs4_copy.c */
+HANDLER(clone); HANDLER(copy);
+/* nfs4_range.c */
+HANDLER(seek); HANDLER(deallocate); HANDLER(io_advise);
 /* nfs4_dir.c */
 HANDLER(readdir); HANDLER(create); HANDLER(remove); HANDLER(rename); HANDLER(link);
 /* nfs4_open.c */

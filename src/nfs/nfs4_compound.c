@@ -113,7 +113,8 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[65] = NO("LAYOUTSTATS", 2),
 	[66] = NO("OFFLOAD_CANCEL", 2),
 	[67] = NO("OFFLOAD_STATUS", 2),
-	[68] = NO("READ_PLUS", 2),
+	[68] = OP42("READ_PLUS", read_plus, .flags = FH, .most = NFS4_READ_PLUS_ROOM, DEC(read),
+		    ENC(read_plus), NO_PSEUDO(ISDIR)),
 	[69] = OP42("SEEK", seek, .flags = FH, DEC(seek), ENC(seek), NO_PSEUDO(ISDIR)),
 	[70] = NO("WRITE_SAME", 2),
 	[71] = OP42("CLONE", clone, .flags = RW | NFS4_SAVED, DEC(clone), NO_PSEUDO(ISDIR)),
@@ -126,7 +127,7 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 enum { OP_LOOKUP = 15, OP_LOOKUPP = 16, OP_OPEN = 18, OP_PUTFH = 22, OP_PUTPUBFH = 23,
        OP_PUTROOTFH = 24, OP_READ = 25, OP_READDIR = 26, OP_RESTOREFH = 31, OP_SAVEFH = 32,
        OP_SECINFO = 33, OP_SETATTR = 34, OP_BIND = 41, OP_SECINFO_NO_NAME = 52, OP_SEQUENCE = 53,
-       OP_ILLEGAL = 10044 };
+       OP_READ_PLUS = 68, OP_ILLEGAL = 10044 };
 
 /* ---- memory -------------------------------------------------------------------------- */
 
@@ -644,7 +645,7 @@ static uint32_t cost(const void *args)
 			xdr_get_fixed(&in, 32);
 		} else if (num == OP_PUTFH) {
 			xdr_get_opaque(&in, NFS4_FH_MAX);
-		} else if (num == OP_READ || num == OP_READDIR) {
+		} else if (num == OP_READ || num == OP_READ_PLUS || num == OP_READDIR) {
 			xdr_get_fixed(&in, 24);
 			most = xdr_get_u32(&in);
 			break;

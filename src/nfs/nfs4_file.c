@@ -168,22 +168,35 @@ uint32_t nfs4_readlink(struct nfs4_compound *cp, struct nfs4_op *op)
 
 /* ---- attributes ---------------------------------------------------------------------- */
 
+enum { ACCESS_40 = 0x3f, ACCESS_42 = 0x1ff };	/* 4.2: with the bits of xattrs (RFC 8276) */
+
+/* What can be asked of a file of this TYPE. */
+static uint32_t access_bits(enum fs_type type)
+{
+	const uint32_t all = FS_ACCESS_READ | FS_ACCESS_MODIFY | FS_ACCESS_EXTEND;
+
+	return type == FS_DIR ? all | FS_ACCESS_LOOKUP | FS_ACCESS_DELETE : all | FS_ACCESS_EXECUTE;
+}
+
 uint32_t nfs4_access(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	const uint32_t changes = FS_ACCESS_MODIFY | FS_ACCESS_EXTEND | FS_ACCESS_DELETE;
+	uint32_t want = op->access.want;
 	struct fs_attr a;
 	int err;
 
-	if (op->access.want & ~0x3fu & ~0x1c0u)
+	if (want & ~(uint32_t)(cp->minor < 2 ? ACCESS_40 : ACCESS_42))
 		return NFS4ERR_INVAL;
-	op->access.supported = op->access.want & 0x3f;	/* not those of xattrs */
 	if (nfs4_is_pseudo(&cp->cur)) {
-		op->access.allowed = op->access.want & (FS_ACCESS_READ | FS_ACCESS_LOOKUP);
+		op->access.supported = want & access_bits(FS_DIR);
+		op->access.allowed = want & (FS_ACCESS_READ | FS_ACCESS_LOOKUP);
 		return NFS4_OK;
 	}
-	err = fs_access(&cp->f.req, cp->cur.id, op->access.supported, &op->access.allowed, &a);
+	err = fs_access(&cp->f.req, cp->cur.id, want, &op->access.allowed, &a);
 	if (err)
 		return nfs4_status(err);
+	op->access.supported = want & access_bits(a.type);
+	op->access.allowed &= op->access.supported;
 	if (!cp->f.rw || cp->cur.id.snapshot)
 		op->access.allowed &= ~changes;
 	return NFS4_OK;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/hash.h"
+#include "base/loop.h"
 #include "base/rng.h"
 #include "nfs/nfs4_state.h"
 
@@ -318,6 +319,48 @@ void nfs4_session_put(struct nfs4_state *st, struct nfs4_session *s)
 		free_session(s);
 }
 
+/* ---- work in the background ---------------------------------------------------------- */
+
+struct spawned { struct nfs4_state *st; void (*fn)(void *arg); void *arg; };
+
+static void run_spawned(void *arg)
+{
+	struct spawned *s = arg;
+	struct nfs4_state *st = s->st;
+
+	s->fn(s->arg);
+	free(s);
+	st->spawned--;
+	waitq_wake_all(&st->spawned_end);
+}
+
+int nfs4_spawn(struct nfs4_state *st, void (*fn)(void *arg), void *arg, const char *name)
+{
+	struct spawned *s;
+	int err;
+
+	if (st->stopping || st->spawned >= NFS4_SPAWNED_MAX || !loop_self())
+		return -EAGAIN;
+	s = malloc(sizeof(*s));
+	if (!s)
+		return -EAGAIN;
+	*s = (struct spawned){ st, fn, arg };
+	err = fiber_spawn(run_spawned, s, name);
+	if (err) {
+		free(s);
+		return -EAGAIN;
+	}
+	st->spawned++;
+	return 0;
+}
+
+void nfs4_state_stop(struct nfs4_state *st)
+{
+	st->stopping = true;
+	while (st->spawned)
+		waitq_wait(&st->spawned_end);
+}
+
 /* ---- all of it ----------------------------------------------------------------------- */
 
 int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
@@ -336,6 +379,7 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 	while (!st->boot || st->boot == UINT32_MAX);	/* the special stateids' */
 	st->next_id = 1;
 	list_init(&st->by_renewal);
+	waitq_init(&st->spawned_end);
 	*ret_state = st;
 	return 0;
 }

@@ -18,6 +18,7 @@
 #ifndef NFS_NFS4_STATE_H
 #define NFS_NFS4_STATE_H
 
+#include "base/fiber.h"
 #include "nfs/locks.h"
 #include "nfs/nfs4.h"
 
@@ -27,6 +28,7 @@
 #define NFS4_CACHED_MAX 8192		/* bytes of one cached reply */
 #define NFS4_CACHED_ALL (64u << 20)	/* of all, reserved when sessions are made */
 #define NFS4_OPENS_MAX 65536		/* of a client */
+#define NFS4_SPAWNED_MAX 1024		/* fibers in the background */
 #define NFS4_LOCKS_MAX 65536		/* of a client: lock states, and as many ranges again */
 #define NFS4_WAITERS_MAX 256		/* of a client, for locks that others have */
 
@@ -147,7 +149,17 @@ struct nfs4_state {
 	/* By number.  What a COMPOUND waits for stable storage counts with the operation that
 	 * wanted it first. */
 	struct rpc_proc_stats op_stats[NFS4_OP_NUMBERS];
+	/* work in the background */
+	bool stopping;
+	unsigned spawned, prefetches;
+	struct waitq spawned_end;
 };
+
+/*
+ * Runs FN(ARG) in a fiber of its own; it ends early once st->stopping is set, and the server waits
+ * for it.  -EAGAIN: not now (too many run, the server ends, or there is no loop).
+ */
+int nfs4_spawn(struct nfs4_state *st, void (*fn)(void *arg), void *arg, const char *name);
 
 uint64_t nfs4_now_ns(const struct nfs4_state *st);
 

@@ -410,7 +410,7 @@ DECODER(seek)
 {
 	op->range.src = nfs4_get_stateid(in);
 	op->range.src_offset = xdr_get_u64(in);
-	op->range.what = xdr_get_enum(in, 1);
+	op->range.what = xdr_get_u32(in);
 }
 
 DECODER(deallocate)
@@ -422,10 +422,10 @@ DECODER(deallocate)
 
 DECODER(io_advise)
 {
-	op->range.src = nfs4_get_stateid(in);
-	op->range.src_offset = xdr_get_u64(in);
-	op->range.count = xdr_get_u64(in);
-	skip_bitmap(in);
+	op->advise.id = nfs4_get_stateid(in);
+	op->advise.offset = xdr_get_u64(in);
+	op->advise.count = xdr_get_u64(in);
+	nfs4_get_bitmap(in, &op->advise.hints);
 }
 
 /* ---- results ------------------------------------------------------------------------- */
@@ -511,20 +511,6 @@ ENCODER(open)
 	}
 	xdr_put_u32(out, NONE_EXT);
 	xdr_put_u32(out, (op->open.access & WANT_MASK) == WANT_NONE ? NOT_WANTED : NOT_SUPP_FTYPE);
-}
-
-ENCODER(read)
-{
-	const struct fs_read *r = op->read.read;
-	uint32_t pad = xdr_pad(r->len);
-	uint8_t *p;
-
-	xdr_put_bool(out, r->eof);
-	xdr_put_u32(out, r->len);
-	xdr_splice(out, r->iov, r->niov);
-	p = xdr_room(out, pad);
-	if (p)
-		memset(p, 0, pad);
 }
 
 ENCODER(write)
@@ -650,5 +636,5 @@ ENCODER(seek)
 
 ENCODER(io_advise)
 {
-	xdr_put_u32(out, 0);			/* no advice is heeded */
+	nfs4_put_bitmap(out, &op->advise.hints);
 }

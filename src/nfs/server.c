@@ -213,6 +213,7 @@ void nfs_server_stop(struct nfs_server *s)
 	if (s->portmap_state == NFS_PORTMAP_RPCBIND)
 		rpcbind_unregister();
 	rpc_server_stop(s->rpc, STOP_GRACE_MS);
+	nfs4_state_stop(s->nfs4);
 }
 
 /* ---- looking ------------------------------------------------------------------------- */

@@ -78,6 +78,8 @@ void rpcbind_unregister(void);
 
 /* nfs4_state.c */
 int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state);
+/* Ends what runs in the background, and begins nothing more; waits. */
+void nfs4_state_stop(struct nfs4_state *st);
 void nfs4_state_free(struct nfs4_state *st);
 /* nfs4_compound.c: FN for each operation that is served, as if it were a procedure. */
 void nfs4_tell_ops(const struct nfs4_state *st,

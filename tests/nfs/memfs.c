@@ -317,6 +317,7 @@ int fs_read(struct fs_req *req, struct fs_id id, uint64_t offset, uint32_t len, 
 	if (err)
 		return err;
 	r->attr = n->attr;
+	r->zeros = zero_page;
 	if (n->attr.type != FS_REG)
 		return n->attr.type == FS_DIR ? -EISDIR : -EINVAL;
 	if (!allowed(&req->cred, n, 4))
@@ -631,6 +632,8 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name,
 	n->attr.gid = req->cred.gid;
 	n->attr.rdev_major = how->rdev_major;
 	n->attr.rdev_minor = how->rdev_minor;
+	if (how->type == FS_REG && how->set.mask & FS_SET_SIZE)
+		resize(n, how->set.size);
 	n->verifier = how->verifier;
 	n->parent = d->attr.id.ino;
 	if (how->type == FS_LNK) {

@@ -109,6 +109,7 @@ static void restart_fiber(void *arg)
 {
 	struct proto *p = arg;
 
+	nfs_server_stop(p->server);
 	nfs_server_free(p->server);
 	new_server(p);
 }
@@ -122,6 +123,7 @@ static void end_fiber(void *arg)
 {
 	struct proto *p = arg;
 
+	nfs_server_stop(p->server);
 	nfs_server_free(p->server);
 	storage_free(p->fs);
 }
