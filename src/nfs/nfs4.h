@@ -96,6 +96,7 @@ struct nfs4_op {
 			struct nfs4_stateid id;
 			struct nfs4_change change;
 			struct nfs4_bitmap attrset;
+			bool preserves;		/* the file stays until CLOSE, though it is removed */
 		} open;
 		struct {
 			struct nfs4_stateid id;

@@ -258,6 +258,8 @@ uint32_t nfs4_link(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (status)
 		return status;
 	err = fs_link(&cp->f.req, cp->saved.id, cp->cur.id, name, false, &a, &w);
+	if (err == -ENOENT)		/* removed while it was open; LINK has no NOENT */
+		return NFS4ERR_STALE;
 	if (err)
 		return nfs4_status(err);
 	op->name.change = nfs4_change_of(&w);

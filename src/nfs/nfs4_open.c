@@ -178,6 +178,7 @@ static uint32_t enter_open(struct opening *o)
 	own->seen_deny |= 1 << o->op->open.deny;
 	nfs4_stateid_raise(&own->sid);
 	nfs4_set_fh(o->cp, &o->a.id);
+	o->op->open.preserves = o->cp->minor > 0;	/* version 4.0 has no word for it */
 	o->op->open.id = nfs4_stateid_of(o->cp->st, &own->sid);
 	nfs4_set_stateid(o->cp, &o->op->open.id);
 	return NFS4_OK;
@@ -205,6 +206,17 @@ static uint32_t check_args(const struct nfs4_compound *cp, const struct nfs4_op 
 	}
 }
 
+static uint32_t open_found(struct opening *o)
+{
+	uint32_t status = nfs4_wrong_type(o->a.type, FS_REG);
+
+	if (!status)
+		status = check_rights(o);
+	if (!status)
+		status = truncate_existing(o);
+	return status ? status : enter_open(o);
+}
+
 uint32_t nfs4_open(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct opening o = { .cp = cp, .op = op };
@@ -214,13 +226,14 @@ uint32_t nfs4_open(struct nfs4_compound *cp, struct nfs4_op *op)
 	op->open.attrset = (struct nfs4_bitmap){ 0 };
 	if (!status)
 		status = op->open.claim == NFS4_CLAIM_NULL ? by_name(&o) : by_handle(&o);
-	if (!status)
-		status = nfs4_wrong_type(o.a.type, FS_REG);
-	if (!status)
-		status = check_rights(&o);
-	if (!status)
-		status = truncate_existing(&o);
-	return status ? status : enter_open(&o);
+	if (status)
+		return status;
+	/* Nobody may remove it meanwhile. */
+	if (fs_hold(cp->f.req.fs, o.a.id))
+		return NFS4ERR_DELAY;
+	status = open_found(&o);
+	fs_unhold(cp->f.req.fs, o.a.id);
+	return status;
 }
 
 /* ---- afterwards ---------------------------------------------------------------------- */

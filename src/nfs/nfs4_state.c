@@ -384,10 +384,16 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 	return 0;
 }
 
+void nfs4_reclaims_over(struct nfs4_state *st)
+{
+	fs_drop_orphans(st->server->fs);
+}
+
 void nfs4_state_free(struct nfs4_state *st)
 {
 	if (!st)
 		return;
+	st->ending = true;
 	while (!list_empty(&st->by_renewal))
 		nfs4_client_drop(st, container_of(st->by_renewal.next, struct nfs4_client, entry));
 	assert(!st->sids.n && !st->files.n && !st->owners.n && !st->sessions.n);

@@ -90,7 +90,7 @@ struct nfs4_owner {			/* of opens or of locks */
 	uint8_t name[];
 };
 
-struct nfs4_file {
+struct nfs4_file {			/* held (fs_hold()) while it is there */
 	struct nfs4_link link;
 	struct fs_id id;
 	struct list opens;
@@ -140,6 +140,7 @@ struct nfs4_state {
 	uint32_t boot;			/* in every stateid and clientid of this run */
 	uint64_t next_id, skew_ns, started_ns, lease_ns;
 	size_t cached_bytes;		/* reserved */
+	bool ending;			/* what is open stays held: clients come back to it */
 	struct nfs4_table clients, owners_of_clients, sessions, sids, pairs, owners, files;
 	struct list by_renewal;
 	/* Tells C that OWNER's lock of ID may be had now; must not wait.  NULL: nobody is told, and

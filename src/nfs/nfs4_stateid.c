@@ -43,8 +43,10 @@ static struct nfs4_file *file_get(struct nfs4_state *st, const struct fs_id *id)
 	if (f || !nfs4_table_room(&st->files))
 		return f;
 	f = calloc(1, sizeof(*f));
-	if (!f)
+	if (!f || fs_hold(st->server->fs, *id)) {
+		free(f);
 		return NULL;
+	}
 	f->id = *id;
 	list_init(&f->opens);
 	lock_set_init(&f->locks);
@@ -57,6 +59,8 @@ static void file_put(struct nfs4_state *st, struct nfs4_file *f)
 	if (!list_empty(&f->opens))
 		return;
 	nfs4_table_del(&st->files, &f->link);
+	if (!st->ending)
+		fs_unhold(st->server->fs, f->id);
 	free(f);
 }
 

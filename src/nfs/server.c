@@ -194,6 +194,7 @@ int nfs_server_start(struct nfs_server *s, char *why, size_t why_len)
 		s->listening_all |= is_wildcard(s->cfg.listen[i]);
 	}
 	start_portmap(s);
+	nfs4_reclaims_over(s->nfs4);
 	return 0;
 }
 

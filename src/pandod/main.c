@@ -91,7 +91,7 @@ static int pool_open(struct daemon *d)
 {
 	struct fs_config cfg = { .cache_bytes = d->cfg.cache_bytes,
 				 .checkpoint_ms = d->cfg.checkpoint_ms,
-				 .readonly = d->cfg.readonly };
+				 .readonly = d->cfg.readonly, .keep_orphans = true };
 	char why[WHY] = "";
 	struct fs_status st;
 	int err = fs_open(d->dev, &cfg, &d->fs, why, sizeof(why));

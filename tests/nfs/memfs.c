@@ -96,6 +96,13 @@ void memfs_free(struct fs *fs)
 	free(fs);
 }
 
+void memfs_restart(struct fs *fs)
+{
+	for (int i = 0; i < INODES_MAX; i++)
+		fs->inodes[i].holds = 0;
+	fs->ctl.holds = 0;
+}
+
 void memfs_set_exports(struct fs *fs, uint32_t volume, const char *text)
 {
 	strcpy(fs->exports[volume], text);

@@ -11,9 +11,11 @@
 /* With the volumes "vol" (id 1) and "other" (id 2), and the hidden one (id 3). */
 struct fs *memfs_new(void);
 void memfs_free(struct fs *fs);
+void memfs_restart(struct fs *fs);	/* nothing is held any more; orphans stay */
 void memfs_set_exports(struct fs *fs, uint32_t volume, const char *text);
 
 struct memfs_control {
+	bool real;			/* there is no memfs: nothing below is looked at or counted */
 	int fail;			/* the next operation fails with this code */
 	int fail_stable;		/* waits for stability fail with this code, until cleared */
 	unsigned delay_ms;		/* every change waits so long before it happens */

@@ -111,6 +111,7 @@ static void restart_fiber(void *arg)
 
 	nfs_server_stop(p->server);
 	nfs_server_free(p->server);
+	p->fs = storage_restart(p->fs);
 	new_server(p);
 }
 

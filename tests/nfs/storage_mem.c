@@ -11,6 +11,12 @@ void storage_free(struct fs *fs)
 	memfs_free(fs);
 }
 
+struct fs *storage_restart(struct fs *fs)
+{
+	memfs_restart(fs);
+	return fs;
+}
+
 void storage_set_exports(struct fs *fs, uint32_t volume, const char *text)
 {
 	memfs_set_exports(fs, volume, text);

@@ -14,7 +14,7 @@
 
 static struct dev_sim_image *empty;
 static struct dev *disk;
-static struct memfs_control nothing;
+static struct memfs_control nothing = { .real = true };
 
 static struct dev *new_disk(struct dev_sim_image *from)
 {
@@ -29,7 +29,7 @@ static struct dev *new_disk(struct dev_sim_image *from)
 
 static struct fs *open_pool(struct dev *d)
 {
-	const struct fs_config cfg = { .cache_bytes = CACHE_BYTES, .seed = 1 };
+	const struct fs_config cfg = { .cache_bytes = CACHE_BYTES, .seed = 1, .keep_orphans = true };
 	char why[200] = "";
 	struct fs *fs;
 
@@ -87,6 +87,14 @@ void storage_free(struct fs *fs)
 		abort();
 	dev_close(disk);
 	disk = NULL;
+}
+
+struct fs *storage_restart(struct fs *fs)
+{
+	int err = fs_close(fs);
+
+	assert(!err);
+	return open_pool(disk);
 }
 
 void storage_set_exports(struct fs *fs, uint32_t volume, const char *text)
