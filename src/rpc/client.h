@@ -65,6 +65,13 @@ int rpc_peer_call(struct rpc_peer *p, const struct rpc_request *q, void *buf, si
 		  size_t *ret_len);
 
 /*
+ * The same by UDP, from whatever port: asks again now and then until there is an answer.  Also
+ * -ECONNREFUSED: nobody listens there.
+ */
+int rpc_udp_call(struct rpc_server *s, const struct rpc_addr *to, const struct rpc_request *q,
+		 void *buf, size_t cap, size_t *ret_len);
+
+/*
  * Somebody in this process, for tests: FN stands for the connection and the program behind it, and
  * answers as rpc_peer_call().  A call given to rpc_serve_via() comes from it.
  */

@@ -264,7 +264,7 @@ static int next_call(struct rpc_conn *c)
 	while ((r = assemble(c)) == 1) {
 		const uint8_t *record = c->buf->data + c->rec_off;
 
-		if (!peer_is_answer(record, c->rec_len))
+		if (!is_answer(record, c->rec_len))
 			return c->service ? 1 : -EBADMSG;
 		if (!c->back)
 			return -EBADMSG;	/* nobody ever asked */
@@ -483,6 +483,7 @@ struct rpc_task *conn_next_task(struct rpc_conn *c)
 	t->call.local = c->local;
 	t->call.conn = c;
 	t->call.via = NULL;
+	t->call.datagram = false;
 	if (rpc_call_parse(&t->call, c->service, data, len)) {
 		release_call(t);
 		server_task_put(s, t);

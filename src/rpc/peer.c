@@ -20,10 +20,7 @@
 #include "rpc/server_int.h"
 
 #define MS 1000000ull
-#define MACHINE "pando"
-#define HEAD_BYTES (RPC_MARK_BYTES + 24 + 8 + 28 + 4 * RPC_GROUPS_MAX + 8)
-
-enum { MSG_CALL = 0, MSG_REPLY = 1, DENIED_AUTH = 1 };
+#define HEAD_BYTES (RPC_MARK_BYTES + REQUEST_HEAD_BYTES)
 
 struct rpc_peer {
 	struct list entry;		/* server's peers */
@@ -203,26 +200,6 @@ void peer_lost(struct rpc_peer *p)
 		rpc_peer_put(p);
 }
 
-static void put_cred(struct xdr_out *out, const struct rpc_cred *cred)
-{
-	xdr_put_u32(out, cred->flavor);
-	if (cred->flavor == RPC_AUTH_SYS) {
-		uint32_t name = sizeof(MACHINE) - 1;
-
-		xdr_put_u32(out, 20 + name + xdr_pad(name) + 4 * cred->ngroups);
-		xdr_put_u32(out, 0);			/* stamp */
-		xdr_put_opaque(out, MACHINE, name);
-		xdr_put_u32(out, cred->uid);
-		xdr_put_u32(out, cred->gid);
-		xdr_put_u32(out, cred->ngroups);
-		for (uint32_t i = 0; i < cred->ngroups; i++)
-			xdr_put_u32(out, cred->groups[i]);
-	} else {
-		xdr_put_u32(out, 0);
-	}
-	xdr_put_u64(out, 0);				/* verifier */
-}
-
 static void put_call(struct peer_call *k, const struct rpc_request *q)
 {
 	struct xdr_out out;
@@ -230,15 +207,7 @@ static void put_call(struct peer_call *k, const struct rpc_request *q)
 
 	xdr_out_init(&out, k->data, HEAD_BYTES + q->args_len);
 	xdr_room(&out, RPC_MARK_BYTES);
-	xdr_put_u32(&out, k->xid);
-	xdr_put_u32(&out, MSG_CALL);
-	xdr_put_u32(&out, RPC_VERSION);
-	xdr_put_u32(&out, q->prog);
-	xdr_put_u32(&out, q->vers);
-	xdr_put_u32(&out, q->proc);
-	put_cred(&out, q->cred);
-	if (q->args_len)
-		memcpy(xdr_room(&out, q->args_len), q->args, q->args_len);
+	put_request(&out, k->xid, q);
 	assert(!out.full);
 	mark = htobe32(0x80000000u | (uint32_t)(xdr_out_len(&out) - RPC_MARK_BYTES));
 	memcpy(k->data, &mark, sizeof(mark));
@@ -271,49 +240,9 @@ static struct peer_call *call_new(struct rpc_peer *p, const struct rpc_request *
 
 /* ---- answers ------------------------------------------------------------------------- */
 
-static int why_denied(struct xdr_in *x)
-{
-	uint32_t why = xdr_get_u32(x);
-
-	if (x->bad || why > DENIED_AUTH)
-		return -EBADMSG;
-	return why == DENIED_AUTH ? -EACCES : -EOPNOTSUPP;
-}
-
-/* X is behind the message's type; it is at the results when this returns 0. */
-static int take_answer(struct xdr_in *x)
-{
-	if (xdr_get_enum(x, 1))
-		return why_denied(x);
-	xdr_get_u32(x);
-	xdr_get_opaque(x, RPC_AUTH_MAX);
-	switch (xdr_get_u32(x)) {
-	case RPC_SUCCESS:
-		return x->bad ? -EBADMSG : 0;
-	case RPC_PROG_UNAVAIL:
-	case RPC_PROG_MISMATCH:
-	case RPC_PROC_UNAVAIL:
-		return -EOPNOTSUPP;
-	case RPC_GARBAGE_ARGS:
-	case RPC_SYSTEM_ERR:
-		return -EREMOTEIO;
-	default:
-		return -EBADMSG;
-	}
-}
-
 bool peer_waits(const struct rpc_peer *p)
 {
 	return !list_empty(&p->calls);
-}
-
-bool peer_is_answer(const void *record, size_t len)
-{
-	struct xdr_in x;
-
-	xdr_in_init(&x, record, len);
-	xdr_get_u32(&x);
-	return xdr_get_u32(&x) == MSG_REPLY;
 }
 
 void peer_answered(struct rpc_peer *p, const void *record, size_t len)
@@ -325,7 +254,7 @@ void peer_answered(struct rpc_peer *p, const void *record, size_t len)
 
 	xdr_in_init(&x, record, len);
 	xid = xdr_get_u32(&x);
-	xdr_get_u32(&x);
+	xdr_get_u32(&x);			/* it is an answer */
 	list_each(e, &p->calls) {
 		struct peer_call *k = container_of(e, struct peer_call, entry);
 

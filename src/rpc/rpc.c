@@ -119,12 +119,13 @@ static void find_row(struct rpc_call *c, const struct rpc_service *s)
 		c->refusal = known ? RPC_PROG_MISMATCH : RPC_PROG_UNAVAIL;
 		return;
 	}
-	if (c->proc >= c->binding->program->nprocs ||
-	    !c->binding->program->procs[c->proc].handle) {
+	if (c->proc < c->binding->program->nprocs)
+		c->row = &c->binding->program->procs[c->proc];
+	if (!c->row || !c->row->handle || (c->datagram && c->row->flags & RPC_NOT_UDP)) {
 		c->refusal = RPC_PROC_UNAVAIL;
+		c->row = NULL;
 		return;
 	}
-	c->row = &c->binding->program->procs[c->proc];
 	if (c->cred.flavor == RPC_AUTH_NONE && !(c->row->flags & RPC_ANY_AUTH)) {
 		c->refusal = REFUSE_AUTH;
 		c->auth_stat = RPC_AUTH_TOOWEAK;
@@ -397,6 +398,7 @@ int rpc_serve_via(const struct rpc_service *s, const struct rpc_addr *addr, stru
 	c->peer = c->local = *addr;
 	c->conn = NULL;
 	c->via = via;
+	c->datagram = false;
 	err = rpc_call_parse(c, s, call, len);
 	if (err) {
 		free(c);

@@ -64,6 +64,8 @@ enum {
 	RPC_ANY_AUTH = 4,		/* AUTH_NONE will do */
 	RPC_BULK = 8,			/* with RPC_ONCE: so frequent that its answers are kept
 					 * apart, where they don't push out the others' */
+	RPC_NOT_UDP = 16,		/* its answer is much longer than the question: not for
+					 * whoever the sender's address belongs to */
 };
 
 struct rpc_proc {
@@ -116,6 +118,7 @@ struct rpc_call {
 	struct rpc_addr peer, local;
 	struct rpc_conn *conn;		/* the transport's; NULL: there is none */
 	struct rpc_peer *via;		/* rpc_serve_via()'s; NULL: none */
+	bool datagram;			/* it came by UDP */
 	struct rpc_cred cred;
 	struct xdr_in in;		/* the arguments */
 	uint64_t digest;		/* of who asks for what; 0 unless RPC_ONCE */
@@ -145,9 +148,9 @@ struct rpc_call {
 void rpc_service_check(const struct rpc_service *s);
 
 /*
- * Reads the header of a call.  c->peer, local, conn and via are the caller's to set.  -EBADMSG when this
- * is not an RPC call at all (the connection is not worth keeping); else 0, also when the call
- * has to be refused.  After success rpc_call_run() and rpc_call_done() must follow.
+ * Reads the header of a call.  c->peer, local, conn, via and datagram are the caller's to set.
+ * -EBADMSG when this is not an RPC call at all (the connection is not worth keeping); else 0, also
+ * when the call has to be refused.  After success rpc_call_run() and rpc_call_done() must follow.
  */
 int rpc_call_parse(struct rpc_call *c, const struct rpc_service *s, const void *data, size_t len);
 

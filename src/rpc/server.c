@@ -531,13 +531,14 @@ int rpc_parse_listen(const char *text, struct rpc_addr *ret_addr, char *why, siz
 	return 0;
 }
 
-static int bind_socket(int fd, const struct rpc_addr *a)
+static int bind_socket(int fd, int kind, const struct rpc_addr *a)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(a->port) };
 	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(a->port) };
 	int one = 1, r;
 
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (kind == SOCK_STREAM)	/* on a datagram's it would let others take the port too */
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (rpc_addr_is_v4(a)) {
 		memcpy(&in.sin_addr, a->ip + 12, 4);
 		r = bind(fd, (struct sockaddr *)&in, sizeof(in));
@@ -546,7 +547,21 @@ static int bind_socket(int fd, const struct rpc_addr *a)
 		memcpy(&in6.sin6_addr, a->ip, 16);
 		r = bind(fd, (struct sockaddr *)&in6, sizeof(in6));
 	}
-	return r || listen(fd, 512) ? -errno : 0;
+	return r || (kind == SOCK_STREAM && listen(fd, 512)) ? -errno : 0;
+}
+
+int server_socket(int kind, const struct rpc_addr *a, int *ret_fd)
+{
+	int fd = socket(rpc_addr_is_v4(a) ? AF_INET : AF_INET6, kind | SOCK_CLOEXEC, 0), err;
+
+	if (fd < 0)
+		return -errno;
+	err = bind_socket(fd, kind, a);
+	if (err)
+		close(fd);
+	else
+		*ret_fd = fd;
+	return err;
 }
 
 static uint16_t bound_port(int fd)
@@ -569,13 +584,14 @@ int rpc_server_listen(struct rpc_server *s, const char *text, const struct rpc_s
 	if (err)
 		return err;
 	rpc_service_check(service);
-	fd = socket(rpc_addr_is_v4(&a) ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	err = fd < 0 ? -errno : bind_socket(fd, &a);
-	l = err ? NULL : calloc(1, sizeof(*l));
-	if (!l) {
-		err = err ? err : -ENOMEM;
-		if (fd >= 0)
-			close(fd);
+	err = server_socket(SOCK_STREAM, &a, &fd);
+	l = calloc(1, sizeof(*l));
+	if (!err && !l) {
+		close(fd);
+		err = -ENOMEM;
+	}
+	if (err) {
+		free(l);
 		snprintf(why, why_len, "cannot listen on %s: %s", text, err_text(err));
 		return err;
 	}
@@ -618,6 +634,8 @@ int rpc_server_new(const struct rpc_limits *limits, struct rpc_server **ret_serv
 	list_init(&s->free_sends);
 	list_init(&s->clients);
 	list_init(&s->peers);
+	list_init(&s->udp_sockets);
+	list_init(&s->udp_calls);
 	for (int k = 0; k < BUF_CLASSES; k++)
 		list_init(&s->free_bufs[k]);
 	timer_init(&s->sweep, sweep);
@@ -671,6 +689,7 @@ void rpc_server_stop(struct rpc_server *s, unsigned grace_ms)
 
 	s->draining = true;
 	stop_listening(s);
+	datagrams_stop(s);
 	peers_stop(s);
 	while (s->st.in_flight && loop_now_ns() < until)
 		waitq_wait_timeout(&s->changed, until - loop_now_ns());
@@ -699,7 +718,8 @@ void rpc_server_free(struct rpc_server *s)
 {
 	if (!s)
 		return;
-	assert(!s->st.conns && !s->st.workers && list_empty(&s->listeners));
+	assert(!s->st.conns && !s->st.workers && list_empty(&s->listeners) &&
+	       list_empty(&s->udp_sockets));
 	peers_forget(s);
 	free_pools(s);
 	while (s->nclients && forget_client(s))

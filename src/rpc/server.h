@@ -50,6 +50,16 @@ int rpc_server_new(const struct rpc_limits *limits, struct rpc_server **ret_serv
 int rpc_server_listen(struct rpc_server *s, const char *text, const struct rpc_service *service,
 		      uint16_t *ret_port, char *why, size_t why_len);
 
+/*
+ * The same by UDP (RFC 5531 section 11 has no marks there): for the small programs that clients
+ * won't ask by TCP.  Calls and replies have RPC_DATAGRAM_MAX bytes at most, and RPC_DATAGRAMS_MAX of
+ * them run at a time; what is beyond is dropped, as UDP may.  What bind says; never waits.
+ */
+#define RPC_DATAGRAM_MAX 4096
+#define RPC_DATAGRAMS_MAX 64
+int rpc_server_listen_udp(struct rpc_server *s, const struct rpc_addr *addr,
+			  const struct rpc_service *service);
+
 /* Reads "ADDR:PORT" as above.  -EINVAL with WHY. */
 int rpc_parse_listen(const char *text, struct rpc_addr *ret_addr, char *why, size_t why_len);
 

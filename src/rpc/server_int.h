@@ -128,6 +128,8 @@ struct rpc_server {
 	struct rpc_server_stats st;
 	struct timer sweep;
 	struct list peers;
+	struct list udp_sockets, udp_calls;
+	unsigned nudp_tasks;
 	unsigned ncalls, ncallers;	/* calls to clients; fibers that make them */
 	uint32_t next_xid;
 	struct waitq changed;		/* while stopping: a connection, listener or worker went */
@@ -154,14 +156,28 @@ void conn_shrink(struct rpc_conn *c);
 void peer_lost(struct rpc_peer *p);
 /* Somebody waits for an answer of it. */
 bool peer_waits(const struct rpc_peer *p);
-bool peer_is_answer(const void *record, size_t len);
 /* An answer came; nobody may have asked. */
 void peer_answered(struct rpc_peer *p, const void *record, size_t len);
 /* While stopping: ends all calls; waits for who made them. */
 void peers_stop(struct rpc_server *s);
 void peers_forget(struct rpc_server *s);
 
+/* request.c */
+#define REQUEST_HEAD_BYTES (24 + 8 + 28 + 4 * RPC_GROUPS_MAX + 8)
+/* The whole call; OUT has room for its head and its arguments. */
+void put_request(struct xdr_out *out, uint32_t xid, const struct rpc_request *q);
+bool is_answer(const void *message, size_t len);
+/* X is behind the message's type; it is at the results when this returns 0, else the error is
+ * rpc_peer_call()'s. */
+int take_answer(struct xdr_in *x);
+
+/* datagram.c */
+/* While stopping: no more is received; waits for what runs, and for who calls. */
+void datagrams_stop(struct rpc_server *s);
+
 /* server.c */
+/* A socket of KIND that is bound to A. */
+int server_socket(int kind, const struct rpc_addr *a, int *ret_fd);
 /* Takes in a connection, within the limits. */
 int server_add_conn(struct rpc_server *s, const struct rpc_service *service, int fd,
 		    struct rpc_conn **ret_conn);
