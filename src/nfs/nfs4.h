@@ -62,6 +62,9 @@ struct nfs4_channel {
 
 struct nfs4_lock_range { uint32_t type; uint64_t offset, length; };
 
+/* callback_sec_parms4<>: the first that will do. */
+struct nfs4_cb_sec { bool allowed; struct rpc_cred cred; };
+
 struct nfs4_op {
 	uint32_t num;
 	union {
@@ -137,15 +140,18 @@ struct nfs4_op {
 			uint64_t clientid;
 			uint32_t seq, flags;
 			struct nfs4_channel fore, back;
+			uint32_t cb_prog;
+			struct nfs4_cb_sec cb_sec;
 			uint8_t session[NFS4_SESSION_ID];
 		} create_session;
+		struct { uint32_t prog; struct nfs4_cb_sec sec; } backchannel;
 		struct { uint8_t session[NFS4_SESSION_ID]; } session;
 		struct { uint64_t clientid; } clientid;
 		struct {
 			uint8_t session[NFS4_SESSION_ID];
 			uint32_t seq, slot, highest;
 			bool cache;
-			uint32_t slots;
+			uint32_t slots, flags;
 		} sequence;
 		struct { uint32_t n; const uint8_t *ids; uint32_t *status; } test;
 		struct { bool one_fs; } reclaim;

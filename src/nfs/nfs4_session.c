@@ -7,7 +7,7 @@
  *           busy the request of this number is running: its retry is told to come later
  *           reply what it was answered, if the client wanted that kept
  *
- * No calls are made to clients: there are no delegations and no layouts to recall.
+ * How clients are called back is in nfs4_callback.c; here it is only said where.
  */
 #include <stdlib.h>
 #include "nfs/nfs4_state.h"
@@ -142,8 +142,15 @@ static uint32_t new_session(struct nfs4_compound *cp, struct nfs4_op *op, struct
 	status = nfs4_session_new(cp->st, c, &fore, &s);
 	if (status)
 		return status;
+	s->minor = cp->minor;
+	nfs4_back_limit(&op->create_session.back);
+	s->back.attrs = op->create_session.back;
+	nfs4_back_set(s, op->create_session.cb_prog, &op->create_session.cb_sec);
+	if (op->create_session.flags & CONN_BACK_CHAN && nfs4_back_bind(cp->st, s, cp->call))
+		op->create_session.flags = CONN_BACK_CHAN;
+	else
+		op->create_session.flags = 0;
 	memcpy(op->create_session.session, s->id, NFS4_SESSION_ID);
-	op->create_session.flags = 0;		/* not persistent, and never called back on */
 	op->create_session.fore = fore;
 	return NFS4_OK;
 }
@@ -229,7 +236,8 @@ uint32_t nfs4_destroy_clientid(struct nfs4_compound *cp, struct nfs4_op *op)
 	return NFS4_OK;
 }
 
-/* Any connection may carry any session (state protection is SP4_NONE): nothing to remember. */
+/* Any connection may carry any session's requests (state protection is SP4_NONE): what is to be
+ * remembered is only where the client may be called back. */
 uint32_t nfs4_bind(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	enum { FORE = 1, BACK = 2, FORE_OR_BOTH = 3, BACK_OR_BOTH = 7, BOTH = 3 };
@@ -239,13 +247,15 @@ uint32_t nfs4_bind(struct nfs4_compound *cp, struct nfs4_op *op)
 		return NFS4ERR_BADSESSION;
 	switch (op->bind.dir) {
 	case FORE:
+		break;
 	case FORE_OR_BOTH:
-		op->bind.dir = FORE;
+		op->bind.dir = nfs4_back_bind(cp->st, s, cp->call) ? BOTH : FORE;
 		break;
 	case BACK:
-		break;
 	case BACK_OR_BOTH:
-		op->bind.dir = BOTH;
+		if (!nfs4_back_bind(cp->st, s, cp->call))
+			return NFS4ERR_INVAL;
+		op->bind.dir = op->bind.dir == BACK ? BACK : BOTH;
 		break;
 	default:
 		return NFS4ERR_INVAL;
@@ -256,7 +266,10 @@ uint32_t nfs4_bind(struct nfs4_compound *cp, struct nfs4_op *op)
 
 uint32_t nfs4_backchannel_ctl(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	return NFS4_OK;				/* there is nothing that would be called back */
+	if (!op->backchannel.sec.allowed)
+		return NFS4ERR_NOENT;		/* no handle of RPCSEC_GSS is known here */
+	nfs4_back_set(cp->session, op->backchannel.prog, &op->backchannel.sec);
+	return NFS4_OK;
 }
 
 uint32_t nfs4_reclaim_complete(struct nfs4_compound *cp, struct nfs4_op *op)
@@ -339,6 +352,7 @@ uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
 		return status;
 	nfs4_client_renew(cp->st, s->client);
 	op->sequence.slots = s->fore.max_slots;
+	op->sequence.flags = nfs4_back_flags(s);
 	if (!cp->retry_uncached)
 		begin_slot(cp, op, s, slot);
 	cp->session = s;

@@ -81,10 +81,7 @@ struct nfs4_link *nfs4_table_next(const struct nfs4_link *l)
 
 uint64_t nfs4_now_ns(const struct nfs4_state *st)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return ts.tv_sec * 1000000000ull + ts.tv_nsec + st->skew_ns;
+	return loop_now_ns() + st->skew_ns;
 }
 
 struct nfs4_client *nfs4_client_find(const struct nfs4_state *st, uint64_t id)
@@ -182,6 +179,7 @@ struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct xdr_bytes owne
 	list_init(&c->sessions);
 	list_init(&c->opens);
 	list_init(&c->waiters);
+	nfs4_cbs_init(&c->cbs, st);
 	c->ranges.max = NFS4_LOCKS_MAX;
 	list_add_tail(&st->by_renewal, &c->entry);
 	nfs4_table_add(&st->clients, &c->by_id, c->id);
@@ -199,6 +197,7 @@ void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c)
 		nfs4_waiter_free(container_of(c->waiters.next, struct nfs4_waiter, in_client));
 	while (!list_empty(&c->opens))
 		nfs4_open_free(st, container_of(c->opens.next, struct nfs4_open, in_client));
+	nfs4_cbs_drop(st, c);
 	while (!list_empty(&c->sessions))
 		nfs4_session_drop(st, container_of(c->sessions.next, struct nfs4_session, entry));
 	nfs4_table_del(&st->clients, &c->by_id);
@@ -294,8 +293,10 @@ struct nfs4_session *nfs4_session_find(const struct nfs4_state *st, const uint8_
 	return NULL;
 }
 
-static void free_session(struct nfs4_session *s)
+static void free_if_done(struct nfs4_session *s)
 {
+	if (!s->dead || s->active || s->calls)
+		return;
 	for (uint32_t i = 0; i < s->fore.max_slots; i++)
 		free(s->slots[i].reply);
 	free(s);
@@ -308,15 +309,22 @@ void nfs4_session_drop(struct nfs4_state *st, struct nfs4_session *s)
 	s->client->nsessions--;
 	st->cached_bytes -= session_bytes(&s->fore);
 	s->dead = true;
-	if (!s->active)
-		free_session(s);
+	nfs4_back_done(&s->back);
+	free_if_done(s);
 }
 
 void nfs4_session_put(struct nfs4_state *st, struct nfs4_session *s)
 {
 	assert(s->active);
-	if (!--s->active && s->dead)
-		free_session(s);
+	s->active--;
+	free_if_done(s);
+}
+
+void nfs4_session_called(struct nfs4_state *st, struct nfs4_session *s)
+{
+	assert(s->calls);
+	s->calls--;
+	free_if_done(s);
 }
 
 /* ---- work in the background ---------------------------------------------------------- */
@@ -357,6 +365,7 @@ int nfs4_spawn(struct nfs4_state *st, void (*fn)(void *arg), void *arg, const ch
 void nfs4_state_stop(struct nfs4_state *st)
 {
 	st->stopping = true;
+	nfs4_callbacks_stop(st);
 	while (st->spawned)
 		waitq_wait(&st->spawned_end);
 }
@@ -380,6 +389,7 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 	st->next_id = 1;
 	list_init(&st->by_renewal);
 	waitq_init(&st->spawned_end);
+	waitq_init(&st->senders_gone);
 	*ret_state = st;
 	return 0;
 }

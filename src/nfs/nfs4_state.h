@@ -21,6 +21,7 @@
 #include "base/fiber.h"
 #include "nfs/locks.h"
 #include "nfs/nfs4.h"
+#include "nfs/nfs4_callback.h"
 
 #define NFS4_CLIENTS_MAX 1024
 #define NFS4_SESSIONS_MAX 16		/* of a client */
@@ -58,6 +59,7 @@ struct nfs4_client {
 	struct lock_quota ranges;
 	struct list waiters;		/* asked longest ago first */
 	unsigned nwaiters;
+	struct nfs4_cbs cbs;
 	struct list entry;		/* st's clients, renewed longest ago first */
 	uint32_t owner_len;
 	uint8_t owner[];
@@ -76,7 +78,9 @@ struct nfs4_session {
 	struct nfs4_client *client;
 	uint8_t id[NFS4_SESSION_ID];
 	bool dead;
-	unsigned active;
+	unsigned active, calls;		/* COMPOUNDs, and callbacks, under way */
+	uint32_t minor;
+	struct nfs4_back back;
 	struct nfs4_channel fore;
 	struct nfs4_slot slots[];
 };
@@ -154,6 +158,9 @@ struct nfs4_state {
 	bool stopping;
 	unsigned spawned, prefetches;
 	struct waitq spawned_end;
+	/* callbacks */
+	unsigned nsenders;		/* fibers */
+	struct waitq senders_gone;
 };
 
 /*
@@ -192,6 +199,8 @@ uint32_t nfs4_session_new(struct nfs4_state *st, struct nfs4_client *c, struct n
 struct nfs4_session *nfs4_session_find(const struct nfs4_state *st, const uint8_t *id);
 void nfs4_session_drop(struct nfs4_state *st, struct nfs4_session *s);
 void nfs4_session_put(struct nfs4_state *st, struct nfs4_session *s);
+/* A callback in it is over. */
+void nfs4_session_called(struct nfs4_state *st, struct nfs4_session *s);
 
 /* files, opens, locks (nfs4_stateid.c) */
 struct nfs4_file *nfs4_file_find(const struct nfs4_state *st, const struct fs_id *id);

@@ -313,29 +313,43 @@ static void get_channel(struct xdr_in *in, struct nfs4_channel *ch)
 		xdr_get_u32(in);
 }
 
-/* callback_sec_parms4<> */
-static void skip_sec_parms(struct xdr_in *in)
+static void get_sys_parms(struct xdr_in *in, struct rpc_cred *ret)
+{
+	xdr_get_u32(in);			/* stamp */
+	xdr_get_opaque(in, 255);		/* machine's name */
+	ret->uid = xdr_get_u32(in);
+	ret->gid = xdr_get_u32(in);
+	ret->ngroups = xdr_get_enum(in, RPC_GROUPS_MAX);
+	for (uint32_t i = 0; i < ret->ngroups; i++)
+		ret->groups[i] = xdr_get_u32(in);
+}
+
+/* An empty list is taken as AUTH_NONE. */
+static void get_sec_parms(struct xdr_in *in, struct nfs4_cb_sec *ret)
 {
 	uint32_t n = xdr_get_enum(in, 16);
 
-	while (n-- && !in->bad)
-		switch (xdr_get_u32(in)) {
+	*ret = (struct nfs4_cb_sec){ .allowed = !n };
+	while (n-- && !in->bad) {
+		struct rpc_cred cred = { .flavor = xdr_get_u32(in) };
+
+		switch (cred.flavor) {
 		case RPC_AUTH_NONE:
 			break;
 		case RPC_AUTH_SYS:
-			xdr_get_u32(in);
-			xdr_get_opaque(in, 255);
-			xdr_get_u64(in);
-			xdr_get_fixed(in, 4 * xdr_get_enum(in, RPC_GROUPS_MAX));
+			get_sys_parms(in, &cred);
 			break;
 		case 6:				/* RPCSEC_GSS */
 			xdr_get_u32(in);
 			xdr_get_opaque(in, NFS4_OPAQUE_MAX);
 			xdr_get_opaque(in, NFS4_OPAQUE_MAX);
-			break;
+			continue;
 		default:
 			in->bad = true;
 		}
+		if (!ret->allowed)
+			*ret = (struct nfs4_cb_sec){ true, cred };
+	}
 }
 
 DECODER(create_session)
@@ -345,15 +359,15 @@ DECODER(create_session)
 	op->create_session.flags = xdr_get_u32(in);
 	get_channel(in, &op->create_session.fore);
 	get_channel(in, &op->create_session.back);
-	xdr_get_u32(in);
-	skip_sec_parms(in);
+	op->create_session.cb_prog = xdr_get_u32(in);
+	get_sec_parms(in, &op->create_session.cb_sec);
 	memset(op->create_session.session, 0, NFS4_SESSION_ID);
 }
 
 DECODER(backchannel_ctl)
 {
-	xdr_get_u32(in);
-	skip_sec_parms(in);
+	op->backchannel.prog = xdr_get_u32(in);
+	get_sec_parms(in, &op->backchannel.sec);
 }
 
 DECODER(bind)
@@ -615,7 +629,7 @@ ENCODER(sequence)
 	xdr_put_u32(out, op->sequence.slot);
 	xdr_put_u32(out, op->sequence.slots - 1);
 	xdr_put_u32(out, op->sequence.slots - 1);
-	xdr_put_u32(out, 0);
+	xdr_put_u32(out, op->sequence.flags);
 }
 
 ENCODER(copy)

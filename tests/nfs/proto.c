@@ -82,10 +82,18 @@ static void make(struct proto *p, const char *name, enum fs_type type, uint8_t r
 	}
 }
 
+/* What a callback is answered by default. */
+static int silent(void *arg, const struct rpc_request *q, void *buf, size_t cap, size_t *ret_len)
+{
+	*ret_len = 0;
+	return q->proc ? -ETIMEDOUT : 0;
+}
+
 static void begin_fiber(void *arg)
 {
 	struct proto *p = arg;
 
+	p->via = rpc_peer_local(silent, NULL);
 	p->fs = storage_new();
 	p->ctl = storage_control(p->fs);
 	new_server(p);
@@ -126,6 +134,7 @@ static void end_fiber(void *arg)
 
 	nfs_server_stop(p->server);
 	nfs_server_free(p->server);
+	rpc_peer_put(p->via);
 	storage_free(p->fs);
 }
 
@@ -165,8 +174,8 @@ static void serve_fiber(void *arg)
 {
 	struct serve_job *j = arg;
 
-	j->err = rpc_serve(nfs_server_service(j->p->server), &j->p->peer, j->call, j->len, &j->reply,
-			   &j->reply_len);
+	j->err = rpc_serve_via(nfs_server_service(j->p->server), &j->p->peer, j->p->via, j->call,
+			       j->len, &j->reply, &j->reply_len);
 }
 
 uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len)

@@ -11,6 +11,7 @@
 #include "memfs.h"
 #include "nfs/nfs3.h"
 #include "nfs/server.h"
+#include "rpc/client.h"
 
 struct proto {
 	struct fs *fs;
@@ -19,6 +20,9 @@ struct proto {
 	struct rpc_addr peer;
 	uint32_t xid, uid;
 	unsigned lease_s;		/* of servers made from now on */
+	/* Who the calls come from, as far as the server can call back; by default somebody who
+	 * answers CB_NULL and nothing else.  proto_end() lets go of it. */
+	struct rpc_peer *via;
 	uint8_t root[HANDLE_BYTES], file[HANDLE_BYTES], dir[HANDLE_BYTES], link[HANDLE_BYTES];
 };
 
