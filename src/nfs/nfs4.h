@@ -51,8 +51,8 @@ struct nfs4_change { bool atomic; uint64_t before, after; };
 struct nfs4_set {
 	struct fs_setattr set;
 	struct nfs4_bitmap given;
-	uint32_t umask;
-	bool has_umask;
+	struct xdr_bytes owner, group;	/* as they came */
+	uint32_t keep;			/* bits of an existing file's mode that stay */
 	uint32_t status;
 };
 
@@ -302,13 +302,19 @@ void nfs4_put_attrs(struct xdr_out *out, const struct nfs4_attrs *at,
 		    const struct nfs4_bitmap *want);
 void nfs4_get_bitmap(struct xdr_in *in, struct nfs4_bitmap *ret);
 void nfs4_put_bitmap(struct xdr_out *out, const struct nfs4_bitmap *b);
-void nfs4_get_set(struct xdr_in *in, struct nfs4_set *ret);
-uint32_t nfs4_check_set(const struct nfs4_compound *cp, const struct nfs4_set *s, bool creating);
 void nfs4_bit_set(struct nfs4_bitmap *b, unsigned bit);
 bool nfs4_bit(const struct nfs4_bitmap *b, unsigned bit);
 uint64_t nfs4_pseudo_change(struct nfs_server *s);
-/* The mode that a new file gets. */
-void nfs4_apply_umask(struct nfs4_set *s);
+
+/* nfs4_acl.c: what a MODE says, as an ACL */
+void nfs4_put_acl(struct xdr_out *out, uint32_t mode, bool dir);
+/* The mode (0777) that says what the ACL says; ATTRNOTSUPP if there is none, INVAL if it is none. */
+uint32_t nfs4_get_acl(struct xdr_in *in, uint32_t *ret_mode);
+
+/* nfs4_setattr.c */
+void nfs4_get_set(struct xdr_in *in, struct nfs4_set *ret);
+/* What is wrong with it; completes it otherwise.  May wait. */
+uint32_t nfs4_check_set(struct nfs4_compound *cp, struct nfs4_set *s, bool creating);
 struct nfs4_bitmap nfs4_settable(const struct nfs4_set *s);
 
 /* nfs4_xdr.c */
@@ -336,8 +342,10 @@ ENCODER(test_stateid); ENCODER(copy); ENCODER(seek); ENCODER(io_advise);
 
 /* nfs4_file.c */
 HANDLER(putfh); HANDLER(putrootfh); HANDLER(getfh); HANDLER(savefh); HANDLER(restorefh);
-HANDLER(lookup); HANDLER(lookupp); HANDLER(access); HANDLER(getattr); HANDLER(setattr);
+HANDLER(lookup); HANDLER(lookupp); HANDLER(access); HANDLER(getattr);
 HANDLER(verify); HANDLER(nverify); HANDLER(readlink); HANDLER(secinfo); HANDLER(secinfo_no_name);
+/* nfs4_setattr.c */
+HANDLER(setattr);
 /* nfs4_io.c */
 HANDLER(read); HANDLER(read_plus); HANDLER(write); HANDLER(commit);
 /* nfs4_copy.c */

@@ -5,50 +5,42 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_attr.h"
 
 #define PSEUDO_MOUNT ((uint64_t)1 << 32)	/* fileids in the pseudo root: and the volume */
 
-enum {
-	SUPPORTED_ATTRS = 0, TYPE = 1, FH_EXPIRE_TYPE = 2, CHANGE = 3, SIZE = 4, LINK_SUPPORT = 5,
-	SYMLINK_SUPPORT = 6, NAMED_ATTR = 7, FSID = 8, UNIQUE_HANDLES = 9, LEASE_TIME = 10,
-	RDATTR_ERROR = 11, ACLSUPPORT = 13, CANSETTIME = 15, CASE_INSENSITIVE = 16,
-	CASE_PRESERVING = 17, CHOWN_RESTRICTED = 18, FILEHANDLE = 19, FILEID = 20,
-	FILES_AVAIL = 21, FILES_FREE = 22, FILES_TOTAL = 23, FS_LOCATIONS = 24, HOMOGENEOUS = 26,
-	MAXFILESIZE = 27, MAXLINK = 28, MAXNAME = 29, MAXREAD = 30, MAXWRITE = 31, MODE = 33,
-	NO_TRUNC = 34, NUMLINKS = 35, OWNER = 36, OWNER_GROUP = 37, RAWDEV = 41, SPACE_AVAIL = 42,
-	SPACE_FREE = 43, SPACE_TOTAL = 44, SPACE_USED = 45, TIME_ACCESS = 47, TIME_ACCESS_SET = 48,
-	TIME_CREATE = 50, TIME_DELTA = 51, TIME_METADATA = 52, TIME_MODIFY = 53,
-	TIME_MODIFY_SET = 54, MOUNTED_ON_FILEID = 55, SUPPATTR_EXCLCREAT = 75,
-	FS_CHARSET_CAP = 76, CLONE_BLKSIZE = 77, CHANGE_ATTR_TYPE = 79, MODE_UMASK = 81,
-	XATTR_SUPPORT = 82,
-};
-
-#define W(bit) ((bit) / 32)
-#define B(bit) (1u << ((bit) % 32))
-
+/* The third word is of 4.1, the first two are 4.0's. */
 static const uint32_t supported_41[NFS4_BITMAP_WORDS] = {
 	B(SUPPORTED_ATTRS) | B(TYPE) | B(FH_EXPIRE_TYPE) | B(CHANGE) | B(SIZE) | B(LINK_SUPPORT) |
 	B(SYMLINK_SUPPORT) | B(NAMED_ATTR) | B(FSID) | B(UNIQUE_HANDLES) | B(LEASE_TIME) |
-	B(RDATTR_ERROR) | B(ACLSUPPORT) | B(CANSETTIME) | B(CASE_INSENSITIVE) |
+	B(RDATTR_ERROR) | B(ACL) | B(ACLSUPPORT) | B(CANSETTIME) | B(CASE_INSENSITIVE) |
 	B(CASE_PRESERVING) | B(CHOWN_RESTRICTED) | B(FILEHANDLE) | B(FILEID) | B(FILES_AVAIL) |
 	B(FILES_FREE) | B(FILES_TOTAL) | B(FS_LOCATIONS) | B(HOMOGENEOUS) | B(MAXFILESIZE) |
 	B(MAXLINK) | B(MAXNAME) | B(MAXREAD) | B(MAXWRITE),
-	B(MODE) | B(NO_TRUNC) | B(NUMLINKS) | B(OWNER) | B(OWNER_GROUP) | B(RAWDEV) |
-	B(SPACE_AVAIL) | B(SPACE_FREE) | B(SPACE_TOTAL) | B(SPACE_USED) | B(TIME_ACCESS) |
-	B(TIME_ACCESS_SET) | B(TIME_CREATE) | B(TIME_DELTA) | B(TIME_METADATA) | B(TIME_MODIFY) |
-	B(TIME_MODIFY_SET) | B(MOUNTED_ON_FILEID),
-	B(SUPPATTR_EXCLCREAT) | B(FS_CHARSET_CAP),
+	B(MODE) | B(NO_TRUNC) | B(NUMLINKS) | B(OWNER) | B(OWNER_GROUP) | B(QUOTA_AVAIL_HARD) |
+	B(QUOTA_AVAIL_SOFT) | B(QUOTA_USED) | B(RAWDEV) | B(SPACE_AVAIL) | B(SPACE_FREE) |
+	B(SPACE_TOTAL) | B(SPACE_USED) | B(TIME_ACCESS) | B(TIME_ACCESS_SET) | B(TIME_CREATE) |
+	B(TIME_DELTA) | B(TIME_METADATA) | B(TIME_MODIFY) | B(TIME_MODIFY_SET) |
+	B(MOUNTED_ON_FILEID),
+	B(MODE_SET_MASKED) | B(SUPPATTR_EXCLCREAT) | B(FS_CHARSET_CAP),
 };
 static const uint32_t added_in_42 = B(CLONE_BLKSIZE) | B(CHANGE_ATTR_TYPE) | B(MODE_UMASK) |
 				    B(XATTR_SUPPORT);
-static const uint32_t exclcreat[NFS4_BITMAP_WORDS] = {
-	B(SIZE), B(MODE) | B(OWNER) | B(OWNER_GROUP) | B(TIME_ACCESS_SET) | B(TIME_MODIFY_SET), 0,
+static const uint32_t settable[NFS4_BITMAP_WORDS] = {
+	B(SIZE) | B(ACL), B(MODE) | B(OWNER) | B(OWNER_GROUP) | B(TIME_ACCESS_SET) |
+	B(TIME_MODIFY_SET), B(MODE_SET_MASKED) | B(MODE_UMASK),
 };
 
 static uint32_t supported(uint32_t minor, unsigned w)
 {
+	if (w == 2 && !minor)
+		return 0;
 	return supported_41[w] | (w == 2 && minor >= 2 ? added_in_42 : 0);
+}
+
+bool nfs4_attr_supported(uint32_t minor, unsigned bit)
+{
+	return supported(minor, W(bit)) & B(bit);
 }
 
 /* ---- bitmaps ------------------------------------------------------------------------- */
@@ -90,9 +82,10 @@ void nfs4_put_bitmap(struct xdr_out *out, const struct nfs4_bitmap *b)
 }
 
 /* What can be set, but not asked for. */
-static bool write_only(const struct nfs4_bitmap *b)
+static bool write_only(const struct nfs4_bitmap *b, uint32_t minor)
 {
-	return b->w[1] & (B(TIME_ACCESS_SET) | B(TIME_MODIFY_SET)) || b->w[2] & B(MODE_UMASK);
+	return b->w[1] & (B(TIME_ACCESS_SET) | B(TIME_MODIFY_SET)) ||
+	       (minor && b->w[2] & (B(MODE_SET_MASKED) | B(MODE_UMASK)));
 }
 
 static void cut(const struct nfs4_compound *cp, struct nfs4_bitmap *b)
@@ -103,7 +96,7 @@ static void cut(const struct nfs4_compound *cp, struct nfs4_bitmap *b)
 
 uint32_t nfs4_attrs_check(const struct nfs4_compound *cp, struct nfs4_bitmap *want)
 {
-	if (write_only(want))
+	if (write_only(want, cp->minor))
 		return NFS4ERR_INVAL;
 	cut(cp, want);
 	return NFS4_OK;
@@ -141,7 +134,8 @@ uint32_t nfs4_attrs_load(struct nfs4_compound *cp, struct nfs4_attrs *at, const 
 			 const struct nfs4_bitmap *want)
 {
 	const uint32_t statfs0 = B(FILES_AVAIL) | B(FILES_FREE) | B(FILES_TOTAL);
-	const uint32_t statfs1 = B(SPACE_AVAIL) | B(SPACE_FREE) | B(SPACE_TOTAL);
+	const uint32_t statfs1 = B(SPACE_AVAIL) | B(SPACE_FREE) | B(SPACE_TOTAL) |
+				 B(QUOTA_AVAIL_HARD) | B(QUOTA_AVAIL_SOFT);
 	int err;
 
 	at->cp = cp;
@@ -160,7 +154,8 @@ uint32_t nfs4_attrs_load(struct nfs4_compound *cp, struct nfs4_attrs *at, const 
 	if (err)
 		return nfs4_status(err);
 	at->root = at->a.id.ino == FS_ROOT_INO;
-	return want->w[0] & B(FS_LOCATIONS) ? load_info(cp, at) : NFS4_OK;
+	return want->w[0] & B(FS_LOCATIONS) || want->w[1] & B(QUOTA_USED) ? load_info(cp, at) :
+									    NFS4_OK;
 }
 
 /* ---- writing ------------------------------------------------------------------------- */
@@ -178,10 +173,12 @@ static void put_number(struct xdr_out *out, uint32_t v)
 	xdr_put_opaque(out, text, snprintf(text, sizeof(text), "%u", v));
 }
 
-static void put_bits(struct xdr_out *out, const uint32_t w[NFS4_BITMAP_WORDS], uint32_t more2)
+static void put_supported(struct xdr_out *out, uint32_t minor, const uint32_t *only)
 {
-	const struct nfs4_bitmap b = { .w = { w[0], w[1], w[2] | more2 } };
+	struct nfs4_bitmap b = { 0 };
 
+	for (unsigned i = 0; i < NFS4_BITMAP_WORDS; i++)
+		b.w[i] = supported(minor, i) & (only ? only[i] : UINT32_MAX);
 	nfs4_put_bitmap(out, &b);
 }
 
@@ -204,6 +201,12 @@ static void put_locations(struct xdr_out *out, const struct nfs4_attrs *at)
 	xdr_put_u32(out, 0);
 }
 
+/* The quota is the volume's, and counts what its files map. */
+static uint64_t quota_used(const struct nfs4_attrs *at)
+{
+	return at->have_info ? at->info->mapped_blocks * 4096 : 0;
+}
+
 static uint64_t mounted_on(const struct nfs4_attrs *at)
 {
 	return at->root ? PSEUDO_MOUNT | at->a.id.volume : at->a.id.ino;
@@ -212,10 +215,8 @@ static uint64_t mounted_on(const struct nfs4_attrs *at)
 /* The first word: 0 to 31. */
 static void put_word0(struct xdr_out *out, const struct nfs4_attrs *at, unsigned bit)
 {
-	const uint32_t more = at->cp->minor >= 2 ? added_in_42 : 0;
-
 	switch (bit) {
-	case SUPPORTED_ATTRS: put_bits(out, supported_41, more); break;
+	case SUPPORTED_ATTRS: put_supported(out, at->cp->minor, NULL); break;
 	case TYPE: xdr_put_u32(out, at->a.type); break;
 	case FH_EXPIRE_TYPE: xdr_put_u32(out, 0); break;	/* persistent */
 	case CHANGE: xdr_put_u64(out, at->a.change); break;
@@ -227,7 +228,8 @@ static void put_word0(struct xdr_out *out, const struct nfs4_attrs *at, unsigned
 	case UNIQUE_HANDLES: xdr_put_bool(out, true); break;
 	case LEASE_TIME: xdr_put_u32(out, at->cp->server->cfg.lease_s); break;
 	case RDATTR_ERROR: xdr_put_u32(out, NFS4_OK); break;
-	case ACLSUPPORT: xdr_put_u32(out, 0); break;
+	case ACL: nfs4_put_acl(out, at->a.mode, at->a.type == FS_DIR); break;
+	case ACLSUPPORT: xdr_put_u32(out, 3); break;		/* ALLOW, DENY */
 	case CANSETTIME: xdr_put_bool(out, true); break;
 	case CASE_INSENSITIVE: xdr_put_bool(out, false); break;
 	case CASE_PRESERVING: xdr_put_bool(out, true); break;
@@ -255,6 +257,9 @@ static void put_rest(struct xdr_out *out, const struct nfs4_attrs *at, unsigned 
 	case NUMLINKS: xdr_put_u32(out, at->a.nlink); break;
 	case OWNER: put_number(out, at->a.uid); break;
 	case OWNER_GROUP: put_number(out, at->a.gid); break;
+	case QUOTA_AVAIL_HARD: xdr_put_u64(out, at->fsstat.avail_bytes); break;
+	case QUOTA_AVAIL_SOFT: xdr_put_u64(out, at->fsstat.avail_bytes); break;
+	case QUOTA_USED: xdr_put_u64(out, quota_used(at)); break;
 	case RAWDEV:
 		xdr_put_u32(out, at->a.rdev_major);
 		xdr_put_u32(out, at->a.rdev_minor);
@@ -269,7 +274,8 @@ static void put_rest(struct xdr_out *out, const struct nfs4_attrs *at, unsigned 
 	case TIME_METADATA: put_time(out, at->a.ctime); break;
 	case TIME_MODIFY: put_time(out, at->a.mtime); break;
 	case MOUNTED_ON_FILEID: xdr_put_u64(out, mounted_on(at)); break;
-	case SUPPATTR_EXCLCREAT: put_bits(out, exclcreat, 0); break;
+	/* an exclusive create can set all that a SETATTR can */
+	case SUPPATTR_EXCLCREAT: put_supported(out, at->cp->minor, settable); break;
 	case FS_CHARSET_CAP: xdr_put_u32(out, 1); break;	/* names are bytes */
 	case CLONE_BLKSIZE: xdr_put_u32(out, NFS4_CLONE_BLOCK); break;
 	case CHANGE_ATTR_TYPE: xdr_put_u32(out, 0); break;	/* MONOTONIC_INCR */
@@ -296,122 +302,4 @@ void nfs4_put_attrs(struct xdr_out *out, const struct nfs4_attrs *at,
 		return;
 	len = htobe32(out->p - len_at - 4);
 	memcpy(len_at, &len, 4);
-}
-
-/* ---- setting ------------------------------------------------------------------------- */
-
-/* Users and groups are numbers in decimal (RFC 8881 section 5.9). */
-static uint32_t get_number(struct xdr_in *in, uint32_t *ret)
-{
-	struct xdr_bytes b = xdr_get_opaque(in, NFS4_OPAQUE_MAX);
-	uint64_t v = 0;
-
-	if (!b.len || b.len > 10)
-		return NFS4ERR_BADOWNER;
-	for (uint32_t i = 0; i < b.len; i++) {
-		if (b.s[i] < '0' || b.s[i] > '9')
-			return NFS4ERR_BADOWNER;
-		v = v * 10 + (b.s[i] - '0');
-	}
-	if (v > UINT32_MAX)
-		return NFS4ERR_BADOWNER;
-	*ret = v;
-	return NFS4_OK;
-}
-
-static struct fs_time get_set_time(struct xdr_in *in, uint32_t *mask, uint32_t now, uint32_t given)
-{
-	struct fs_time t = { 0 };
-
-	if (!xdr_get_enum(in, 1)) {
-		*mask |= now;
-		return t;
-	}
-	*mask |= given;
-	t.sec = xdr_get_u64(in);
-	t.nsec = xdr_get_u32(in);
-	return t;
-}
-
-static uint32_t get_one(struct xdr_in *in, unsigned bit, struct nfs4_set *s)
-{
-	struct fs_setattr *f = &s->set;
-
-	switch (bit) {
-	case SIZE:
-		f->mask |= FS_SET_SIZE;
-		f->size = xdr_get_u64(in);
-		return NFS4_OK;
-	case MODE:
-		f->mask |= FS_SET_MODE;
-		f->mode = xdr_get_u32(in);
-		return f->mode & ~07777u ? NFS4ERR_INVAL : NFS4_OK;
-	case OWNER:
-		f->mask |= FS_SET_UID;
-		return get_number(in, &f->uid);
-	case OWNER_GROUP:
-		f->mask |= FS_SET_GID;
-		return get_number(in, &f->gid);
-	case TIME_ACCESS_SET:
-		f->atime = get_set_time(in, &f->mask, FS_SET_ATIME_NOW, FS_SET_ATIME);
-		return NFS4_OK;
-	case TIME_MODIFY_SET:
-		f->mtime = get_set_time(in, &f->mask, FS_SET_MTIME_NOW, FS_SET_MTIME);
-		return NFS4_OK;
-	case MODE_UMASK:
-		s->has_umask = true;
-		f->mask |= FS_SET_MODE;
-		f->mode = xdr_get_u32(in) & 07777;
-		s->umask = xdr_get_u32(in) & 0777;
-		return NFS4_OK;
-	default:
-		return supported(2, W(bit)) & B(bit) ? NFS4ERR_INVAL : NFS4ERR_ATTRNOTSUPP;
-	}
-}
-
-void nfs4_get_set(struct xdr_in *in, struct nfs4_set *ret)
-{
-	struct xdr_bytes values;
-	struct xdr_in v;
-
-	*ret = (struct nfs4_set){ 0 };
-	nfs4_get_bitmap(in, &ret->given);
-	values = xdr_get_opaque(in, RPC_CALL_MAX);
-	if (in->bad)
-		return;
-	xdr_in_init(&v, values.s, values.len);
-	if (ret->given.beyond)
-		ret->status = NFS4ERR_ATTRNOTSUPP;
-	for (unsigned w = 0; w < NFS4_BITMAP_WORDS; w++)
-		for (uint32_t bits = ret->given.w[w]; bits && !ret->status; bits &= bits - 1)
-			ret->status = get_one(&v, w * 32 + __builtin_ctz(bits), ret);
-	if (v.bad || (!ret->status && xdr_left(&v)))
-		in->bad = true;
-}
-
-uint32_t nfs4_check_set(const struct nfs4_compound *cp, const struct nfs4_set *s, bool creating)
-{
-	const struct fs_setattr *f = &s->set;
-
-	if (s->status)
-		return s->status;
-	if (s->has_umask && cp->minor < 2)
-		return NFS4ERR_ATTRNOTSUPP;
-	if (s->has_umask && (!creating || nfs4_bit(&s->given, MODE)))
-		return NFS4ERR_INVAL;
-	if ((f->mask & FS_SET_ATIME && f->atime.nsec >= 1000000000) ||
-	    (f->mask & FS_SET_MTIME && f->mtime.nsec >= 1000000000))
-		return NFS4ERR_INVAL;
-	return f->mask & FS_SET_SIZE && f->size > (uint64_t)FS_MAX_SIZE ? NFS4ERR_FBIG : NFS4_OK;
-}
-
-void nfs4_apply_umask(struct nfs4_set *s)
-{
-	if (s->has_umask)
-		s->set.mode &= ~s->umask;
-}
-
-struct nfs4_bitmap nfs4_settable(const struct nfs4_set *s)
-{
-	return s->given;
 }

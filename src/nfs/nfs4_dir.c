@@ -188,7 +188,6 @@ uint32_t nfs4_create(struct nfs4_compound *cp, struct nfs4_op *op)
 		return status;
 	if (set->set.mask & FS_SET_SIZE)
 		return NFS4ERR_INVAL;
-	nfs4_apply_umask(set);
 	how.set = set->set;
 	how.target = target;
 	err = fs_create(&cp->f.req, cp->cur.id, name, &how, &made, &w);

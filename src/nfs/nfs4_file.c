@@ -210,30 +210,6 @@ uint32_t nfs4_getattr(struct nfs4_compound *cp, struct nfs4_op *op)
 	return status ? status : nfs4_attrs_load(cp, at, &cp->cur.id, &op->getattr.want);
 }
 
-uint32_t nfs4_setattr(struct nfs4_compound *cp, struct nfs4_op *op)
-{
-	const struct fs_setattr *set = &op->setattr.set.set;
-	uint32_t status = nfs4_check_set(cp, &op->setattr.set, false);
-	struct fs_attr a;
-	int err;
-
-	if (!status && set->mask & FS_SET_SIZE) {
-		status = nfs4_status(fs_getattr(&cp->f.req, cp->cur.id, &a));
-		if (!status)
-			status = nfs4_wrong_type(a.type, FS_REG);
-		if (status == NFS4ERR_SYMLINK || (status == NFS4ERR_ISDIR && cp->minor))
-			status = NFS4ERR_WRONG_TYPE;	/* ISDIR is 4.0's */
-		if (!status)
-			status = nfs4_stateid_io(cp, &cp->cur, &op->setattr.id, NFS4_OPEN_WRITE);
-	}
-	if (status)
-		return status;
-	if (!set->mask)
-		return nfs4_status(fs_getattr(&cp->f.req, cp->cur.id, &a));
-	err = fs_setattr(&cp->f.req, cp->cur.id, set, NULL);
-	return nfs4_status(err);
-}
-
 /* Compares as it is on the wire. */
 static uint32_t compare(struct nfs4_compound *cp, struct nfs4_op *op, bool *ret_same)
 {

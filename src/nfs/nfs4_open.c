@@ -88,7 +88,6 @@ static uint32_t by_name(struct opening *o)
 	status = nfs4_check_set(o->cp, set, true);
 	if (status)
 		return status;
-	nfs4_apply_umask(set);
 	return find_or_make(o);
 }
 

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "nfs/names.h"
 #include "nfs/server_int.h"
 
 #define DRC_ENTRIES 32768		/* some seconds of creating and removing at full speed */
@@ -110,6 +111,8 @@ int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_serve
 	if (!err)
 		err = nfs4_state_new(s, &s->nfs4);
 	if (!err)
+		err = names_new(&s->names);
+	if (!err)
 		err = drc_new(DRC_ENTRIES, DRC_BYTES, &s->drc);
 	if (!err)
 		err = drc_new(BULK_DRC_ENTRIES, BULK_DRC_BYTES, &s->bulk_drc);
@@ -136,6 +139,7 @@ void nfs_server_free(struct nfs_server *s)
 	free_service(&s->service);
 	free_service(&s->portmap_service);
 	nfs4_state_free(s->nfs4);
+	names_free(s->names);
 	exports_forget(s);
 	mounts_forget(s);
 	for (unsigned i = 0; i < s->cfg.nlisten; i++)

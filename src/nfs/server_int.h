@@ -48,6 +48,7 @@ struct nfs_server {
 	unsigned nmounts;
 	uint64_t bytes_read, bytes_written;
 	struct nfs4_state *nfs4;
+	struct names *names;
 };
 
 /* One request on a file: what every handler begins with. */

@@ -210,7 +210,7 @@ int fs_volume_get(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info)
 		return -ENOENT;
 	if (fiber_self())
 		loop_sleep_ns(1000);
-	*ret_info = (struct fs_volume_info){ .id = id, .fsid = id };
+	*ret_info = (struct fs_volume_info){ .id = id, .fsid = id, .mapped_blocks = 7 };
 	strcpy(ret_info->name, id == 1 ? "vol" : "other");
 	strcpy(ret_info->exports, fs->exports[id]);
 	ret_info->root = fs->inodes[fs->roots[id]].attr.id;

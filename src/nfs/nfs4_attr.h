@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the two sides of attributes share: getting (nfs4_attr.c) and setting (nfs4_setattr.c). */
+#ifndef NFS_NFS4_ATTR_H
+#define NFS_NFS4_ATTR_H
+
+#include "nfs/nfs4_state.h"
+
+enum {
+	SUPPORTED_ATTRS = 0, TYPE = 1, FH_EXPIRE_TYPE = 2, CHANGE = 3, SIZE = 4,
+	LINK_SUPPORT = 5, SYMLINK_SUPPORT = 6, NAMED_ATTR = 7, FSID = 8, UNIQUE_HANDLES = 9,
+	LEASE_TIME = 10, RDATTR_ERROR = 11, ACL = 12, ACLSUPPORT = 13, CANSETTIME = 15,
+	CASE_INSENSITIVE = 16, CASE_PRESERVING = 17, CHOWN_RESTRICTED = 18, FILEHANDLE = 19,
+	FILEID = 20, FILES_AVAIL = 21, FILES_FREE = 22, FILES_TOTAL = 23, FS_LOCATIONS = 24,
+	HOMOGENEOUS = 26, MAXFILESIZE = 27, MAXLINK = 28, MAXNAME = 29, MAXREAD = 30,
+	MAXWRITE = 31, MODE = 33, NO_TRUNC = 34, NUMLINKS = 35, OWNER = 36, OWNER_GROUP = 37,
+	QUOTA_AVAIL_HARD = 38, QUOTA_AVAIL_SOFT = 39, QUOTA_USED = 40, RAWDEV = 41,
+	SPACE_AVAIL = 42, SPACE_FREE = 43, SPACE_TOTAL = 44, SPACE_USED = 45, TIME_ACCESS = 47,
+	TIME_ACCESS_SET = 48, TIME_CREATE = 50, TIME_DELTA = 51, TIME_METADATA = 52,
+	TIME_MODIFY = 53, TIME_MODIFY_SET = 54, MOUNTED_ON_FILEID = 55, MODE_SET_MASKED = 74,
+	SUPPATTR_EXCLCREAT = 75, FS_CHARSET_CAP = 76, CLONE_BLKSIZE = 77, CHANGE_ATTR_TYPE = 79,
+	MODE_UMASK = 81, XATTR_SUPPORT = 82,
+};
+
+#define W(bit) ((bit) / 32)
+#define B(bit) (1u << ((bit) % 32))
+
+/* Whether this attribute is there in this minor version. */
+bool nfs4_attr_supported(uint32_t minor, unsigned bit);
+
+#endif
