@@ -100,6 +100,7 @@ struct nfs4_op {
 			struct nfs4_change change;
 			struct nfs4_bitmap attrset;
 			bool preserves;		/* the file stays until CLOSE, though it is removed */
+			bool may_notify;	/* CB_NOTIFY_LOCK may come */
 		} open;
 		struct {
 			struct nfs4_stateid id;

@@ -177,6 +177,7 @@ static uint32_t enter_open(struct opening *o)
 	own->seen_deny |= 1 << o->op->open.deny;
 	nfs4_stateid_raise(&own->sid);
 	nfs4_set_fh(o->cp, &o->a.id);
+	o->op->open.may_notify = o->cp->minor > 0 && nfs4_cb_works(c);
 	o->op->open.preserves = o->cp->minor > 0;	/* version 4.0 has no word for it */
 	o->op->open.id = nfs4_stateid_of(o->cp->st, &own->sid);
 	nfs4_set_stateid(o->cp, &o->op->open.id);

@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "base/loop.h"
 #include "base/rng.h"
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_notify.h"
 
 #define TABLE_FIRST 64
 #define SLOT_BYTES 256			/* of a slot beside its reply; short replies are kept anyway */
@@ -387,6 +387,7 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 		secure_random(&st->boot, sizeof(st->boot));
 	while (!st->boot || st->boot == UINT32_MAX);	/* the special stateids' */
 	st->next_id = 1;
+	st->notify_lock = nfs4_notify_lock;
 	list_init(&st->by_renewal);
 	waitq_init(&st->spawned_end);
 	waitq_init(&st->senders_gone);

@@ -512,12 +512,14 @@ ENCODER(lock)
 
 ENCODER(open)
 {
-	enum { LOCKTYPE_POSIX = 4, PRESERVE_UNLINKED = 8, NONE = 0, NONE_EXT = 3, NOT_WANTED = 0, NOT_SUPP_FTYPE = 3,
-	       WANT_MASK = 0xff00, WANT_NONE = 0x400 };
+	enum { LOCKTYPE_POSIX = 4, PRESERVE_UNLINKED = 8, MAY_NOTIFY_LOCK = 0x20, NONE = 0,
+	       NONE_EXT = 3, NOT_WANTED = 0, NOT_SUPP_FTYPE = 3, WANT_MASK = 0xff00,
+	       WANT_NONE = 0x400 };
 
 	nfs4_put_stateid(out, &op->open.id);
 	put_change(out, &op->open.change);
-	xdr_put_u32(out, LOCKTYPE_POSIX | (op->open.preserves ? PRESERVE_UNLINKED : 0));
+	xdr_put_u32(out, LOCKTYPE_POSIX | (op->open.preserves ? PRESERVE_UNLINKED : 0) |
+		    (op->open.may_notify ? MAY_NOTIFY_LOCK : 0));
 	nfs4_put_bitmap(out, &op->open.attrset);
 	if (!(op->open.access & WANT_MASK)) {
 		xdr_put_u32(out, NONE);

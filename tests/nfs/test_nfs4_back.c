@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Back channels: how they are made, lost and made again, and callbacks on them. */
 #include "called.h"
+#include "lockers.h"
+#include "nfs/nfs4_notify.h"
 
 static struct called A, B, C;
 static struct sess SA;
@@ -495,6 +497,123 @@ static void test_minor(void **state)
 	kind = &probe_kind;
 }
 
+/* ---- what clients are told ----------------------------------------------------------- */
+
+static uint32_t open_flags(struct sess *s, const char *owner, struct sid *ret)
+{
+	uint32_t flags;
+
+	begin(2);
+	seq(s);
+	putfh(P.root);
+	put_open(3, 0, owner, "f");
+	assert_int_equal(run(), NFS4_OK);
+	ok_seq();
+	ok(OP_PUTFH);
+	ok(OP_OPEN);
+	*ret = get_sid();
+	xdr_get_fixed(&R, 20);
+	flags = xdr_get_u32(&R);
+	return flags;
+}
+
+static void test_notify_lock(void **state)
+{
+	enum { MAY_NOTIFY = 0x20 };
+	struct locker holder = { .name = "holder" }, waiter = { .name = "waiter" };
+	struct sess other;
+	struct xdr_in in;
+
+	other = new_client("other");
+	assert_int_equal(open_flags(&other, "a", &holder.open) & MAY_NOTIFY, 0);
+	assert_int_equal(open_flags(&SA, "b", &waiter.open) & MAY_NOTIFY, MAY_NOTIFY);
+	assert_int_equal(lock(&other, &holder, NFS4_WRITE_LT, 0, 100), NFS4_OK);
+	assert_int_equal(lock(&SA, &waiter, NFS4_WRITEW_LT, 50, 100), E(DENIED));
+	assert_int_equal(unlock(&other, &holder, 0, 100), NFS4_OK);
+	settle();
+	assert_int_equal(A.calls, 1);
+	assert_int_equal(A.op, NFS4_CB_NOTIFY_LOCK);
+	xdr_in_init(&in, A.args, A.args_len);
+	assert_int_equal(xdr_get_u32(&in), HANDLE_BYTES);
+	assert_memory_equal(xdr_get_fixed(&in, HANDLE_BYTES), P.file, HANDLE_BYTES);
+	assert_int_equal(xdr_get_u64(&in), SA.clientid);
+	assert_int_equal(xdr_get_u32(&in), 6);
+	assert_memory_equal(xdr_get_fixed(&in, 6), "waiter", 6);
+	assert_int_equal(xdr_left(&in), 0);
+	/* who can't be told isn't; nor whose queue is full */
+	assert_int_equal(lock(&SA, &waiter, NFS4_WRITE_LT, 0, 100), NFS4_OK);
+	assert_int_equal(lock(&other, &holder, NFS4_WRITEW_LT, 50, 100), E(DENIED));
+	assert_int_equal(unlock(&SA, &waiter, 0, 100), NFS4_OK);
+	settle();
+	assert_int_equal(client_of(&other)->cbs.queued, 0);
+	assert_int_equal(lock(&other, &holder, NFS4_WRITE_LT, 0, 100), NFS4_OK);
+	assert_int_equal(lock(&SA, &waiter, NFS4_WRITEW_LT, 50, 100), E(DENIED));
+	CA->cbs.queued += NFS4_CB_QUEUE_MAX;
+	assert_int_equal(unlock(&other, &holder, 0, 100), NFS4_OK);
+	settle();
+	CA->cbs.queued -= NFS4_CB_QUEUE_MAX;
+	assert_int_equal(A.calls, 1);
+}
+
+static struct nfs4_offload offload;
+static bool offload_told, offload_ret;
+static unsigned offloads;
+
+static void offload_done(void *arg, bool told)
+{
+	assert_ptr_equal(arg, &offload);
+	offloads++;
+	offload_told = told;
+}
+
+static void offload_fiber(void *arg) { offload_ret = nfs4_tell_offload(state_now(), arg, &offload); }
+
+static void test_offload(void **state)
+{
+	static const uint8_t key[] = "0123456789abcde";
+	struct sess s = new_called_client("new", 2, &B);
+	struct nfs4_client *c = client_of(&s);
+	struct xdr_in in;
+
+	offloads = 0;
+	offload = (struct nfs4_offload){ .id = { 1, 2, 3 }, .bytes = 4096, .committed = 2,
+					 .verifier = 9, .done = offload_done, .arg = &offload };
+	assert_int_equal(handle_read(key, P.file, HANDLE_BYTES, &offload.dst), 0);
+	proto_run(offload_fiber, c);
+	settle();
+	assert_true(offload_ret && offload_told);
+	assert_int_equal(B.op, NFS4_CB_OFFLOAD);
+	xdr_in_init(&in, B.args, B.args_len);
+	assert_int_equal(xdr_get_u32(&in), HANDLE_BYTES);
+	assert_memory_equal(xdr_get_fixed(&in, HANDLE_BYTES), P.file, HANDLE_BYTES);
+	xdr_get_fixed(&in, 16);
+	assert_int_equal(xdr_get_u32(&in), NFS4_OK);
+	assert_int_equal(xdr_get_u32(&in), 0);
+	assert_int_equal(xdr_get_u64(&in), 4096);
+	assert_int_equal(xdr_get_u32(&in), 2);
+	assert_int_equal(xdr_get_u64(&in), 9);
+	assert_int_equal(xdr_left(&in), 0);
+	/* a failed one, to somebody who can't be reached in time */
+	offload.status = E(NOSPC);
+	B.status = E(DELAY);
+	proto_run(offload_fiber, c);
+	settle();
+	xdr_in_init(&in, B.args, B.args_len);
+	xdr_get_fixed(&in, 4 + HANDLE_BYTES + 16);
+	assert_int_equal(xdr_get_u32(&in), E(NOSPC));
+	assert_int_equal(xdr_get_u64(&in), 4096);
+	assert_int_equal(xdr_left(&in), 0);
+	assert_int_equal(offloads, 1);
+	B.err = -ECONNRESET;
+	proto_sleep(200 * SEC);
+	assert_int_equal(offloads, 2);
+	assert_false(offload_told);
+	CA->cbs.queued += NFS4_CB_QUEUE_MAX;
+	proto_run(offload_fiber, CA);
+	CA->cbs.queued -= NFS4_CB_QUEUE_MAX;
+	assert_false(offload_ret);
+}
+
 /* ---- what ends one ------------------------------------------------------------------- */
 
 static void test_cancel(void **state)
@@ -636,7 +755,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TB(test_create), TB(test_credentials), TB(test_probe_fails), TB(test_path_down),
 		TB(test_many_connections), TB(test_retry), TB(test_given_up), TB(test_delay),
-		TB(test_fault), TB(test_queue), TB(test_results), TB(test_minor), TB(test_cancel),
+		TB(test_fault), TB(test_queue), TB(test_results), TB(test_minor),
+		TB(test_notify_lock), TB(test_offload), TB(test_cancel),
 		TB(test_client_goes), TB(test_session_goes), TB(test_stop), TB(test_v40),
 	};
 
