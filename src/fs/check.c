@@ -108,8 +108,9 @@ const char *where_text(struct check *c, const struct where *w)
 		return buf;
 	}
 	path_text(c, v, w->ino, path, sizeof(path));
-	snprintf(buf, sizeof(bufs[0]), "volume %.260s, inode %" PRIu64 "%s",
-		 quoted(v->rec.name, FS_VOLUME_NAME_MAX), w->ino, path);
+	snprintf(buf, sizeof(bufs[0]), "volume %.200s, inode %" PRIu64 "%s%s",
+		 quoted(v->rec.name, FS_VOLUME_NAME_MAX), w->ino, path,
+		 w->xattr ? ", extended attributes" : "");
 	return buf;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Inside of the checker (fs_check() of fs.h).  It shares with the pool that it checks only the
- * formats, the choice of the superblock and the verifier of a directory page; it trusts nothing
+ * formats, the choice of the superblock and the verifiers of a directory page and of attributes; it trusts nothing
  * that it reads, and changes nothing.
  *
  *     check.c         superblocks, order of the passes, findings
@@ -10,6 +10,7 @@
  *     check_tree.c    walks block trees: counts pointers, verifies index blocks
  *     check_volume.c  volume records, inodes, free inodes, links, reachability
  *     check_dir.c     directories
+ *     check_xattr.c   extended attributes
  *     check_log.c     the chain of log records
  *
  * Passes: superblocks; directory pages and summaries; volumes (names first, so that findings
@@ -27,6 +28,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "dev/dev.h"
+#include "fs/file.h"
 #include "fs/format.h"
 #include "fs/fs.h"
 #include "pool/pool.h"
@@ -60,6 +62,7 @@ struct where {
 	bool shared;			/* by other files: something above has a count over 1 */
 	uint64_t entry;			/* of the reap list, + 1; 0: the list itself */
 	uint64_t ino;			/* 0: the volume's inode file */
+	bool xattr;			/* its extended attributes */
 	uint64_t base;			/* index of the first leaf of the subtree */
 };
 
@@ -203,6 +206,9 @@ void dir_check(struct check *c, struct check_volume *v, struct info *dir);
 /* The name that leads from directory DIR to INO, quoted parts of a path; false: not found. */
 bool dir_name_of(struct check *c, struct check_volume *v, uint64_t dir, uint64_t ino, char *buf,
 		 size_t len);
+
+/* ---- check_xattr.c ---- */
+void xattr_check(struct check *c, const struct where *w, const struct inode *i);
 
 /* ---- check_log.c ---- */
 void log_check(struct check *c);

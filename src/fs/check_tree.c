@@ -180,7 +180,9 @@ static void walk_inode(struct check *c, const struct where *w, const struct inod
 
 	at.base = 0;
 	walk_root(c, &at, ino->root, ino->depth, TREE_FILE, &sum);
+	at.xattr = true;
 	walk_root(c, &at, ino->xattr_root, ino->xattr_depth, TREE_FILE, &xattr);
+	at.xattr = false;
 	if (sum.whole && ino->type != FS_FREE)
 		inode_check_tree(c, &at, ino,
 				 &(struct node){ .mapped = sum.mapped, .last = sum.last });

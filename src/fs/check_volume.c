@@ -94,6 +94,7 @@ static void inode_check(struct check *c, struct check_volume *v, uint64_t ino,
 	frame_pop(c);
 	if (why)
 		finding(c, "%s: %s", where_text(c, &w), why);
+	xattr_check(c, &w, i);
 }
 
 void inode_check_tree(struct check *c, const struct where *w, const struct inode *i,
@@ -131,7 +132,7 @@ static void inode_used(struct check *c, struct check_volume *v, uint64_t ino, ui
 		c->stats.directories++;
 	else
 		c->stats.files++;
-	v->mapped += i->mapped;
+	v->mapped += i->mapped + i->xattr_blocks;
 	inode_check(c, v, ino, i);
 	if (!grow(c, &v->infos, v->ninfos, &v->infos_cap, sizeof(*v->infos)))
 		return;

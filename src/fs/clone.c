@@ -21,8 +21,9 @@ static int clone_check(struct clone_op *o, const struct inode *dir, const struct
 	return may(c, dir, MAY_WRITE | MAY_EXEC) ? 0 : -EACCES;
 }
 
+/* ROOTS: of its content and of its attributes. */
 static void clone_init(struct txn *t, struct clone_op *o, struct inode *i, const struct inode *src,
-		       const struct inode *dir, uint64_t root)
+		       const struct inode *dir, const uint64_t roots[2])
 {
 	bool as_source = o->uid == CLONE_OWNER_SRC;
 
@@ -36,29 +37,42 @@ static void clone_init(struct txn *t, struct clone_op *o, struct inode *i, const
 	i->mapped = src->mapped;
 	i->atime = i->mtime = i->ctime = i->btime = o->now;
 	i->generation = i->change = txn_event(t);
-	i->root = root;
+	i->root = roots[0];
+	i->xattr_root = roots[1];
+	i->xattr_depth = src->xattr_depth;
+	i->xattr_blocks = src->xattr_blocks;
 	i->origin_ino = o->src.ino;
 	i->origin_generation = src->generation;
 	i->origin_volume = o->src.volume;
 }
 
-/* One clone: inode, share of the root, name. */
+/* One more pointer to each, which may then lead to a copy. */
+static int share_roots(struct txn *t, const struct inode *src, uint64_t roots[2])
+{
+	int err = roots[0] ? txn_share(t, &roots[0], src->depth, TREE_FILE) : 0, err2 = 0;
+
+	if (roots[1] && (!err || err == -ERESTART_PASS))
+		err2 = txn_share(t, &roots[1], src->xattr_depth, TREE_FILE);
+	return err ? err : err2;
+}
+
+/* One clone: inode, share of the roots, name. */
 static int clone_one(struct txn *t, struct clone_op *o, struct volume *vol, struct ino_cursor *c,
 		     const struct inode *src, uint32_t k)
 {
 	struct inode *i, *dir;
-	uint64_t ino, root = src->root;
+	uint64_t ino, roots[2] = { src->root, src->xattr_root };
 	struct dir d;
 	int err = ino_take(t, vol, c, &ino, &i);
 
 	if (err)
 		return err;
-	err = root ? txn_share(t, &root, src->depth, TREE_FILE) : 0;
+	err = share_roots(t, src, roots);
 	if (err || !t->apply)
 		return err;
 	inode_own(t, vol, o->dir.ino, 0, &dir);
-	clone_init(t, o, i, src, dir, root);
-	vol->mapped += src->mapped;
+	clone_init(t, o, i, src, dir, roots);
+	vol->mapped += src->mapped + src->xattr_blocks;
 	d = dir_of(t, vol, dir, o->dir.ino);
 	err = dir_insert(&d, o->names[k], ino, i->generation, FS_REG);
 	assert(!err);
@@ -77,7 +91,8 @@ static int clone_prepare(struct txn *t, struct clone_op *o, struct volume *vol, 
 	if (!err)
 		err = dir_insert_prepare(&d, o->names, o->count, &o->bad);
 	if (!err)
-		err = quota_check(vol, (uint64_t)src->mapped * o->count + o->count / 32 + 3);
+		err = quota_check(vol, (src->mapped + src->xattr_blocks) * o->count +
+				       o->count / 32 + 3);
 	return err ? err : record_clone(t, o);
 }
 

@@ -12,4 +12,7 @@ int file_page(struct txn *t, const struct inode *ino, uint64_t index, struct blo
  * a zeroed new block in the apply pass).  It is a metadata block. */
 int file_page_own(struct txn *t, struct inode *ino, uint64_t index, struct block **ret);
 
+/* What is wrong with all extended attributes of a file, BYTES being whole blocks; NULL: nothing. */
+const char *xattr_verify(const void *all, size_t bytes);
+
 #endif

@@ -33,7 +33,8 @@ struct inode {
 	uint32_t origin_volume;		/* 120 */
 	uint32_t rdev_major, rdev_minor;/* 124 */
 	uint8_t xattr_depth;		/* 132 */
-	uint8_t reserved[3];
+	uint8_t xattr_blocks;		/* 133  leaves of that tree */
+	uint8_t reserved[2];
 	uint64_t verifier;		/* 136  of an exclusive create */
 	uint64_t parent;		/* 144  directories: ".." */
 	uint64_t entries;		/* 152  directories: names in it; free inodes: the next free one */
@@ -46,8 +47,32 @@ struct inode {
 _Static_assert(sizeof(struct inode) == INODE_SIZE, "inode");
 _Static_assert(__builtin_offsetof(struct inode, size) == 24, "inode");
 _Static_assert(__builtin_offsetof(struct inode, root) == 88, "inode");
+_Static_assert(__builtin_offsetof(struct inode, xattr_blocks) == 133, "inode");
 _Static_assert(__builtin_offsetof(struct inode, verifier) == 136, "inode");
 _Static_assert(__builtin_offsetof(struct inode, inline_data) == 184, "inode");
+
+/*
+ * Extended attributes: a head and entries without gaps, in the order in which they came about, over
+ * the leaves of a tree of its own.  Each entry is followed by its name, its value and zeros up to the
+ * next multiple of 8; what is behind the last is zero.
+ */
+#define XATTR_MAGIC 0x54415850		/* "PXAT" */
+#define XATTR_BLOCKS_MAX 17
+struct xattr_head {
+	uint32_t magic;			/*  0 */
+	uint32_t count;			/*  4  entries; at least one */
+	uint32_t bytes;			/*  8  head and entries */
+	uint32_t reserved;
+};
+struct xattr_entry {
+	uint64_t cookie;		/*  0  event that created it */
+	uint32_t value_len;		/*  8 */
+	uint8_t name_len;		/* 12 */
+	uint8_t reserved[3];
+	char name[];			/* 16 */
+};
+_Static_assert(sizeof(struct xattr_head) == 16, "xattr_head");
+_Static_assert(__builtin_offsetof(struct xattr_entry, name) == 16, "xattr_entry");
 
 #define VOLUME_SIZE 2048
 #define VOLUMES_PER_BLOCK 2

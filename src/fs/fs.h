@@ -33,6 +33,7 @@ struct fiber;
 #define FS_LINK_MAX 65000
 #define FS_MAX_SIZE ((int64_t)1 << 60)	/* largest file, bytes */
 #define FS_IO_MAX (1 << 20)		/* most bytes in one read or write */
+#define FS_XATTR_VALUE_MAX 65536		/* bytes of one extended attribute's value */
 #define FS_GROUPS_MAX 64
 #define FS_ROOT_INO 1			/* of every volume */
 #define FS_CLONES_MAX 100000		/* in one atomic call */
@@ -353,6 +354,38 @@ static inline const struct fs_dirent *fs_dirent_next(const struct fs_dirent *e)
 	return (const struct fs_dirent *)((const char *)e + e->size);
 }
 int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus, struct fs_dirlist *list);
+
+/* ---- extended attributes ---------------------------------------------------------------- */
+
+/*
+ * Of files and directories (-EPERM: others have none), in the namespace of users; names are 1 to
+ * FS_NAME_MAX bytes without NUL.  Reading, listing included, asks for the right to read the file,
+ * changing for that to write.  All attributes of a file together have 68 KiB: each takes 16 bytes,
+ * its name and its value, rounded up to 8.  Clones have those of what they were cloned from.
+ */
+
+/* -ENODATA: there is none of that name.  -ERANGE: more than CAP bytes; CAP 0 asks for the length. */
+int fs_xattr_get(struct fs_req *req, struct fs_id id, struct fs_name name, void *buf, uint32_t cap,
+		 uint32_t *ret_len);
+/* -EEXIST, -ENODATA: as HOW says.  -E2BIG: the value is too large, also for the pool's log.  -ENOSPC:
+ * no room in the file or in the pool. */
+enum fs_xattr_how { FS_XATTR_EITHER, FS_XATTR_CREATE, FS_XATTR_REPLACE };
+int fs_xattr_set(struct fs_req *req, struct fs_id id, struct fs_name name, const void *value,
+		 uint32_t len, enum fs_xattr_how how, struct fs_wcc *ret_wcc);
+int fs_xattr_remove(struct fs_req *req, struct fs_id id, struct fs_name name, struct fs_wcc *ret_wcc);
+/*
+ * The names behind COOKIE (0: from the start), each with a NUL after it, as many as fit.  Cookies
+ * stay valid while attributes come and go.  -ERANGE if not even one fits.
+ */
+struct fs_xattr_list {
+	char *buf;			/* the caller's */
+	uint32_t cap;
+	/* out: */
+	uint32_t n, len;		/* names, bytes */
+	uint64_t cookie;		/* of the last: continue with it */
+	bool eof;
+};
+int fs_xattr_list(struct fs_req *req, struct fs_id id, uint64_t cookie, struct fs_xattr_list *list);
 
 /* ---- clones -------------------------------------------------------------------------- */
 

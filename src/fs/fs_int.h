@@ -10,6 +10,7 @@
  *     name.c      lookup, create, remove, link, readdir;  rename.c
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
  *     clone.c     clones; range.c  clones of ranges, holes
+ *     xattr.c     extended attributes
  *     record.c    log records: what goes in, and replay
  *     dir*.c      directories as B+trees;  check*.c  the offline checker
  *
@@ -237,6 +238,21 @@ struct punch_op {
 };
 int do_punch(struct txn *t, void *arg);
 
+struct xattr_op {
+	struct fs_req *req;
+	struct fs_id id;
+	struct fs_name name;
+	const void *value;		/* of LEN bytes; NULL: the attribute is removed */
+	uint32_t len;
+	enum fs_xattr_how how;
+	uint64_t now;
+	struct xattr_buf *now_there, *then;	/* all attributes, before and after */
+	struct fs_wcc wcc;
+};
+int do_xattr_set(struct txn *t, void *arg);
+int xattr_prepare(struct xattr_op *o);	/* its buffers */
+void xattr_release(struct xattr_op *o);
+
 /* ---- other operations --------------------------------------------------------------------- */
 
 struct setattr_op {
@@ -298,6 +314,7 @@ int record_clone(struct txn *t, const struct clone_op *o);
 void record_clone_range(struct txn *t, const struct range_op *o);
 void record_punch(struct txn *t, const struct punch_op *o);
 int clone_pack_names(struct clone_op *o);	/* o->packed is the caller's to free */
+void record_xattr(struct txn *t, const struct xattr_op *o);
 void record_setattr(struct txn *t, const struct setattr_op *o);
 void record_write(struct txn *t, const struct write_op *o);
 void record_volume_create(struct txn *t, const struct volume_op *o);

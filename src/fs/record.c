@@ -17,6 +17,7 @@ enum record_type {
 	R_CREATE = 1, R_REMOVE = 2, R_LINK = 3, R_FORGET = 4, R_RENAME = 5, R_CLONE = 6,
 	R_SETATTR = 7, R_WRITE = 8, R_WRITE_NAMED = 9, R_VOLUME_CREATE = 10,
 	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12, R_CLONE_RANGE = 13, R_PUNCH = 14,
+	R_XATTR_SET = 15, R_XATTR_REMOVE = 16,
 };
 
 enum { RECORD_KEEP = 2 };		/* R_REMOVE, R_LINK, R_RENAME: whose name goes becomes an orphan */
@@ -316,6 +317,23 @@ void record_punch(struct txn *t, const struct punch_op *o)
 	emit(t, &r);
 }
 
+void record_xattr(struct txn *t, const struct xattr_op *o)
+{
+	struct iovec data = { (void *)o->value, o->len };
+	struct record r;
+
+	record_begin(&r, o->value ? R_XATTR_SET : R_XATTR_REMOVE, o->req, o->now);
+	put_id(&r.head, o->id);
+	put_name(&r.head, o->name);
+	if (o->value) {
+		put32(&r.head, o->len);
+		r.data = &data;
+		r.ndata = 1;
+		r.data_len = o->len;
+	}
+	emit(t, &r);
+}
+
 void record_setattr(struct txn *t, const struct setattr_op *o)
 {
 	struct record r;
@@ -531,6 +549,26 @@ static int replay_punch(struct replay *r)
 	return run(r, do_punch, &o);
 }
 
+static int replay_xattr(struct replay *r)
+{
+	struct xattr_op o = { .req = &r->req, .now = r->rec->time_ns };
+	int err;
+
+	o.id = r->result = get_id(&r->g);
+	o.name = get_name(&r->g);
+	if (r->rec->type == R_XATTR_SET) {
+		o.len = get32(&r->g);
+		o.value = get_bytes(&r->g, o.len);
+		if (o.name.len > FS_NAME_MAX || o.len > FS_XATTR_VALUE_MAX)
+			return -EDAMAGED;
+	}
+	err = r->g.bad ? -EDAMAGED : xattr_prepare(&o);
+	if (!err)
+		err = run(r, do_xattr_set, &o);
+	xattr_release(&o);
+	return err;
+}
+
 static int replay_setattr(struct replay *r)
 {
 	struct setattr_op o = { .req = &r->req, .now = r->rec->time_ns };
@@ -612,6 +650,7 @@ static int dispatch(struct replay *r)
 	case R_CLONE: return replay_clone(r);
 	case R_CLONE_RANGE: return replay_clone_range(r);
 	case R_PUNCH: return replay_punch(r);
+	case R_XATTR_SET: case R_XATTR_REMOVE: return replay_xattr(r);
 	case R_SETATTR: return replay_setattr(r);
 	case R_WRITE: case R_WRITE_NAMED: return replay_write(r);
 	case R_VOLUME_CREATE: case R_VOLUME_DESTROY: case R_VOLUME_SET: return replay_volume(r);
@@ -642,7 +681,7 @@ int record_replay(void *arg, const struct log_record *rec, const void *payload,
 
 	fs_req_admin(&r.req, arg);
 	err = dispatch(&r);
-	if (err > 0 || err == -EEXIST || err == -ENOENT || err == -ESTALE)
+	if (err > 0 || err == -EEXIST || err == -ENOENT || err == -ESTALE || err == -ENODATA)
 		err = -EDAMAGED;	/* it went well the first time */
 	if (!err)
 		remember(&r);

@@ -186,7 +186,7 @@ int inode_release(struct txn *t, struct volume *vol, uint64_t ino, struct inode 
 		err = tree_drop(t, i->xattr_root, i->xattr_depth, TREE_FILE);
 	if (err || !t->apply)
 		return err;
-	vol->mapped -= i->mapped;
+	vol->mapped -= i->mapped + i->xattr_blocks;
 	vol->files--;
 	memset(i, 0, INODE_SIZE);
 	i->entries = vol->free_ino;

@@ -6,31 +6,9 @@
 #include "base/err.h"
 #include "base/fiber.h"
 #include "base/loop.h"
-#include "memfs.h"
+#include "memfs_int.h"
 
-#define INODES_MAX 12000
 #define PAGE 4096
-
-struct entry { char name[FS_NAME_MAX + 1]; uint32_t ino; uint64_t cookie; struct entry *next; };
-
-struct inode {
-	struct fs_attr attr;
-	uint32_t parent;
-	uint64_t verifier, next_cookie;
-	struct entry *entries;
-	char *target;
-	uint8_t **pages;
-	uint64_t npages;
-	unsigned holds;
-};
-
-struct fs {
-	struct memfs_control ctl;
-	struct inode inodes[INODES_MAX];	/* of all volumes; index is the inode number */
-	uint32_t roots[4];			/* 3: the hidden volume's */
-	char exports[3][FS_EXPORTS_MAX + 1];
-	uint64_t seq, epoch, clock;
-};
 
 static uint8_t zero_page[PAGE];
 
@@ -79,6 +57,7 @@ static void free_content(struct inode *n)
 		free(n->pages[i]);
 	free(n->pages);
 	free(n->target);
+	memfs_drop_xattrs(n);
 	while (n->entries) {
 		struct entry *e = n->entries;
 
@@ -521,6 +500,18 @@ int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, st
 	changed(req, to, w);
 	return 0;
 }
+
+/* ---- for the other rooms --------------------------------------------------------------- */
+
+int memfs_enter(struct fs_req *req, struct fs_id id, uint32_t bits, struct inode **ret)
+{
+	int err = enter(req, id, ret);
+
+	return err ? err : allowed(&req->cred, *ret, bits) ? 0 : -EACCES;
+}
+
+void memfs_before(struct fs *fs, struct inode *n, struct fs_wcc *w) { before(fs, n, w); }
+void memfs_changed(struct fs_req *req, struct inode *n, struct fs_wcc *w) { changed(req, n, w); }
 
 /* ---- names --------------------------------------------------------------------------- */
 

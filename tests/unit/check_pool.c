@@ -113,6 +113,49 @@ static void make_dirs(struct maker *k)
 	make_sub(k);
 }
 
+/* ---- extended attributes ---------------------------------------------------------------- */
+
+static void add_xattr(uint8_t *all, const char *name, uint32_t value_len)
+{
+	struct xattr_head *h = (struct xattr_head *)all;
+	struct xattr_entry *e;
+
+	if (!h->bytes)
+		*h = (struct xattr_head){ .magic = XATTR_MAGIC, .bytes = sizeof(*h) };
+	e = (struct xattr_entry *)(all + h->bytes);
+	e->cookie = EVENT(++h->count);
+	e->value_len = value_len;
+	e->name_len = strlen(name);
+	memcpy(e->name, name, e->name_len);
+	memset(e->name + e->name_len, 'v', value_len);
+	h->bytes += (sizeof(*e) + e->name_len + value_len + 7) & ~7u;
+}
+
+static void make_xattrs(struct maker *k)
+{
+	static uint8_t all[2 * BLOCK_SIZE];
+	struct made *m = k->m;
+
+	memset(all, 0, sizeof(all));
+	add_xattr(all, "large", 5000);
+	m->xattr_leaves[0] = put(k, all);
+	m->xattr_leaves[1] = put(k, all + BLOCK_SIZE);
+	m->xattr_index = put_index(k, m->xattr_leaves, 2);
+	edit_set_refs(&k->e, m->xattr_index, 2);
+	memset(all, 0, sizeof(all));
+	add_xattr(all, "one", 10);
+	add_xattr(all, "two", 0);
+	add_xattr(all, "three", 20);
+	m->sub_xattrs = put(k, all);
+}
+
+static void ino_xattrs(struct inode *i, uint64_t root, uint8_t depth, uint8_t blocks)
+{
+	i->xattr_root = root;
+	i->xattr_depth = depth;
+	i->xattr_blocks = blocks;
+}
+
 /* ---- inodes ----------------------------------------------------------------------------- */
 
 static struct inode *ino_set(struct inode *all, uint64_t ino, uint8_t type, uint32_t nlink)
@@ -189,6 +232,9 @@ static void make_inodes(struct maker *k)
 	memset(all, 0, sizeof(all));
 	make_files(k, all);
 	make_dirs(k);
+	make_xattrs(k);
+	ino_xattrs(&all[INO_A], m->xattr_index, 1, 2);
+	ino_xattrs(&all[INO_B], m->xattr_index, 1, 2);
 	ino_dir(all, INO_ROOT, 3, m->root_page, 6);
 	ino_dir(all, INO_ORPHANS, 2, m->orphans_page, 1);
 	ino_dir(all, INO_SUB, 2, m->sub_index, 6);
@@ -197,6 +243,7 @@ static void make_inodes(struct maker *k)
 	all[INO_SUB].size = 4 * BLOCK_SIZE;
 	all[INO_SUB].dir_levels = 2;
 	all[INO_SUB].dir_free = 4;
+	ino_xattrs(&all[INO_SUB], m->sub_xattrs, 0, 1);
 	all[INO_FREE1].entries = INO_FREE2;
 	m->inodes = put(k, all);
 	m->inode_index = put_index(k, &m->inodes, 1);
@@ -231,7 +278,7 @@ static void make_volumes(struct maker *k)
 	v[0].next_ino = INO_END;
 	v[0].free_ino = INO_FREE1;
 	v[0].files = 9;
-	v[0].mapped = 3 + 3 + 3 + 1 + 1 + 1 + 1 + 4;
+	v[0].mapped = 3 + 3 + 3 + 1 + 1 + 1 + 1 + 4 + 2 + 2 + 1;
 	strcpy(v[1].name, "two");
 	v[1].inodes_root = k->m->two_inodes;
 	v[1].next_ino = INO_FIRST;

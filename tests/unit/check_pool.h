@@ -3,9 +3,10 @@
  * A small pool, written block by block without the code that writes pools: what the tests of
  * the checker damage.  It has one of everything that the format has:
  *
- *   volume "vol"   /a and its clone /b (one index block, count 2), /c (two index levels, data in
+ *   volume "vol"   /a and its clone /b (one index block, count 2; extended attributes, likewise), /c (two index levels, data in
  *                  zone 1; also /sub/c0 .. c5), /s and /l (short and long symbolic links),
- *                  /sub (two leaf pages, one free page), an orphan, two free inodes
+ *                  /sub (two leaf pages, one free page; three attributes in one block), an orphan,
+ *                  two free inodes
  *   volume "two"   empty
  *   reap list      an index block with one of three pointers gone, a block of inodes
  *   log            two records that were not replayed
@@ -26,6 +27,7 @@ struct made {			/* block numbers */
 	uint64_t c_top, c_low[2], c_data[3];
 	uint64_t root_page, orphans_page, sub_index, sub_pages[4];
 	uint64_t link, orphan_data;
+	uint64_t xattr_index, xattr_leaves[2], sub_xattrs;
 	uint64_t reap, reap_index, reap_data[2], reap_inodes, reap_file;
 	uint64_t next;		/* free from here on, to the end of zone 0 */
 };

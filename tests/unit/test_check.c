@@ -165,7 +165,7 @@ static void sound_body(void)
 	REQUIRE(said.stats.directories == 5);
 	REQUIRE(said.stats.files == 6);
 	REQUIRE(said.stats.log_records == 2);
-	REQUIRE(said.stats.index_blocks == 7);
+	REQUIRE(said.stats.index_blocks == 8);
 	REQUIRE(said.stats.blocks == made.next - (ZONE_HEADER_BLOCKS + 256) + 3);
 	dev_close(d);
 }
@@ -403,6 +403,73 @@ static void dir_cycle(void)
 	INO(INO_SUB, i->nlink = 3; i->parent = INO_SUB);
 }
 
+/* Extended attributes: of /sub, and those that /a and /b share. */
+#define XATTRS(block, change) \
+	do { \
+		struct xattr_head *h = (struct xattr_head *)u.raw; \
+		struct xattr_entry *e = (struct xattr_entry *)(h + 1); \
+		edit_get(&edit, block, &u); \
+		change; \
+		edit_put(&edit, block, &u); \
+	} while (0)
+#define NEXT(e) ((struct xattr_entry *)((uint8_t *)(e) + ((16 + e->name_len + e->value_len + 7) & ~7u)))
+static void xattr_flip(void) { flip(made.sub_xattrs, 200); }
+static void xattr_flip_shared(void) { flip(made.xattr_leaves[1], 200); }
+static void xattr_magic(void) { XATTRS(made.sub_xattrs, h->magic++; (void)e); }
+static void xattr_bytes(void) { XATTRS(made.sub_xattrs, h->bytes = BLOCK_SIZE + 8; (void)e); }
+static void xattr_few(void) { XATTRS(made.xattr_leaves[0], h->bytes = BLOCK_SIZE; (void)e); }
+static void xattr_none(void) { XATTRS(made.sub_xattrs, h->bytes = sizeof(*h); h->count = 0; (void)e); }
+static void xattr_count(void) { XATTRS(made.sub_xattrs, h->count = 2; (void)e); }
+static void xattr_cut(void) { XATTRS(made.sub_xattrs, e->value_len = 4000); }
+static void xattr_large(void) { XATTRS(made.sub_xattrs, e->value_len = UINT32_MAX - 20); }
+static void xattr_unnamed(void) { XATTRS(made.sub_xattrs, e->name_len = 0; e->value_len = 13); }
+static void xattr_nul(void) { XATTRS(made.sub_xattrs, e->name[1] = 0); }
+static void xattr_order(void) { XATTRS(made.sub_xattrs, NEXT(e)->cookie = e->cookie); }
+static void xattr_reserved(void) { XATTRS(made.sub_xattrs, e->reserved[1] = 1); }
+static void xattr_padding(void) { XATTRS(made.sub_xattrs, e->name[e->name_len + e->value_len] = 1); }
+static void xattr_behind(void) { XATTRS(made.sub_xattrs, u.raw[4000] = 1; (void)h; (void)e); }
+static void xattr_twice(void) { XATTRS(made.sub_xattrs, memcpy(NEXT(e)->name, "one", 3)); }
+static void xattr_blocks(void) { INO(INO_SUB, i->xattr_blocks = 3); VOL(0, v->mapped += 2); }
+static void xattr_no_root(void)
+{
+	INO(INO_SUB, i->xattr_root = 0);
+	edit_set_refs(&edit, made.sub_xattrs, 0);
+}
+static void xattr_hole(void)
+{
+	set_slot(made.xattr_index, 0, 0);
+	edit_set_refs(&edit, made.xattr_leaves[0], 0);
+}
+static void xattr_deep(void)
+{
+	uint64_t slots[INDEX_SLOTS] = { made.xattr_index | 2ULL << PTR_MAPPED_SHIFT };
+
+	edit_set_refs(&edit, made.next, 1);
+	edit_put(&edit, made.next, slots);
+	INO(INO_A, i->xattr_root = made.next; i->xattr_depth = 2);
+}
+static void xattr_deeper(void) { INO(INO_SUB, i->xattr_depth = 7); }
+static void xattr_many(void)
+{
+	uint64_t slots[INDEX_SLOTS];
+
+	edit_get(&edit, made.xattr_index, slots);
+	for (unsigned k = 2; k < 18; k++) {
+		slots[k] = made.next + k;
+		edit_set_refs(&edit, slots[k], 1);
+		edit_put(&edit, slots[k], u.raw);
+	}
+	edit_put(&edit, made.xattr_index, slots);
+	INO(INO_A, i->xattr_blocks = 18);
+	INO(INO_B, i->xattr_blocks = 18);
+	VOL(0, v->mapped += 32);
+}
+static void xattr_type(void)
+{
+	INO(INO_L, i->xattr_root = made.sub_xattrs; i->xattr_blocks = 1);
+	INO(INO_SUB, i->xattr_root = 0; i->xattr_blocks = 0);
+}
+
 /* Volumes. */
 static void vol_name(void) { VOL(1, strcpy(v->name, "vol")); }
 static void vol_name_bad(void) { VOL(1, strcpy(v->name, "a/b")); }
@@ -508,7 +575,7 @@ static const struct damage {
 	  "(pointers: 1)",
 	  "wrong count"),
 	D(empty_index, "is empty"),
-	D(inodes_twice, "volume 'vol', inode file: block 1304 occurs twice"),
+	D(inodes_twice, "volume 'vol', inode file: block 1308 occurs twice"),
 
 	D(ino_mapped, "inode 3 (/a): says that 4 blocks are mapped, and it is 3"),
 	D(ino_size, "inode 5 (/sub/c0): a block is mapped at byte 2101248, beyond its size of 100"),
@@ -550,12 +617,42 @@ static const struct damage {
 	  "inode 3: in use, but no name leads to it"),
 	D(dir_cycle, "inode 6: a directory that lies within itself"),
 
+	D(xattr_flip, "match its checksum (volume 'vol', inode 6 (/sub), extended attributes, at byte 0)"),
+	D(xattr_flip_shared, "match its checksum (volume 'vol', inode 3 (/a), extended attributes, at "
+			     "byte 4096, and shared by other files)"),
+	D(xattr_magic, "inode 6: not extended attributes"),
+	D(xattr_bytes, "inode 6: not extended attributes"),
+	D(xattr_few, "inode 3: not extended attributes", "inode 4: not extended attributes"),
+	D(xattr_none, "inode 6: not extended attributes"),
+	D(xattr_count, "inode 6: the number of extended attributes is wrong"),
+	D(xattr_cut, "inode 6: an extended attribute is cut off"),
+	D(xattr_large, "inode 6: an extended attribute is cut off"),
+	D(xattr_unnamed, "inode 6: an extended attribute has no proper name"),
+	D(xattr_nul, "inode 6: an extended attribute has no proper name"),
+	D(xattr_order, "inode 6: extended attributes are out of order"),
+	D(xattr_reserved, "inode 6: an extended attribute has reserved bytes that are not zero"),
+	D(xattr_padding, "inode 6: an extended attribute has reserved bytes that are not zero"),
+	D(xattr_behind, "inode 6: what is behind the last extended attribute is not zero"),
+	D(xattr_twice, "inode 6: two extended attributes have the name 'one'"),
+	D(xattr_blocks, "inode 6: says that it has 3 blocks of extended attributes, and it is 1"),
+	D(xattr_no_root, "inode 6: has no extended attributes, but 1 blocks of them"),
+	D(xattr_hole, "inode 3: the tree of its extended attributes has a hole",
+	  "inode 3: says that it has 2 blocks of extended attributes, and it is 1",
+	  "inode 4: the tree of its extended attributes has a hole",
+	  "inode 4: says that it has 2 blocks of extended attributes, and it is 1"),
+	D(xattr_deep, "inode 3: the tree of its extended attributes is too deep"),
+	D(xattr_deeper, "inode 6 (/sub), extended attributes: depth 7 of its tree is more than 6",
+	  "blocks with a greater count than pointers were found: 1 "),
+	D(xattr_many, "inode 3: it has more extended attributes than a file can have",
+	  "inode 4: it has more extended attributes than a file can have"),
+	D(xattr_type, "inode 8: has extended attributes, which nothing of its type has"),
+
 	D(vol_name, "two volumes have the name 'vol'"),
 	D(vol_name_bad, "'a/b' is no name of a volume"),
 	D(vol_id, "volume record 1 ('two'): its id is 7"),
 	D(vol_fsid, "have one fsid"),
 	D(vol_files, "volume 'vol': says that 10 inodes are in use, and it is 9"),
-	D(vol_mapped, "volume 'vol': says that 1 blocks are mapped, and it is 17"),
+	D(vol_mapped, "volume 'vol': says that 1 blocks are mapped, and it is 22"),
 	D(vol_next_ino, "inode 10: in use, but the volume has only used inodes below 10"),
 	D(vol_free_loop, "volume 'vol': its list of free inodes is a loop"),
 	D(vol_free_live,
@@ -775,7 +872,8 @@ static uint64_t some_meta(struct rng *r)
 	const uint64_t all[] = { made.volumes, made.inode_index, made.inodes, made.two_inodes,
 		made.a_index, made.c_top, made.c_low[0], made.c_low[1], made.root_page,
 		made.orphans_page, made.sub_index, made.sub_pages[0], made.sub_pages[1],
-		made.sub_pages[2], made.sub_pages[3], made.link, made.reap, made.reap_index,
+		made.sub_pages[2], made.sub_pages[3], made.xattr_index, made.xattr_leaves[0],
+		made.xattr_leaves[1], made.sub_xattrs, made.link, made.reap, made.reap_index,
 		made.reap_inodes };
 
 	return all[rng_below(r, sizeof(all) / sizeof(*all))];
