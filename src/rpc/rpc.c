@@ -135,11 +135,11 @@ static void find_row(struct rpc_call *c, const struct rpc_service *s)
 /* Whoever asks for the same thing again gets the same digest; never 0. */
 static uint64_t digest(const struct rpc_call *c)
 {
-	size_t len = xdr_left(&c->in);
+	size_t len = c->in.end - c->body;
 	uint64_t h = XXH3_64bits_withSeed(c->peer.ip, sizeof(c->peer.ip), len);
 
 	h = XXH3_64bits_withSeed(c->cred_body, c->cred_len, h ^ c->prog << 8 ^ c->vers);
-	h = XXH3_64bits_withSeed(c->in.p, len < DIGEST_BYTES ? len : DIGEST_BYTES, h);
+	h = XXH3_64bits_withSeed(c->body, len < DIGEST_BYTES ? len : DIGEST_BYTES, h);
 	return h ? h : 1;
 }
 
@@ -155,6 +155,8 @@ static void call_init(struct rpc_call *c, const struct rpc_service *s)
 	c->forget = c->release_due = false;
 	c->refusal = REFUSE_NOT;
 	c->big = NULL;
+	c->entry = NULL;
+	c->known = (struct iovec){ 0 };
 	c->cred = (struct rpc_cred){ 0 };
 	c->cred_body = c->head;
 	c->cred_len = 0;
@@ -184,6 +186,7 @@ int rpc_call_parse(struct rpc_call *c, const struct rpc_service *s, const void *
 	c->auth_stat = parse_cred(c, x);
 	if (x->bad)
 		return -EBADMSG;
+	c->body = x->p;
 	if (c->auth_stat)
 		c->refusal = REFUSE_AUTH;
 	else
@@ -275,6 +278,21 @@ uint64_t rpc_now_ns(void)
 	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
 }
 
+/* The answer of the first call is the answer of this one: only the xid's place is the same. */
+static void put_known(struct rpc_call *c)
+{
+	size_t len = c->known.iov_len;
+	uint8_t *p;
+
+	if (rpc_call_reserve(c, len)) {
+		refuse(c, RPC_SYSTEM_ERR);
+		return;
+	}
+	p = xdr_room(&c->out, len - RPC_MARK_BYTES);
+	memcpy(p, (uint8_t *)c->known.iov_base + RPC_MARK_BYTES, len - RPC_MARK_BYTES);
+	xdr_out_finish(&c->out);
+}
+
 static void handle(struct rpc_call *c)
 {
 	const struct rpc_proc *row = c->row;
@@ -289,6 +307,10 @@ static void handle(struct rpc_call *c)
 		memset(c->res, 0, row->res_bytes);
 	c->release_due = true;
 	c->status = row->handle(c, c->args, c->res);
+	if (c->known.iov_base) {
+		put_known(c);
+		return;
+	}
 	if (c->auth_stat) {
 		refuse(c, REFUSE_AUTH);
 		return;
@@ -301,45 +323,31 @@ static void handle(struct rpc_call *c)
 		refuse(c, RPC_SYSTEM_ERR);
 }
 
-/* The answer of the first call is the answer of this one: only the xid's place is the same. */
-static void put_known(struct rpc_call *c, const struct iovec *answer)
-{
-	uint8_t *p;
-
-	if (rpc_call_reserve(c, answer->iov_len)) {
-		refuse(c, RPC_SYSTEM_ERR);
-		return;
-	}
-	p = xdr_room(&c->out, answer->iov_len - RPC_MARK_BYTES);
-	memcpy(p, (uint8_t *)answer->iov_base + RPC_MARK_BYTES, answer->iov_len - RPC_MARK_BYTES);
-	xdr_out_finish(&c->out);
-}
-
 static struct drc *drc_of(const struct rpc_call *c)
 {
-	if (!c->digest)
-		return NULL;
 	return c->row->flags & RPC_BULK ? c->service->bulk_drc : c->service->drc;
 }
 
-static void handle_once(struct rpc_call *c, struct drc *d)
+/* True: it was executed before, and C's answer is known. */
+static bool enter(struct rpc_call *c)
 {
 	struct drc_key key = { c->digest, c->xid, c->proc };
-	struct drc_entry *entry;
-	struct iovec answer;
+	struct drc *d = drc_of(c);
 
-	if (drc_enter(d, &key, &entry, &c->replayed, &answer) == DRC_KNOWN) {
-		put_known(c, &answer);
-		return;
-	}
-	handle(c);
-	drc_leave(d, entry, c->out.iov, c->forget ? 0 : c->out.niov);
+	return d && drc_enter(d, &key, &c->entry, &c->replayed, &c->known) == DRC_KNOWN;
+}
+
+bool rpc_call_once(struct rpc_call *c)
+{
+	if (c->digest)
+		return false;			/* entered already */
+	c->digest = digest(c);
+	return enter(c);
 }
 
 void rpc_call_run(struct rpc_call *c)
 {
 	struct rpc_proc_stats *st;
-	struct drc *d;
 	uint64_t t0;
 
 	if (c->refusal) {
@@ -347,11 +355,12 @@ void rpc_call_run(struct rpc_call *c)
 		return;
 	}
 	t0 = rpc_now_ns();
-	d = drc_of(c);
-	if (d)
-		handle_once(c, d);
+	if (c->digest && enter(c))
+		put_known(c);
 	else
 		handle(c);
+	if (c->entry)
+		drc_leave(drc_of(c), c->entry, c->out.iov, c->forget ? 0 : c->out.niov);
 	st = &c->binding->stats[c->proc];
 	st->calls++;
 	st->errors += c->status || c->refusal;

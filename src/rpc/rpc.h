@@ -121,6 +121,7 @@ struct rpc_call {
 	bool datagram;			/* it came by UDP */
 	struct rpc_cred cred;
 	struct xdr_in in;		/* the arguments */
+	const uint8_t *body;		/* where they begin */
 	uint64_t digest;		/* of who asks for what; 0 unless RPC_ONCE */
 	const struct rpc_service *service;
 	const struct rpc_binding *binding;	/* NULL: refused already */
@@ -137,6 +138,8 @@ struct rpc_call {
 	uint32_t low, high;
 	struct xdr_out out;		/* begins with RPC_MARK_BYTES of room */
 	void *big;			/* from rpc_call_reserve() */
+	struct drc_entry *entry;	/* its place among those that are executed once */
+	struct iovec known;		/* not NULL: the answer that was given before */
 	const uint8_t *cred_body;
 	uint32_t cred_len;
 	uint8_t args[RPC_ARGS_MAX] __attribute__((aligned(16)));
@@ -164,6 +167,13 @@ void rpc_call_done(struct rpc_call *c);
 
 /* For handlers: the reply's head may need BYTES.  -ENOMEM. */
 int rpc_call_reserve(struct rpc_call *c, size_t bytes);
+
+/*
+ * For handlers of procedures without RPC_ONCE that find that this call, as an exception, must not
+ * be executed twice; before it changes anything.  May wait.  True: it was executed before, and its
+ * answer is known: the handler returns without waiting, and what it would answer is not sent.
+ */
+bool rpc_call_once(struct rpc_call *c);
 
 static inline void *rpc_ctx(const struct rpc_call *c) { return c->binding->ctx; }
 
