@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * NFSv4.1 (RFC 8881) and 4.2 (RFC 7862): a COMPOUND and its operations.
+ * NFSv4.0 (RFC 7530), 4.1 (RFC 8881) and 4.2 (RFC 7862): a COMPOUND and its operations.
  *
  * An operation is a row of the table in nfs4_compound.c: how to decode its arguments, who
  * handles it, how to encode its results.  Arguments and results share one struct nfs4_op.  A
@@ -67,6 +67,7 @@ struct nfs4_cb_sec { bool allowed; struct rpc_cred cred; };
 
 struct nfs4_op {
 	uint32_t num;
+	uint32_t seqid;			/* 4.0: of the owner whose state it changes */
 	union {
 		struct { uint32_t want, supported, allowed; } access;
 		struct { struct nfs4_stateid id, ret_id; uint32_t access, deny; } stateid;
@@ -88,12 +89,13 @@ struct nfs4_op {
 			bool reclaim, fresh;
 			struct nfs4_stateid open, id;
 			struct xdr_bytes owner, ret_owner;
-			uint64_t ret_clientid;
+			uint64_t clientid, ret_clientid;
+			uint32_t owner_seqid;	/* 4.0, fresh: the new lock owner's first */
 		} lock;
 		struct {
 			uint32_t access, deny, how, claim;
-			bool create;
-			uint64_t verifier;
+			bool create, unconfirmed;
+			uint64_t verifier, clientid;
 			struct xdr_bytes owner, name;
 			struct nfs4_set set;
 			struct nfs4_stateid id;
@@ -148,6 +150,12 @@ struct nfs4_op {
 		struct { uint32_t prog; struct nfs4_cb_sec sec; } backchannel;
 		struct { uint8_t session[NFS4_SESSION_ID]; } session;
 		struct { uint64_t clientid; } clientid;
+		struct {			/* SETCLIENTID, SETCLIENTID_CONFIRM */
+			uint64_t verifier, clientid, confirm;
+			struct xdr_bytes id, netid, addr;
+			uint32_t prog, ident;
+		} setclientid;
+		struct { uint64_t clientid; struct xdr_bytes owner; } lock_owner;
 		struct {
 			uint8_t session[NFS4_SESSION_ID];
 			uint32_t seq, slot, highest;
@@ -180,12 +188,16 @@ enum {
 	NFS4_NO_ENTER = 16,		/* leaves the file behind it alone, or enters itself */
 	NFS4_ENCODE_ERRORS = 32,	/* has results on failure too */
 	NFS4_PUTS_FH = 64,		/* says WRONGSEC of the file handle that it makes current */
+	/* of 4.0 (nfs4_v40.h) */
+	NFS4_SEQID = 128,		/* numbered by its owner */
+	NFS4_ONCE = 256,		/* its retransmission must not be executed */
+	NFS4_ONLY_V40 = 512,
 };
 
 struct nfs4_row {
 	const char *name;
 	uint8_t minor;			/* first minor version */
-	uint8_t flags;
+	uint16_t flags;
 	uint16_t most;			/* if not 0: result bytes, checked before it runs */
 	uint32_t pseudo;		/* the answer on the pseudo root; 0: it is run */
 	/* Reads the arguments; what is malformed makes IN bad.  NULL: there are none. */
@@ -223,6 +235,7 @@ struct nfs4_attrs {			/* what attributes are made of */
 struct nfs4_session;
 struct nfs4_slot;
 struct nfs4_client;
+struct nfs4_owner;
 
 struct nfs4_compound {
 	struct rpc_call *call;
@@ -246,6 +259,11 @@ struct nfs4_compound {
 	bool cache, replaying, retry_uncached;
 	const uint8_t *replay;
 	uint32_t replay_len;
+	/* 4.0: the owner who numbered the running operation, and whether it is told the answer
+	 * that he got before */
+	struct nfs4_owner *owner;
+	bool again;
+	uint64_t op_digest;
 	/* stable storage: the first operation that has to wait for it */
 	bool waits;
 	struct nfs4_mark waits_mark;
@@ -332,6 +350,8 @@ DECODER(open_downgrade); DECODER(putfh); DECODER(read); DECODER(readdir); DECODE
 DECODER(secinfo); DECODER(setattr); DECODER(write); DECODER(backchannel_ctl); DECODER(bind);
 DECODER(exchange_id); DECODER(create_session); DECODER(session); DECODER(free_stateid);
 DECODER(secinfo_no_name); DECODER(sequence); DECODER(test_stateid); DECODER(clientid);
+DECODER(open_confirm); DECODER(setclientid); DECODER(setclientid_confirm);
+DECODER(release_lockowner);
 DECODER(reclaim_complete); DECODER(clone); DECODER(copy); DECODER(seek); DECODER(deallocate);
 DECODER(io_advise);
 ENCODER(access); ENCODER(close); ENCODER(commit); ENCODER(create); ENCODER(getattr); ENCODER(getfh);
@@ -339,6 +359,7 @@ ENCODER(change); ENCODER(lock); ENCODER(stateid); ENCODER(open); ENCODER(read); 
 ENCODER(readlink); ENCODER(rename); ENCODER(secinfo); ENCODER(setattr); ENCODER(write);
 ENCODER(bind); ENCODER(exchange_id); ENCODER(create_session); ENCODER(sequence);
 ENCODER(read_plus);
+ENCODER(setclientid);
 ENCODER(test_stateid); ENCODER(copy); ENCODER(seek); ENCODER(io_advise);
 
 /* nfs4_file.c */
@@ -360,6 +381,9 @@ HANDLER(open); HANDLER(open_downgrade); HANDLER(close); HANDLER(free_stateid);
 HANDLER(test_stateid);
 /* nfs4_lock.c */
 HANDLER(lock); HANDLER(lockt); HANDLER(locku);
+/* nfs4_v40.c */
+HANDLER(setclientid); HANDLER(setclientid_confirm); HANDLER(renew); HANDLER(open_confirm);
+HANDLER(release_lockowner);
 /* nfs4_session.c */
 HANDLER(exchange_id); HANDLER(create_session); HANDLER(destroy_session); HANDLER(destroy_clientid);
 HANDLER(sequence); HANDLER(bind); HANDLER(backchannel_ctl); HANDLER(reclaim_complete);

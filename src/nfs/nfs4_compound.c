@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * COMPOUND: the table of operations, and the loop that runs them (RFC 8881 section 2.10, 16.2).
+ * COMPOUND: the table of operations, and the loop that runs them (RFC 7530 section 14 and 15.2,
+ * RFC 8881 section 2.10 and 16.2).
  *
  * The loop decodes one operation, runs it and encodes its results before it looks at the next.
  * For each it checks, in this order: that the operation exists in this minor version, its place
  * (SEQUENCE first, or alone), its arguments, its file handles, the caller's rights on the volume,
- * read-only exports; and that its reply fits into what the session allows.
+ * read-only exports; and that its reply fits into what the session allows.  In 4.0, which has no
+ * sessions, who numbered the operation is found after its file handles (nfs4_v40.h).
  *
  * What the operations did is waited for once, at the end, for all of them: only then is the reply
  * kept in its slot and sent.  When it can't be made stable, the results from the first operation
@@ -14,7 +16,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include "base/hash.h"
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_v40.h"
 
 _Static_assert(sizeof(struct nfs4_compound) <= RPC_RES_MAX, "a COMPOUND fits into a call");
 
@@ -25,7 +27,8 @@ _Static_assert(sizeof(struct nfs4_compound) <= RPC_RES_MAX, "a COMPOUND fits int
 #define ERROR_BYTES 12			/* of a result that is nothing but an error */
 #define MOST_BITMAP 16
 #define NO_PSEUDO(x) .pseudo = NFS4ERR_##x
-#define OP(NAME, fn, ...) { .name = NAME, .minor = 1, .handle = nfs4_##fn, __VA_ARGS__ }
+#define OP(NAME, fn, ...) { .name = NAME, .minor = 0, .handle = nfs4_##fn, __VA_ARGS__ }
+#define OP41(NAME, fn, ...) { .name = NAME, .minor = 1, .handle = nfs4_##fn, __VA_ARGS__ }
 #define OP42(NAME, fn, ...) { .name = NAME, .minor = 2, .handle = nfs4_##fn, __VA_ARGS__ }
 #define DEC(x) .decode = nfs4_dec_##x
 #define ENC(x) .encode = nfs4_enc_##x
@@ -33,30 +36,32 @@ _Static_assert(sizeof(struct nfs4_compound) <= RPC_RES_MAX, "a COMPOUND fits int
 
 static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[3] = OP("ACCESS", access, .flags = FH, DEC(access), ENC(access)),
-	[4] = OP("CLOSE", close, .flags = FH | NFS4_NO_ENTER, .most = 16, DEC(close), ENC(close),
-		 NO_PSEUDO(BAD_STATEID)),
+	[4] = OP("CLOSE", close, .flags = FH | NFS4_NO_ENTER | NFS4_SEQID, .most = 16,
+		 DEC(close), ENC(close), NO_PSEUDO(BAD_STATEID)),
 	[5] = OP("COMMIT", commit, .flags = FH, DEC(commit), ENC(commit), NO_PSEUDO(ISDIR)),
-	[6] = OP("CREATE", create, .flags = RW, .most = MOST_CHANGE + MOST_BITMAP, DEC(create),
-		 ENC(create), NO_PSEUDO(ROFS)),
-	[7] = NO("DELEGPURGE", 1),
-	[8] = NO("DELEGRETURN", 1),
+	[6] = OP("CREATE", create, .flags = RW | NFS4_ONCE, .most = MOST_CHANGE + MOST_BITMAP,
+		 DEC(create), ENC(create), NO_PSEUDO(ROFS)),
+	[7] = NO("DELEGPURGE", 0),
+	[8] = NO("DELEGRETURN", 0),
 	[9] = OP("GETATTR", getattr, .flags = FH, DEC(getattr), ENC(getattr)),
 	[10] = OP("GETFH", getfh, .flags = FH | NFS4_NO_ENTER, ENC(getfh)),
-	[11] = OP("LINK", link, .flags = RW | NFS4_SAVED, .most = MOST_CHANGE, DEC(link),
-		  ENC(change), NO_PSEUDO(ROFS)),
-	[12] = OP("LOCK", lock, .flags = FH | NFS4_ENCODE_ERRORS, .most = 16, DEC(lock), ENC(lock),
-		  NO_PSEUDO(ISDIR)),
+	[11] = OP("LINK", link, .flags = RW | NFS4_SAVED | NFS4_ONCE, .most = MOST_CHANGE,
+		  DEC(link), ENC(change), NO_PSEUDO(ROFS)),
+	[12] = OP("LOCK", lock, .flags = FH | NFS4_ENCODE_ERRORS | NFS4_SEQID, .most = 16,
+		  DEC(lock), ENC(lock), NO_PSEUDO(ISDIR)),
 	[13] = OP("LOCKT", lockt, .flags = FH | NFS4_ENCODE_ERRORS, DEC(lockt), ENC(lock),
 		  NO_PSEUDO(ISDIR)),
-	[14] = OP("LOCKU", locku, .flags = FH | NFS4_NO_ENTER, .most = 16, DEC(locku), ENC(stateid),
-		  NO_PSEUDO(BAD_STATEID)),
+	[14] = OP("LOCKU", locku, .flags = FH | NFS4_NO_ENTER | NFS4_SEQID, .most = 16,
+		  DEC(locku), ENC(stateid), NO_PSEUDO(BAD_STATEID)),
 	[15] = OP("LOOKUP", lookup, .flags = FH, DEC(lookup)),
 	[16] = OP("LOOKUPP", lookupp, .flags = FH, NO_PSEUDO(NOENT)),
 	[17] = OP("NVERIFY", nverify, .flags = FH, DEC(verify)),
-	[18] = OP("OPEN", open, .flags = FH, .most = 96, DEC(open), ENC(open)),
-	[19] = NO("OPENATTR", 1),
-	[20] = NO("OPEN_CONFIRM", 1),
-	[21] = OP("OPEN_DOWNGRADE", open_downgrade, .flags = FH | NFS4_NO_ENTER,
+	[18] = OP("OPEN", open, .flags = FH | NFS4_SEQID, .most = 96, DEC(open), ENC(open)),
+	[19] = NO("OPENATTR", 0),
+	[20] = OP("OPEN_CONFIRM", open_confirm,
+		  .flags = FH | NFS4_NO_ENTER | NFS4_SEQID | NFS4_ONLY_V40, DEC(open_confirm),
+		  ENC(stateid), NO_PSEUDO(BAD_STATEID)),
+	[21] = OP("OPEN_DOWNGRADE", open_downgrade, .flags = FH | NFS4_NO_ENTER | NFS4_SEQID,
 		  DEC(open_downgrade), ENC(stateid), NO_PSEUDO(BAD_STATEID)),
 	[22] = OP("PUTFH", putfh, .flags = NFS4_PUTS_FH, DEC(putfh)),
 	[23] = OP("PUTPUBFH", putrootfh),
@@ -64,44 +69,48 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[25] = OP("READ", read, .flags = FH, DEC(read), ENC(read), NO_PSEUDO(ISDIR)),
 	[26] = OP("READDIR", readdir, .flags = FH, DEC(readdir), ENC(readdir)),
 	[27] = OP("READLINK", readlink, .flags = FH, ENC(readlink), NO_PSEUDO(WRONG_TYPE)),
-	[28] = OP("REMOVE", remove, .flags = RW, .most = MOST_CHANGE, DEC(lookup), ENC(change),
-		  NO_PSEUDO(ROFS)),
-	[29] = OP("RENAME", rename, .flags = RW | NFS4_SAVED, .most = 2 * MOST_CHANGE, DEC(rename),
-		  ENC(rename), NO_PSEUDO(ROFS)),
-	[30] = NO("RENEW", 1),
+	[28] = OP("REMOVE", remove, .flags = RW | NFS4_ONCE, .most = MOST_CHANGE, DEC(lookup),
+		  ENC(change), NO_PSEUDO(ROFS)),
+	[29] = OP("RENAME", rename, .flags = RW | NFS4_SAVED | NFS4_ONCE, .most = 2 * MOST_CHANGE,
+		  DEC(rename), ENC(rename), NO_PSEUDO(ROFS)),
+	[30] = OP("RENEW", renew, .flags = NFS4_ONLY_V40, DEC(clientid)),
 	[31] = OP("RESTOREFH", restorefh, .flags = NFS4_PUTS_FH),
 	[32] = OP("SAVEFH", savefh, .flags = FH | NFS4_NO_ENTER),
 	[33] = OP("SECINFO", secinfo, .flags = FH | NFS4_NO_ENTER, DEC(secinfo), ENC(secinfo)),
-	[34] = OP("SETATTR", setattr, .flags = RW | NFS4_ENCODE_ERRORS, .most = MOST_BITMAP,
-		  DEC(setattr), ENC(setattr), NO_PSEUDO(ROFS)),
-	[35] = NO("SETCLIENTID", 1),
-	[36] = NO("SETCLIENTID_CONFIRM", 1),
+	[34] = OP("SETATTR", setattr, .flags = RW | NFS4_ENCODE_ERRORS | NFS4_ONCE,
+		  .most = MOST_BITMAP, DEC(setattr), ENC(setattr), NO_PSEUDO(ROFS)),
+	[35] = OP("SETCLIENTID", setclientid,
+		  .flags = NFS4_ONLY_V40 | NFS4_ENCODE_ERRORS | NFS4_ONCE, DEC(setclientid),
+		  ENC(setclientid)),
+	[36] = OP("SETCLIENTID_CONFIRM", setclientid_confirm, .flags = NFS4_ONLY_V40,
+		  DEC(setclientid_confirm)),
 	[37] = OP("VERIFY", verify, .flags = FH, DEC(verify)),
 	[38] = OP("WRITE", write, .flags = RW, .most = 16, DEC(write), ENC(write),
 		  NO_PSEUDO(ISDIR)),
-	[39] = NO("RELEASE_LOCKOWNER", 1),
-	[40] = OP("BACKCHANNEL_CTL", backchannel_ctl, DEC(backchannel_ctl)),
-	[41] = OP("BIND_CONN_TO_SESSION", bind, .flags = NFS4_ALONE, DEC(bind), ENC(bind)),
-	[42] = OP("EXCHANGE_ID", exchange_id, .flags = NFS4_ALONE, DEC(exchange_id),
+	[39] = OP("RELEASE_LOCKOWNER", release_lockowner, .flags = NFS4_ONLY_V40,
+		  DEC(release_lockowner)),
+	[40] = OP41("BACKCHANNEL_CTL", backchannel_ctl, DEC(backchannel_ctl)),
+	[41] = OP41("BIND_CONN_TO_SESSION", bind, .flags = NFS4_ALONE, DEC(bind), ENC(bind)),
+	[42] = OP41("EXCHANGE_ID", exchange_id, .flags = NFS4_ALONE, DEC(exchange_id),
 		  ENC(exchange_id)),
-	[43] = OP("CREATE_SESSION", create_session, .flags = NFS4_ALONE, DEC(create_session),
+	[43] = OP41("CREATE_SESSION", create_session, .flags = NFS4_ALONE, DEC(create_session),
 		  ENC(create_session)),
-	[44] = OP("DESTROY_SESSION", destroy_session, .flags = NFS4_ALONE, DEC(session)),
-	[45] = OP("FREE_STATEID", free_stateid, DEC(free_stateid)),
+	[44] = OP41("DESTROY_SESSION", destroy_session, .flags = NFS4_ALONE, DEC(session)),
+	[45] = OP41("FREE_STATEID", free_stateid, DEC(free_stateid)),
 	[46] = NO("GET_DIR_DELEGATION", 1),
 	[47] = NO("GETDEVICEINFO", 1),
 	[48] = NO("GETDEVICELIST", 1),
 	[49] = NO("LAYOUTCOMMIT", 1),
 	[50] = NO("LAYOUTGET", 1),
 	[51] = NO("LAYOUTRETURN", 1),
-	[52] = OP("SECINFO_NO_NAME", secinfo_no_name, .flags = FH | NFS4_NO_ENTER,
+	[52] = OP41("SECINFO_NO_NAME", secinfo_no_name, .flags = FH | NFS4_NO_ENTER,
 		  DEC(secinfo_no_name), ENC(secinfo)),
-	[53] = OP("SEQUENCE", sequence, DEC(sequence), ENC(sequence)),
+	[53] = OP41("SEQUENCE", sequence, DEC(sequence), ENC(sequence)),
 	[54] = NO("SET_SSV", 1),
-	[55] = OP("TEST_STATEID", test_stateid, DEC(test_stateid), ENC(test_stateid)),
+	[55] = OP41("TEST_STATEID", test_stateid, DEC(test_stateid), ENC(test_stateid)),
 	[56] = NO("WANT_DELEGATION", 1),
-	[57] = OP("DESTROY_CLIENTID", destroy_clientid, .flags = NFS4_ALONE, DEC(clientid)),
-	[58] = OP("RECLAIM_COMPLETE", reclaim_complete, DEC(reclaim_complete)),
+	[57] = OP41("DESTROY_CLIENTID", destroy_clientid, .flags = NFS4_ALONE, DEC(clientid)),
+	[58] = OP41("RECLAIM_COMPLETE", reclaim_complete, DEC(reclaim_complete)),
 	[59] = NO("ALLOCATE", 2),
 	[60] = OP42("COPY", copy, .flags = RW | NFS4_SAVED, .most = 32, DEC(copy), ENC(copy),
 		    NO_PSEUDO(ISDIR)),
@@ -345,6 +354,10 @@ static const struct nfs4_row *find_row(const struct nfs4_compound *cp, uint32_t 
 /* RFC 8881 section 2.10.2.2 and 16.2.3. */
 static uint32_t check_place(const struct nfs4_compound *cp, const struct nfs4_row *r, uint32_t num)
 {
+	if (cp->index >= NFS4_OPS_MAX)
+		return NFS4ERR_TOO_MANY_OPS;
+	if (!cp->minor)
+		return NFS4_OK;
 	if (num == OP_SEQUENCE)
 		return cp->index ? NFS4ERR_SEQUENCE_POS : NFS4_OK;
 	if (cp->session)
@@ -380,14 +393,17 @@ static bool next_cares(const struct nfs4_compound *cp)
 	}
 }
 
+static uint32_t check_handles(const struct nfs4_compound *cp, const struct nfs4_row *r)
+{
+	if (r->flags & NFS4_FH && !cp->cur.set)
+		return NFS4ERR_NOFILEHANDLE;
+	return r->flags & NFS4_SAVED && !cp->saved.set ? NFS4ERR_NOFILEHANDLE : NFS4_OK;
+}
+
 static uint32_t check_rights(struct nfs4_compound *cp, const struct nfs4_row *r)
 {
 	uint32_t status;
 
-	if (r->flags & NFS4_FH && !cp->cur.set)
-		return NFS4ERR_NOFILEHANDLE;
-	if (r->flags & NFS4_SAVED && !cp->saved.set)
-		return NFS4ERR_NOFILEHANDLE;
 	if (!(r->flags & NFS4_FH) || r->flags & NFS4_NO_ENTER)
 		return NFS4_OK;
 	if (nfs4_is_pseudo(&cp->cur) && r->pseudo)
@@ -402,18 +418,24 @@ static uint32_t check_rights(struct nfs4_compound *cp, const struct nfs4_row *r)
 
 static uint32_t run_row(struct nfs4_compound *cp, const struct nfs4_row *r)
 {
+	const uint8_t *args = cp->in.p;
 	uint32_t status = check_place(cp, r, cp->op.num);
 
 	if (!status && cp->retry_uncached && cp->index)
 		status = NFS4ERR_RETRY_UNCACHED_REP;
 	if (status)
 		return status;
-	if (!r->handle)
+	if (!r->handle || (r->flags & NFS4_ONLY_V40 && cp->minor))
 		return NFS4ERR_NOTSUPP;
 	if (r->decode)
 		r->decode(&cp->in, &cp->op);
 	if (cp->in.bad)
 		return NFS4ERR_BADXDR;
+	status = check_handles(cp, r);
+	if (!status && !cp->minor)
+		status = nfs4_v40_begin(cp, &cp->op, r->flags, args);
+	if (status || cp->again || cp->replaying)
+		return status;
 	status = check_rights(cp, r);
 	if (!status)
 		status = r->handle(cp, &cp->op);
@@ -459,6 +481,7 @@ static bool run_op(struct nfs4_compound *cp)
 		return false;
 	}
 	before = mark(cp);
+	cp->again = false;
 	cp->op.num = num;
 	xdr_put_u32(&cp->out, r ? num : OP_ILLEGAL);
 	at = xdr_room(&cp->out, 4);
@@ -466,13 +489,17 @@ static bool run_op(struct nfs4_compound *cp)
 	status = r ? run_row(cp, r) : NFS4ERR_OP_ILLEGAL;
 	if (cp->replaying)
 		return false;
-	if (r && r->encode && (!status || r->flags & NFS4_ENCODE_ERRORS))
+	if (!cp->minor)
+		status = nfs4_v40_status(num, status);
+	if (!cp->again && r && r->encode && (!status || r->flags & NFS4_ENCODE_ERRORS))
 		r->encode(cp, &cp->out, &cp->op, status);
 	excess = cp->out.full ? NFS4ERR_REP_TOO_BIG : too_big(cp, reply_bytes(cp));
 	if (!status && excess) {
 		back_to(cp, &results);
-		status = excess;
+		status = cp->minor ? excess : nfs4_v40_status(num, excess);
 	}
+	if (cp->owner)
+		nfs4_seqid_end(cp, &cp->op, status, results.p);
 	put_status(at, status);
 	cp->nresults++;
 	cp->status = status;
@@ -549,19 +576,17 @@ static void begin(struct rpc_call *c, const struct xdr_in *args, struct nfs4_com
 
 static void run_ops(struct nfs4_compound *cp)
 {
-	take_digest(cp);
+	if (cp->minor)
+		take_digest(cp);
 	cp->clock_ns = rpc_now_ns();
-	for (; cp->index < cp->nops; cp->index++) {
-		if (cp->index == NFS4_OPS_MAX) {
-			cp->status = NFS4ERR_TOO_MANY_OPS;
-			break;
-		}
-		if (!run_op(cp))
-			break;
-	}
+	while (cp->index < cp->nops && run_op(cp))
+		cp->index++;
 	if (!cp->replaying)
 		wait_stable(cp);
-	nfs4_sequence_end(cp);
+	if (cp->minor)
+		nfs4_sequence_end(cp);
+	else
+		nfs4_v40_end(cp);
 }
 
 struct compound_args { struct xdr_in in; };
@@ -586,7 +611,7 @@ static int compound(struct rpc_call *c, void *args, void *res)
 	struct compound_args *a = args;
 
 	begin(c, &a->in, cp);
-	if (cp->minor < 1 || cp->minor > 2)
+	if (cp->minor > 2)
 		cp->status = NFS4ERR_MINOR_VERS_MISMATCH;
 	else
 		run_ops(cp);

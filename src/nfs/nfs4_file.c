@@ -122,7 +122,8 @@ static uint32_t ways(struct nfs4_compound *cp, struct nfs4_op *op, const struct 
 		return nfs4_status(err);
 	op->secinfo.sys = r.sec_sys;
 	op->secinfo.none = r.sec_none;
-	cp->cur.set = false;			/* RFC 8881 section 2.6.3.1.1.8 */
+	if (cp->minor)
+		cp->cur.set = false;		/* RFC 8881 section 2.6.3.1.1.8; 4.0 keeps it */
 	return NFS4_OK;
 }
 

@@ -121,7 +121,7 @@ uint32_t nfs4_lock(struct nfs4_compound *cp, struct nfs4_op *op)
 	other = nfs4_lock_conflict(cp->st, &f, l ? &l->holder : NULL, cp->client, s);
 	if (!other)
 		return take(cp, op, o, l, s);
-	if (type == NFS4_READW_LT || type == NFS4_WRITEW_LT)
+	if ((type == NFS4_READW_LT || type == NFS4_WRITEW_LT) && cp->minor)
 		nfs4_lock_wait(cp->st, cp->client, op->lock.owner, f, s);
 	return deny(op, other);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * OPEN, OPEN_DOWNGRADE, CLOSE, and stateids as such (RFC 8881 section 18.16 and following).
+ * OPEN, OPEN_DOWNGRADE, CLOSE, and stateids as such (RFC 7530 section 16.16 and following, RFC
+ * 8881 section 18.16 and following).
  *
  * OPEN first finds or makes the file, which waits, and then looks at share reservations and
  * enters the open, which doesn't: so no two opens that exclude each other are ever granted.
  */
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_v40.h"
 
 #define CREATE_TRIES 8			/* of others that create and remove the same name */
 enum { ACCESS_MASK = 3, WANT_KNOWN = 0xff00 | 0x10000 | 0x20000 | 0x100000 | 0x200000 };
@@ -180,6 +181,7 @@ static uint32_t enter_open(struct opening *o)
 	o->op->open.may_notify = o->cp->minor > 0 && nfs4_cb_works(c);
 	o->op->open.preserves = o->cp->minor > 0;	/* version 4.0 has no word for it */
 	o->op->open.id = nfs4_stateid_of(o->cp->st, &own->sid);
+	o->op->open.unconfirmed = !o->cp->minor && !own->sid.owner->seq->confirmed;
 	nfs4_set_stateid(o->cp, &o->op->open.id);
 	return NFS4_OK;
 }
@@ -188,6 +190,11 @@ static uint32_t check_args(const struct nfs4_compound *cp, const struct nfs4_op 
 {
 	uint32_t access = op->open.access;
 
+	if (!cp->minor && (op->open.how > NFS4_CREATE_EXCLUSIVE ||
+			   op->open.claim > NFS4_CLAIM_DELEGATE_PREV))
+		return NFS4ERR_BADXDR;		/* unheard of in 4.0 */
+	if (!cp->minor && access & ~(uint32_t)ACCESS_MASK)
+		return NFS4ERR_INVAL;
 	if (!(access & ACCESS_MASK) || access & ~(uint32_t)(ACCESS_MASK | WANT_KNOWN) ||
 	    op->open.deny > 3)
 		return NFS4ERR_INVAL;
@@ -298,11 +305,15 @@ uint32_t nfs4_close(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	const struct nfs4_stateid gone = { .seqid = UINT32_MAX };
 	struct nfs4_open *o;
+	struct nfs4_sid was;
 	uint32_t status = find_open(cp, &op->stateid.id, &o);
 
 	if (status)
 		return status;
+	was = o->sid;
 	nfs4_open_free(cp->st, o);
+	if (!cp->minor)
+		nfs4_seqid_closed(cp->st, &was);
 	nfs4_set_stateid(cp, &gone);
 	return NFS4_OK;
 }

@@ -22,23 +22,13 @@ enum { REQUEST_LEAST = 256, RESPONSE_LEAST = 256 };	/* SEQUENCE alone needs as m
 /* CB_SEQUENCE and one more, on a handle and with the credentials of AUTH_SYS. */
 enum { BACK_REQUEST_LEAST = 512, BACK_RESPONSE_LEAST = 128, BACK_OPS_LEAST = 2 };
 
-static struct nfs4_principal principal(const struct nfs4_compound *cp)
-{
-	const struct rpc_cred *c = &cp->call->cred;
-
-	return (struct nfs4_principal){ c->flavor, c->flavor == RPC_AUTH_SYS ? c->uid : 0 };
-}
-
-static bool same_principal(const struct nfs4_client *c, struct nfs4_principal p)
-{
-	return c->principal.flavor == p.flavor && c->principal.uid == p.uid;
-}
-
-/* One that never made a session is gone when its lease is over. */
+/* One that never made a session is gone when its lease is over; those of 4.0 make none. */
 static struct nfs4_client *find_client(struct nfs4_compound *cp, uint64_t id)
 {
 	struct nfs4_client *c = nfs4_client_find(cp->st, id);
 
+	if (c && c->v40)
+		return NULL;
 	if (c && !c->confirmed && nfs4_client_expired(cp->st, c)) {
 		nfs4_client_drop(cp->st, c);
 		c = NULL;
@@ -63,7 +53,7 @@ static uint32_t update(struct nfs4_compound *cp, struct nfs4_op *op, struct nfs4
 		return NFS4ERR_NOENT;
 	if (conf->verifier != op->exchange.verifier)
 		return NFS4ERR_NOT_SAME;
-	if (!same_principal(conf, principal(cp)))
+	if (!nfs4_same_principal(conf->principal, nfs4_principal_of(cp)))
 		return NFS4ERR_PERM;
 	nfs4_client_renew(cp->st, conf);
 	return exchanged(op, conf);
@@ -72,10 +62,10 @@ static uint32_t update(struct nfs4_compound *cp, struct nfs4_op *op, struct nfs4
 /* Cases 1 to 5. */
 static uint32_t introduce(struct nfs4_compound *cp, struct nfs4_op *op, struct nfs4_client *conf)
 {
-	struct nfs4_principal who = principal(cp);
+	const struct nfs4_principal who = nfs4_principal_of(cp);
 	struct nfs4_client *c;
 
-	if (conf && !same_principal(conf, who)) {
+	if (conf && !nfs4_same_principal(conf->principal, who)) {
 		if ((conf->nsessions || nfs4_client_has_state(conf)) &&
 		    !nfs4_client_expired(cp->st, conf))
 			return NFS4ERR_CLID_INUSE;
@@ -86,10 +76,10 @@ static uint32_t introduce(struct nfs4_compound *cp, struct nfs4_op *op, struct n
 		nfs4_client_renew(cp->st, conf);
 		return exchanged(op, conf);
 	}
-	c = nfs4_client_by_owner(cp->st, op->exchange.owner, false);
+	c = nfs4_client_by_owner(cp->st, 1, op->exchange.owner, false);
 	if (c)
 		nfs4_client_drop(cp->st, c);
-	c = nfs4_client_new(cp->st, op->exchange.owner, op->exchange.verifier, who);
+	c = nfs4_client_new(cp->st, NULL, op->exchange.owner, op->exchange.verifier, who);
 	return c ? exchanged(op, c) : NFS4ERR_DELAY;
 }
 
@@ -106,7 +96,7 @@ uint32_t nfs4_exchange_id(struct nfs4_compound *cp, struct nfs4_op *op)
 		return NFS4ERR_ENCR_ALG_UNSUPP;
 	if (op->exchange.protect)		/* MACH_CRED wants RPCSEC_GSS */
 		return NFS4ERR_INVAL;
-	conf = nfs4_client_by_owner(cp->st, op->exchange.owner, true);
+	conf = nfs4_client_by_owner(cp->st, 1, op->exchange.owner, true);
 	if (op->exchange.flags & UPDATE_CONFIRMED)
 		return update(cp, op, conf);
 	return introduce(cp, op, conf);
@@ -163,7 +153,7 @@ static void confirm(struct nfs4_compound *cp, struct nfs4_client *c)
 
 	if (c->confirmed)
 		return;
-	old = nfs4_client_by_owner(cp->st, owner, true);
+	old = nfs4_client_by_owner(cp->st, 1, owner, true);
 	if (old)
 		nfs4_client_drop(cp->st, old);
 	c->confirmed = true;
@@ -197,7 +187,7 @@ uint32_t nfs4_create_session(struct nfs4_compound *cp, struct nfs4_op *op)
 		return recall(c, op);
 	if (op->create_session.seq != c->seq + 1)
 		return NFS4ERR_SEQ_MISORDERED;
-	if (!c->confirmed && !same_principal(c, principal(cp)))
+	if (!c->confirmed && !nfs4_same_principal(c->principal, nfs4_principal_of(cp)))
 		return NFS4ERR_CLID_INUSE;
 	nfs4_client_renew(cp->st, c);		/* it is not one of those that make room */
 	status = new_session(cp, op, c);

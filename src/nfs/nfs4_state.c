@@ -8,6 +8,7 @@
 #include "base/loop.h"
 #include "base/rng.h"
 #include "nfs/nfs4_notify.h"
+#include "nfs/nfs4_v40.h"
 
 #define TABLE_FIRST 64
 #define SLOT_BYTES 256			/* of a slot beside its reply; short replies are kept anyway */
@@ -97,15 +98,27 @@ struct nfs4_client *nfs4_client_find(const struct nfs4_state *st, uint64_t id)
 	return NULL;
 }
 
-struct nfs4_client *nfs4_client_by_owner(const struct nfs4_state *st, struct xdr_bytes owner,
-					 bool confirmed)
+struct nfs4_principal nfs4_principal_of(const struct nfs4_compound *cp)
+{
+	const struct rpc_cred *c = &cp->call->cred;
+
+	return (struct nfs4_principal){ c->flavor, c->flavor == RPC_AUTH_SYS ? c->uid : 0 };
+}
+
+bool nfs4_same_principal(struct nfs4_principal a, struct nfs4_principal b)
+{
+	return a.flavor == b.flavor && a.uid == b.uid;
+}
+
+struct nfs4_client *nfs4_client_by_owner(const struct nfs4_state *st, uint32_t minor,
+					 struct xdr_bytes owner, bool confirmed)
 {
 	struct nfs4_link *l = nfs4_table_first(&st->owners_of_clients, hash64(owner.s, owner.len));
 
 	for (; l; l = nfs4_table_next(l)) {
 		struct nfs4_client *c = container_of(l, struct nfs4_client, by_owner);
 
-		if (c->confirmed == confirmed && c->owner_len == owner.len &&
+		if (c->confirmed == confirmed && !c->v40 == !!minor && c->owner_len == owner.len &&
 		    !memcmp(c->owner, owner.s, owner.len))
 			return c;
 	}
@@ -158,8 +171,26 @@ static bool drop_oldest(struct nfs4_state *st)
 	return true;
 }
 
-struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct xdr_bytes owner,
-				    uint64_t verifier, struct nfs4_principal p)
+/* Of this run, and nobody's. */
+static uint64_t new_id(struct nfs4_state *st)
+{
+	uint64_t id;
+
+	do
+		id = (uint64_t)st->boot << 32 | ++st->next_client;
+	while (nfs4_client_find(st, id));
+	return id;
+}
+
+static void free_client(struct nfs4_client *c)
+{
+	free(c->v40);
+	free(c);
+}
+
+struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct nfs4_v40 *v40,
+				    struct xdr_bytes owner, uint64_t verifier,
+				    struct nfs4_principal p)
 {
 	struct nfs4_client *c;
 
@@ -170,7 +201,8 @@ struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct xdr_bytes owne
 	c = calloc(1, sizeof(*c) + owner.len);
 	if (!c)
 		return NULL;
-	c->id = (uint64_t)st->boot << 32 | (uint32_t)st->next_id++;
+	c->id = new_id(st);
+	c->v40 = v40;
 	c->verifier = verifier;
 	c->principal = p;
 	c->owner_len = owner.len;
@@ -198,13 +230,14 @@ void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c)
 	while (!list_empty(&c->opens))
 		nfs4_open_free(st, container_of(c->opens.next, struct nfs4_open, in_client));
 	nfs4_cbs_drop(st, c);
+	nfs4_owners_drop(st, c);
 	while (!list_empty(&c->sessions))
 		nfs4_session_drop(st, container_of(c->sessions.next, struct nfs4_session, entry));
 	nfs4_table_del(&st->clients, &c->by_id);
 	nfs4_table_del(&st->owners_of_clients, &c->by_owner);
 	list_del(&c->entry);
 	if (!c->active)
-		free(c);
+		free_client(c);
 }
 
 void nfs4_client_get(struct nfs4_client *c)
@@ -216,7 +249,7 @@ void nfs4_client_put(struct nfs4_state *st, struct nfs4_client *c)
 {
 	assert(c->active);
 	if (!--c->active && c->dead)
-		free(c);
+		free_client(c);
 }
 
 /* ---- sessions ------------------------------------------------------------------------ */
@@ -266,7 +299,6 @@ uint32_t nfs4_session_new(struct nfs4_state *st, struct nfs4_client *c, struct n
 		return NFS4ERR_DELAY;
 	s->client = c;
 	s->fore = *fore;
-	st->next_id++;
 	memcpy(s->id, &c->id, 8);		/* unique, and not to be guessed */
 	secure_random(s->id + 8, 8);
 	memcpy(&hash, s->id + 8, 8);
@@ -386,11 +418,11 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 	do
 		secure_random(&st->boot, sizeof(st->boot));
 	while (!st->boot || st->boot == UINT32_MAX);	/* the special stateids' */
-	st->next_id = 1;
 	st->notify_lock = nfs4_notify_lock;
 	list_init(&st->by_renewal);
 	waitq_init(&st->spawned_end);
 	waitq_init(&st->senders_gone);
+	list_init(&st->idle_owners);
 	*ret_state = st;
 	return 0;
 }

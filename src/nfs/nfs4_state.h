@@ -2,7 +2,7 @@
 /*
  * What the server remembers of NFSv4 clients.
  *
- *	client --- sessions --- slots (a cached reply each)
+ *	client --- sessions --- slots (a cached reply each); none in 4.0 (nfs4_v40.h)
  *	   |
  *	   +------ owners of opens --- opens --- lock states (a lock_holder each)
  *	                                 |           |
@@ -23,7 +23,7 @@
 #include "nfs/nfs4.h"
 #include "nfs/nfs4_callback.h"
 
-#define NFS4_CLIENTS_MAX 1024
+#define NFS4_CLIENTS_MAX 4096
 #define NFS4_SESSIONS_MAX 16		/* of a client */
 #define NFS4_SLOTS_MAX 64		/* of a session */
 #define NFS4_CACHED_MAX 8192		/* bytes of one cached reply */
@@ -60,6 +60,8 @@ struct nfs4_client {
 	struct list waiters;		/* asked longest ago first */
 	unsigned nwaiters;
 	struct nfs4_cbs cbs;
+	uint32_t next_sid;
+	struct nfs4_v40 *v40;		/* of a client of 4.0, which has no sessions; else NULL */
 	struct list entry;		/* st's clients, renewed longest ago first */
 	uint32_t owner_len;
 	uint8_t owner[];
@@ -88,7 +90,9 @@ struct nfs4_session {
 struct nfs4_owner {			/* of opens or of locks */
 	struct nfs4_link link;
 	struct nfs4_client *client;
-	unsigned refs;
+	struct nfs4_seq *seq;		/* of a client of 4.0; else NULL */
+	struct list sids;
+	unsigned refs;			/* sids, and a running operation of 4.0 */
 	bool locks;
 	uint32_t len;
 	uint8_t name[];
@@ -101,7 +105,8 @@ struct nfs4_file {			/* held (fs_hold()) while it is there */
 	struct lock_set locks;
 };
 
-enum nfs4_sid_kind { NFS4_SID_OPEN, NFS4_SID_LOCK, NFS4_SID_DELEG };
+/* CLOSED: an open that is none any more, in 4.0; it has no file. */
+enum nfs4_sid_kind { NFS4_SID_OPEN, NFS4_SID_LOCK, NFS4_SID_DELEG, NFS4_SID_CLOSED };
 
 struct nfs4_sid {			/* what a stateid names */
 	struct nfs4_link link, by_pair;	/* by its id; by owner and file */
@@ -110,6 +115,7 @@ struct nfs4_sid {			/* what a stateid names */
 	enum nfs4_sid_kind kind;
 	struct nfs4_client *client;
 	struct nfs4_owner *owner;	/* a delegation has none */
+	struct list in_owner;
 	struct nfs4_file *file;
 };
 
@@ -142,11 +148,14 @@ struct nfs4_waiter {
 struct nfs4_state {
 	struct nfs_server *server;
 	uint32_t boot;			/* in every stateid and clientid of this run */
-	uint64_t next_id, skew_ns, started_ns, lease_ns;
+	uint32_t next_client;
+	uint64_t skew_ns, started_ns, lease_ns;
 	size_t cached_bytes;		/* reserved */
 	bool ending;			/* what is open stays held: clients come back to it */
 	struct nfs4_table clients, owners_of_clients, sessions, sids, pairs, owners, files;
 	struct list by_renewal;
+	struct list idle_owners;	/* nfs4_owner.c's */
+	unsigned nidle_owners;
 	/* Tells C that OWNER's lock of ID may be had now; must not wait.  NULL: nobody is told, and
 	 * who waits isn't remembered. */
 	void (*notify_lock)(struct nfs4_state *st, struct nfs4_client *c, const struct fs_id *id,
@@ -179,11 +188,16 @@ struct nfs4_link *nfs4_table_next(const struct nfs4_link *l);
 bool nfs4_table_room(struct nfs4_table *t);	/* for one more; false: no memory */
 
 /* clients */
-struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct xdr_bytes owner,
-				    uint64_t verifier, struct nfs4_principal p);
+struct nfs4_principal nfs4_principal_of(const struct nfs4_compound *cp);
+bool nfs4_same_principal(struct nfs4_principal a, struct nfs4_principal b);
+/* V40 (from malloc; NULL: a client with sessions) goes with it. */
+struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct nfs4_v40 *v40,
+				    struct xdr_bytes owner, uint64_t verifier,
+				    struct nfs4_principal p);
 struct nfs4_client *nfs4_client_find(const struct nfs4_state *st, uint64_t id);
-struct nfs4_client *nfs4_client_by_owner(const struct nfs4_state *st, struct xdr_bytes owner,
-					 bool confirmed);
+/* Those of 4.0 (minor version 0) and those with sessions have names of their own. */
+struct nfs4_client *nfs4_client_by_owner(const struct nfs4_state *st, uint32_t minor,
+					 struct xdr_bytes owner, bool confirmed);
 void nfs4_client_renew(struct nfs4_state *st, struct nfs4_client *c);
 bool nfs4_client_expired(const struct nfs4_state *st, const struct nfs4_client *c);
 bool nfs4_client_has_state(const struct nfs4_client *c);
@@ -201,6 +215,16 @@ void nfs4_session_drop(struct nfs4_state *st, struct nfs4_session *s);
 void nfs4_session_put(struct nfs4_state *st, struct nfs4_session *s);
 /* A callback in it is over. */
 void nfs4_session_called(struct nfs4_state *st, struct nfs4_session *s);
+
+/* owners (nfs4_owner.c) */
+struct nfs4_owner *nfs4_owner_find(const struct nfs4_state *st, const struct nfs4_client *c,
+				   struct xdr_bytes name, bool locks);
+/* Finds or makes it; NULL: no memory.  Put it back. */
+struct nfs4_owner *nfs4_owner_get(struct nfs4_state *st, struct nfs4_client *c,
+				  struct xdr_bytes name, bool locks);
+void nfs4_owner_put(struct nfs4_state *st, struct nfs4_owner *o);
+/* C goes: so do its owners that have nothing. */
+void nfs4_owners_drop(struct nfs4_state *st, const struct nfs4_client *c);
 
 /* files, opens, locks (nfs4_stateid.c) */
 struct nfs4_file *nfs4_file_find(const struct nfs4_state *st, const struct fs_id *id);
@@ -240,7 +264,17 @@ void nfs4_waiter_free(struct nfs4_waiter *w);
 struct nfs4_stateid nfs4_stateid_of(const struct nfs4_state *st, const struct nfs4_sid *s);
 void nfs4_stateid_raise(struct nfs4_sid *s);
 
-/* Finds what ID names for the current client: the current stateid is put in its place. */
+/* By the id alone; NULL. */
+struct nfs4_sid *nfs4_sid_find(const struct nfs4_state *st, const struct nfs4_stateid *id);
+uint64_t nfs4_sid_hash(uint64_t id);
+/* Whose it is or was, if it was given out in this run. */
+uint64_t nfs4_sid_clientid(const struct nfs4_state *st, const struct nfs4_stateid *id);
+bool nfs4_stateid_is_special(const struct nfs4_compound *cp, const struct nfs4_stateid *id);
+/* Whether ID is S as it is now, and of FILE. */
+uint32_t nfs4_stateid_check(const struct nfs4_compound *cp, const struct nfs4_stateid *id,
+			    const struct nfs4_sid *s, const struct fs_id *file);
+/* Finds what ID names for the current client (in 4.0, of any, who becomes the current one): the
+ * current stateid is put in its place. */
 uint32_t nfs4_stateid_find(struct nfs4_compound *cp, const struct nfs4_stateid *id,
 			   struct nfs4_sid **ret_sid);
 /* The same, and it must be of the current file. */

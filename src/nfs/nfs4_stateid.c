@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files, owners, opens, locks, and the stateids that name them; see nfs4_state.h. */
+/* Files, opens, locks, and the stateids that name them; see nfs4_state.h. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/hash.h"
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_v40.h"
 
-/* ---- files and owners ---------------------------------------------------------------- */
+/* ---- files --------------------------------------------------------------------------- */
 
 static bool same_file(const struct fs_id *a, const struct fs_id *b)
 {
@@ -64,53 +64,6 @@ static void file_put(struct nfs4_state *st, struct nfs4_file *f)
 	free(f);
 }
 
-static uint64_t owner_hash(const struct nfs4_client *c, struct xdr_bytes name, bool locks)
-{
-	return hash64(name.s, name.len) ^ (c->id * 2 + locks) * 0x9e3779b97f4a7c15ull;
-}
-
-static struct nfs4_owner *owner_find(const struct nfs4_state *st, const struct nfs4_client *c,
-				     struct xdr_bytes name, bool locks)
-{
-	struct nfs4_link *l = nfs4_table_first(&st->owners, owner_hash(c, name, locks));
-
-	for (; l; l = nfs4_table_next(l)) {
-		struct nfs4_owner *o = container_of(l, struct nfs4_owner, link);
-
-		if (o->client == c && o->locks == locks && o->len == name.len &&
-		    !memcmp(o->name, name.s, name.len))
-			return o;
-	}
-	return NULL;
-}
-
-static struct nfs4_owner *owner_get(struct nfs4_state *st, struct nfs4_client *c,
-				    struct xdr_bytes name, bool locks)
-{
-	struct nfs4_owner *o = owner_find(st, c, name, locks);
-
-	if (!o) {
-		o = nfs4_table_room(&st->owners) ? calloc(1, sizeof(*o) + name.len) : NULL;
-		if (!o)
-			return NULL;
-		o->client = c;
-		o->locks = locks;
-		o->len = name.len;
-		memcpy(o->name, name.s, name.len);
-		nfs4_table_add(&st->owners, &o->link, owner_hash(c, name, locks));
-	}
-	o->refs++;
-	return o;
-}
-
-static void owner_put(struct nfs4_state *st, struct nfs4_owner *o)
-{
-	if (--o->refs)
-		return;
-	nfs4_table_del(&st->owners, &o->link);
-	free(o);
-}
-
 /* ---- opens --------------------------------------------------------------------------- */
 
 static uint64_t pair_hash(const struct nfs4_owner *o, const struct nfs4_file *f)
@@ -125,15 +78,30 @@ static bool sid_room(struct nfs4_state *st)
 	return nfs4_table_room(&st->sids) && nfs4_table_room(&st->pairs);
 }
 
+/* The lower half of its client's id, and a number that only he uses. */
+static uint64_t new_id(const struct nfs4_state *st, struct nfs4_client *c)
+{
+	struct nfs4_stateid id = { .boot = st->boot };
+
+	do
+		id.id = c->id << 32 | ++c->next_sid;
+	while (nfs4_sid_find(st, &id));
+	return id.id;
+}
+
 static void sid_add(struct nfs4_state *st, struct nfs4_sid *s)
 {
-	s->id = st->next_id++;
-	nfs4_table_add(&st->sids, &s->link, s->id);
+	s->id = new_id(st, s->client);
+	list_init(&s->in_owner);
+	if (s->owner)
+		list_add_tail(&s->owner->sids, &s->in_owner);
+	nfs4_table_add(&st->sids, &s->link, nfs4_sid_hash(s->id));
 	nfs4_table_add(&st->pairs, &s->by_pair, pair_hash(s->owner, s->file));
 }
 
 static void sid_del(struct nfs4_state *st, struct nfs4_sid *s)
 {
+	list_del(&s->in_owner);
 	nfs4_table_del(&st->sids, &s->link);
 	nfs4_table_del(&st->pairs, &s->by_pair);
 }
@@ -142,7 +110,7 @@ static void sid_del(struct nfs4_state *st, struct nfs4_sid *s)
 static struct nfs4_sid *sid_of_pair(const struct nfs4_state *st, const struct nfs4_client *c,
 				    struct xdr_bytes owner, bool locks, const struct nfs4_file *f)
 {
-	const struct nfs4_owner *who = f ? owner_find(st, c, owner, locks) : NULL;
+	const struct nfs4_owner *who = f ? nfs4_owner_find(st, c, owner, locks) : NULL;
 	struct nfs4_link *l = who ? nfs4_table_first(&st->pairs, pair_hash(who, f)) : NULL;
 
 	for (; l; l = nfs4_table_next(l)) {
@@ -166,12 +134,12 @@ int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes
 		  const struct fs_id *id, struct nfs4_open **ret_open)
 {
 	struct nfs4_open *o = sid_room(st) ? calloc(1, sizeof(*o)) : NULL;
-	struct nfs4_owner *who = o ? owner_get(st, c, owner, false) : NULL;
+	struct nfs4_owner *who = o ? nfs4_owner_get(st, c, owner, false) : NULL;
 	struct nfs4_file *f = who ? file_get(st, id) : NULL;
 
 	if (!f) {
 		if (who)
-			owner_put(st, who);
+			nfs4_owner_put(st, who);
 		free(o);
 		return -ENOMEM;
 	}
@@ -210,7 +178,7 @@ void nfs4_open_free(struct nfs4_state *st, struct nfs4_open *o)
 	list_del(&o->in_file);
 	list_del(&o->in_client);
 	o->sid.client->nopens--;
-	owner_put(st, o->sid.owner);
+	nfs4_owner_put(st, o->sid.owner);
 	file_put(st, o->sid.file);
 	free(o);
 }
@@ -253,7 +221,7 @@ int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes o
 		  struct nfs4_lock **ret_lock)
 {
 	struct nfs4_lock *l = sid_room(st) ? calloc(1, sizeof(*l)) : NULL;
-	struct nfs4_owner *who = l ? owner_get(st, o->sid.client, owner, true) : NULL;
+	struct nfs4_owner *who = l ? nfs4_owner_get(st, o->sid.client, owner, true) : NULL;
 
 	if (!who) {
 		free(l);
@@ -278,7 +246,7 @@ void nfs4_lock_free(struct nfs4_state *st, struct nfs4_lock *l)
 	sid_del(st, &l->sid);
 	list_del(&l->in_open);
 	l->sid.client->nlocks--;
-	owner_put(st, l->sid.owner);
+	nfs4_owner_put(st, l->sid.owner);
 	free(l);
 }
 
@@ -307,13 +275,19 @@ const struct lock_range *nfs4_lock_conflict(struct nfs4_state *st, struct nfs4_f
 
 enum special { ORDINARY, ANONYMOUS, BYPASS, CURRENT, INVALID };
 
-static enum special special(const struct nfs4_stateid *id)
+static enum special special(const struct nfs4_compound *cp, const struct nfs4_stateid *id)
 {
 	if (!id->boot && !id->id)
-		return id->seqid == 0 ? ANONYMOUS : id->seqid == 1 ? CURRENT : INVALID;
+		return id->seqid == 0 ? ANONYMOUS : id->seqid == 1 && cp->minor ? CURRENT :
+									      INVALID;
 	if (id->boot == UINT32_MAX && id->id == UINT64_MAX)
 		return id->seqid == UINT32_MAX ? BYPASS : INVALID;
 	return ORDINARY;
+}
+
+bool nfs4_stateid_is_special(const struct nfs4_compound *cp, const struct nfs4_stateid *id)
+{
+	return special(cp, id) != ORDINARY;
 }
 
 struct nfs4_stateid nfs4_stateid_of(const struct nfs4_state *st, const struct nfs4_sid *s)
@@ -327,13 +301,55 @@ void nfs4_stateid_raise(struct nfs4_sid *s)
 		s->seqid = 1;		/* 0 means "the newest" */
 }
 
-static struct nfs4_sid *lookup(const struct nfs4_state *st, const struct nfs4_stateid *id)
+/* One to one; clients' ids differ in the upper half, what one client has in the lower. */
+uint64_t nfs4_sid_hash(uint64_t id)
+{
+	return id ^ id >> 32;
+}
+
+struct nfs4_sid *nfs4_sid_find(const struct nfs4_state *st, const struct nfs4_stateid *id)
 {
 	struct nfs4_link *l = NULL;
 
 	if (id->boot == st->boot)
-		l = nfs4_table_first(&st->sids, id->id);
+		l = nfs4_table_first(&st->sids, nfs4_sid_hash(id->id));
 	return l ? container_of(l, struct nfs4_sid, link) : NULL;
+}
+
+uint64_t nfs4_sid_clientid(const struct nfs4_state *st, const struct nfs4_stateid *id)
+{
+	return (uint64_t)st->boot << 32 | id->id >> 32;
+}
+
+static uint32_t check_seqid(const struct nfs4_compound *cp, uint32_t seqid,
+			    const struct nfs4_sid *s)
+{
+	if (seqid == s->seqid || (!seqid && cp->minor))		/* 0: the newest */
+		return NFS4_OK;
+	return (int32_t)(seqid - s->seqid) < 0 ? NFS4ERR_OLD_STATEID : NFS4ERR_BAD_STATEID;
+}
+
+uint32_t nfs4_stateid_check(const struct nfs4_compound *cp, const struct nfs4_stateid *id,
+			    const struct nfs4_sid *s, const struct fs_id *file)
+{
+	uint32_t status = check_seqid(cp, id->seqid, s);
+
+	return status ? status : same_file(&s->file->id, file) ? NFS4_OK : NFS4ERR_BAD_STATEID;
+}
+
+static uint32_t find_v40(struct nfs4_compound *cp, const struct nfs4_stateid *id,
+			 struct nfs4_sid **ret_sid)
+{
+	struct nfs4_sid *s;
+	uint32_t status = nfs4_v40_sid(cp, id, &s);
+
+	if (!status && !nfs4_v40_sid_valid(s))
+		status = NFS4ERR_BAD_STATEID;
+	if (!status)
+		status = check_seqid(cp, id->seqid, s);
+	if (!status)
+		*ret_sid = s;
+	return status;
 }
 
 uint32_t nfs4_stateid_find(struct nfs4_compound *cp, const struct nfs4_stateid *id,
@@ -341,23 +357,23 @@ uint32_t nfs4_stateid_find(struct nfs4_compound *cp, const struct nfs4_stateid *
 {
 	struct nfs4_stateid want = *id;
 	struct nfs4_sid *s;
+	uint32_t status;
 
-	if (special(id) == CURRENT) {
+	if (!cp->minor)
+		return find_v40(cp, id, ret_sid);
+	if (special(cp, id) == CURRENT) {
 		if (!cp->cur.has_stateid)
 			return NFS4ERR_BAD_STATEID;
 		want = cp->cur.stateid;
 		want.seqid = 0;
 	}
-	if (special(&want) != ORDINARY)
-		return NFS4ERR_BAD_STATEID;
-	s = lookup(cp->st, &want);
+	s = special(cp, &want) == ORDINARY ? nfs4_sid_find(cp->st, &want) : NULL;
 	if (!s || s->client != cp->client)
 		return NFS4ERR_BAD_STATEID;
-	if (want.seqid && want.seqid != s->seqid)
-		return (int32_t)(want.seqid - s->seqid) < 0 ? NFS4ERR_OLD_STATEID :
-							      NFS4ERR_BAD_STATEID;
-	*ret_sid = s;
-	return NFS4_OK;
+	status = check_seqid(cp, want.seqid, s);
+	if (!status)
+		*ret_sid = s;
+	return status;
 }
 
 uint32_t nfs4_stateid_here(struct nfs4_compound *cp, const struct nfs4_stateid *id,
@@ -380,7 +396,7 @@ uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 	struct nfs4_stateid want = *id;
 	struct nfs4_open *o;
 	struct nfs4_sid *s;
-	enum special kind = special(id);
+	enum special kind = special(cp, id);
 	uint32_t status;
 
 	if (kind == CURRENT) {
@@ -388,7 +404,7 @@ uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 			return NFS4ERR_BAD_STATEID;
 		want = fh->stateid;
 		want.seqid = 0;
-		kind = special(&want);
+		kind = special(cp, &want);
 	}
 	if (kind == BYPASS && access == NFS4_OPEN_READ)
 		return NFS4_OK;

@@ -42,10 +42,10 @@ static void get_session(struct xdr_in *in, uint8_t ret_id[NFS4_SESSION_ID])
 		memcpy(ret_id, p, NFS4_SESSION_ID);
 }
 
-/* clientid and owner; the clientid is the session's (RFC 8881 section 8.8) */
-static struct xdr_bytes get_owner(struct xdr_in *in)
+/* In a session the clientid is the session's (RFC 8881 section 8.8). */
+static struct xdr_bytes get_owner(struct xdr_in *in, uint64_t *ret_clientid)
 {
-	xdr_get_u64(in);
+	*ret_clientid = xdr_get_u64(in);
 	return xdr_get_opaque(in, NFS4_OPAQUE_MAX);
 }
 
@@ -62,7 +62,7 @@ DECODER(access)
 
 DECODER(close)
 {
-	xdr_get_u32(in);			/* seqid: the session has its own */
+	op->seqid = xdr_get_u32(in);		/* a session has its own */
 	op->stateid.id = nfs4_get_stateid(in);
 }
 
@@ -178,10 +178,10 @@ static void get_openhow(struct xdr_in *in, struct nfs4_op *op)
 
 DECODER(open)
 {
-	xdr_get_u32(in);
+	op->seqid = xdr_get_u32(in);
 	op->open.access = xdr_get_u32(in);
 	op->open.deny = xdr_get_u32(in);
-	op->open.owner = get_owner(in);
+	op->open.owner = get_owner(in, &op->open.clientid);
 	get_openhow(in, op);
 	op->open.claim = xdr_get_enum(in, NFS4_CLAIM_DELEG_PREV_FH);
 	op->open.name = (struct xdr_bytes){ 0 };
@@ -202,10 +202,16 @@ DECODER(open)
 	}
 }
 
+DECODER(open_confirm)
+{
+	op->stateid.id = nfs4_get_stateid(in);
+	op->seqid = xdr_get_u32(in);
+}
+
 DECODER(open_downgrade)
 {
 	op->stateid.id = nfs4_get_stateid(in);
-	xdr_get_u32(in);
+	op->seqid = xdr_get_u32(in);
 	op->stateid.access = xdr_get_u32(in);
 	op->stateid.deny = xdr_get_u32(in);
 }
@@ -218,13 +224,13 @@ DECODER(lock)
 	op->lock.range.length = xdr_get_u64(in);
 	op->lock.fresh = xdr_get_bool(in);
 	if (op->lock.fresh) {
-		xdr_get_u32(in);
+		op->seqid = xdr_get_u32(in);
 		op->lock.open = nfs4_get_stateid(in);
-		xdr_get_u32(in);
-		op->lock.owner = get_owner(in);
+		op->lock.owner_seqid = xdr_get_u32(in);
+		op->lock.owner = get_owner(in, &op->lock.clientid);
 	} else {
 		op->lock.id = nfs4_get_stateid(in);
-		xdr_get_u32(in);
+		op->seqid = xdr_get_u32(in);
 	}
 }
 
@@ -233,13 +239,13 @@ DECODER(lockt)
 	op->lock.range.type = xdr_get_u32(in);
 	op->lock.range.offset = xdr_get_u64(in);
 	op->lock.range.length = xdr_get_u64(in);
-	op->lock.owner = get_owner(in);
+	op->lock.owner = get_owner(in, &op->lock.clientid);
 }
 
 DECODER(locku)
 {
 	op->lock.range.type = xdr_get_u32(in);
-	xdr_get_u32(in);
+	op->seqid = xdr_get_u32(in);
 	op->lock.id = nfs4_get_stateid(in);
 	op->lock.range.offset = xdr_get_u64(in);
 	op->lock.range.length = xdr_get_u64(in);
@@ -256,6 +262,29 @@ DECODER(test_stateid)
 	if (op->test.n > RPC_CALL_MAX / NFS4_STATEID_BYTES)
 		in->bad = true;
 	op->test.ids = xdr_get_fixed(in, in->bad ? 0 : op->test.n * NFS4_STATEID_BYTES);
+}
+
+/* ---- arguments: clients of 4.0 ------------------------------------------------------- */
+
+DECODER(setclientid)
+{
+	op->setclientid.verifier = xdr_get_u64(in);
+	op->setclientid.id = xdr_get_opaque(in, NFS4_OPAQUE_MAX);
+	op->setclientid.prog = xdr_get_u32(in);
+	op->setclientid.netid = xdr_get_opaque(in, NFS4_OPAQUE_MAX);
+	op->setclientid.addr = xdr_get_opaque(in, NFS4_OPAQUE_MAX);
+	op->setclientid.ident = xdr_get_u32(in);
+}
+
+DECODER(setclientid_confirm)
+{
+	op->setclientid.clientid = xdr_get_u64(in);
+	op->setclientid.confirm = xdr_get_u64(in);
+}
+
+DECODER(release_lockowner)
+{
+	op->lock_owner.owner = get_owner(in, &op->lock_owner.clientid);
 }
 
 /* ---- arguments: sessions ------------------------------------------------------------- */
@@ -512,14 +541,16 @@ ENCODER(lock)
 
 ENCODER(open)
 {
-	enum { LOCKTYPE_POSIX = 4, PRESERVE_UNLINKED = 8, MAY_NOTIFY_LOCK = 0x20, NONE = 0,
-	       NONE_EXT = 3, NOT_WANTED = 0, NOT_SUPP_FTYPE = 3, WANT_MASK = 0xff00,
-	       WANT_NONE = 0x400 };
+	enum { CONFIRM = 2, LOCKTYPE_POSIX = 4, V40 = 7, PRESERVE_UNLINKED = 8,
+	       MAY_NOTIFY_LOCK = 0x20, NONE = 0, NONE_EXT = 3, NOT_WANTED = 0, NOT_SUPP_FTYPE = 3,
+	       WANT_MASK = 0xff00, WANT_NONE = 0x400 };
+	uint32_t flags = LOCKTYPE_POSIX | (op->open.unconfirmed ? CONFIRM : 0) |
+			 (op->open.preserves ? PRESERVE_UNLINKED : 0) |
+			 (op->open.may_notify ? MAY_NOTIFY_LOCK : 0);
 
 	nfs4_put_stateid(out, &op->open.id);
 	put_change(out, &op->open.change);
-	xdr_put_u32(out, LOCKTYPE_POSIX | (op->open.preserves ? PRESERVE_UNLINKED : 0) |
-		    (op->open.may_notify ? MAY_NOTIFY_LOCK : 0));
+	xdr_put_u32(out, cp->minor ? flags : flags & V40);
 	nfs4_put_bitmap(out, &op->open.attrset);
 	if (!(op->open.access & WANT_MASK)) {
 		xdr_put_u32(out, NONE);
@@ -572,6 +603,18 @@ ENCODER(test_stateid)
 	xdr_put_u32(out, op->test.n);
 	for (uint32_t i = 0; i < op->test.n; i++)
 		xdr_put_u32(out, op->test.status[i]);
+}
+
+/* OK: the clientid; CLID_INUSE: who has it */
+ENCODER(setclientid)
+{
+	if (!status) {
+		xdr_put_u64(out, op->setclientid.clientid);
+		xdr_put_u64(out, op->setclientid.confirm);
+	} else if (status == NFS4ERR_CLID_INUSE) {
+		xdr_put_opaque(out, op->setclientid.netid.s, op->setclientid.netid.len);
+		xdr_put_opaque(out, op->setclientid.addr.s, op->setclientid.addr.len);
+	}
 }
 
 ENCODER(bind)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The NFS server: NFSv3 and MOUNTv3 (RFC 1813), NFSv4.1 and 4.2 (RFC 8881, RFC 7862) on one TCP
+ * The NFS server: NFSv3 and MOUNTv3 (RFC 1813), NFSv4 (RFC 7530, RFC 8881, RFC 7862) on one TCP
  * port, and look-ups of the port mapper (RFC 1833) on port 111 where nothing else answers there.
  *
  * All on the loop's thread that opened the pool.

@@ -265,6 +265,7 @@ static const struct { const char *name, *old, *row; } rows[RFC_OPS] = {
 
 /* What a row leaves out, although the text of its RFC asks for it elsewhere. */
 static const struct { uint8_t minor, op; const char *row, *why; } besides[] = {
+	{ 0, 24, "RESOURCE", "RFC 7530 section 15.2.4: too many operations" },
 	{ 1, 10, "REP_TOO_BIG REP_TOO_BIG_TO_CACHE RETRY_UNCACHED_REP TOO_MANY_OPS DELAY",
 	  "RFC 8881 section 2.10.6.4: of any operation" },
 	{ 1, 63, "REP_TOO_BIG REP_TOO_BIG_TO_CACHE", "the same" },
