@@ -93,6 +93,8 @@ static int clone_prepare(struct txn *t, struct clone_op *o, struct volume *vol, 
 	if (!err)
 		err = quota_check(vol, (src->mapped + src->xattr_blocks) * o->count +
 				       o->count / 32 + 3);
+	if (!err)
+		err = guard_ask(t, o->req, o->src, FS_USE_READ);
 	return err ? err : record_clone(t, o);
 }
 

@@ -230,6 +230,9 @@ static int do_read(struct txn *t, void *arg)
 	if (!is_owner(&o->req->cred, i) && !may(&o->req->cred, i, MAY_READ) &&
 	    !may(&o->req->cred, i, MAY_EXEC))
 		return -EACCES;
+	err = guard_ask(t, o->req, o->id, FS_USE_READ);
+	if (err)
+		return err;
 	o->r->len = 0;
 	o->r->niov = o->r->npins = 0;
 	o->r->eof = o->offset >= i->size || len >= i->size - o->offset;
@@ -277,6 +280,9 @@ static int do_seek(struct txn *t, void *arg)
 		return i->type == FS_DIR ? -EISDIR : -EINVAL;
 	if (!is_owner(&o->req->cred, i) && !may(&o->req->cred, i, MAY_READ))
 		return -EACCES;
+	err = guard_ask(t, o->req, o->id, FS_USE_READ);
+	if (err)
+		return err;
 	if (o->offset >= i->size)
 		return -ENXIO;
 	r = (struct tree_root){ i->root, i->depth };
@@ -461,6 +467,9 @@ int do_write(struct txn *t, void *arg)
 		return -EACCES;
 	if (!o->len)
 		return DONE;
+	err = guard_ask(t, o->req, o->id, FS_USE_CHANGE);
+	if (err)
+		return err;
 	w.hint = file_hint(o->id.volume, o->id.ino);
 	r = (struct tree_root){ i->root, i->depth };
 	mapped = i->mapped;

@@ -9,6 +9,7 @@
 #include "base/loop.h"
 #include "dev/dev.h"
 
+#define GUARD_RETRY_NS 20000000
 #define CACHE_MIN ((size_t)16 << 20)
 /* One write into a clone may copy three index blocks whose children lie on as many table pages
  * as there are, and all of those have to be in memory at once. */
@@ -178,8 +179,8 @@ void fs_req_admin(struct fs_req *req, struct fs *fs)
 	req->cred.admin = true;
 }
 
-int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
-	   int (*fn)(struct txn *, void *), void *arg)
+static int run_once(struct fs_req *req, enum txn_space space, bool modify, bool stable,
+		    int (*fn)(struct txn *, void *), void *arg)
 {
 	struct txn t;
 	int err;
@@ -197,6 +198,23 @@ int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 	if (err == DONE && modify && stable && pool_last_seq(req->fs->pool) > req->stable_seq)
 		req->stable_seq = pool_last_seq(req->fs->pool);
 	return err;
+}
+
+int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
+	   int (*fn)(struct txn *, void *), void *arg)
+{
+	int err = run_once(req, space, modify, stable, fn, arg);
+
+	while (err == -EAGAIN && req->cred.admin) {
+		loop_sleep_ns(GUARD_RETRY_NS);
+		err = run_once(req, space, modify, stable, fn, arg);
+	}
+	return err;
+}
+
+void fs_set_guard(struct fs *fs, const struct fs_guard *g)
+{
+	fs->guard = g;
 }
 
 int fs_wait_stable(struct fs *fs, uint64_t seq)

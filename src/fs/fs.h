@@ -129,6 +129,7 @@ struct fs_req {
 	uint64_t stable_seq;		/* out: wait for this before acknowledging; starts at 0 */
 	uint64_t drc_client;		/* 0, or who asks, with xid: goes into the log record */
 	uint32_t drc_xid, drc_proc;
+	const void *by;			/* who asks, as the guard knows him (fs_guard); NULL: nobody */
 };
 /* A zeroed request with the management side's credentials. */
 void fs_req_admin(struct fs_req *req, struct fs *fs);
@@ -153,6 +154,22 @@ struct fs_id {			/* names one incarnation of one file; all of it is in a file ha
 struct fs_replayed { uint64_t drc_client; uint32_t drc_xid, drc_proc; struct fs_id result; };
 /* Calls FN for each, oldest first, and forgets them. */
 void fs_take_replayed(struct fs *fs, void (*fn)(void *arg, const struct fs_replayed *r), void *arg);
+
+/*
+ * Who has promised his clients that nobody else reads or changes a file (NFSv4's delegations) is
+ * asked before a file is read, and before its data, its attributes or its names are changed, once
+ * all else is known to be right; his answer holds until it has happened.
+ *
+ * ASK returns 0, or -EAGAIN: not yet; it never waits.  The management side waits then and asks
+ * again until it may.  Others get -EAGAIN.
+ */
+enum fs_use { FS_USE_READ, FS_USE_CHANGE };
+struct fs_guard {
+	int (*ask)(void *arg, const struct fs_req *req, struct fs_id id, enum fs_use use);
+	void *arg;
+};
+/* G stays the caller's; NULL: nobody has promised anything. */
+void fs_set_guard(struct fs *fs, const struct fs_guard *g);
 
 /* ---- volumes ------------------------------------------------------------------------- */
 

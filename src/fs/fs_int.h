@@ -57,6 +57,7 @@ struct fs {
 	uint32_t nreplayed, replayed_cap;
 	uint8_t *zeros;			/* a block of zeros, for holes */
 	struct holds holds;
+	const struct fs_guard *guard;	/* NULL: none */
 };
 #define REPLAYED_MAX 4096
 
@@ -67,6 +68,15 @@ int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 #define DONE 1
 
 uint64_t fs_now(void);
+
+/* The last thing to ask in a load pass: may the request use file ID so? */
+static inline int guard_ask(const struct txn *t, const struct fs_req *req, struct fs_id id,
+			    enum fs_use use)
+{
+	const struct fs_guard *g = req->fs->guard;
+
+	return g && !t->apply ? g->ask(g->arg, req, id, use) : 0;
+}
 
 /* What the server itself writes down about its clients must find room where they do not. */
 static inline enum txn_space space_for(const struct fs *fs, struct fs_id id)

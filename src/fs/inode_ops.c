@@ -128,6 +128,9 @@ int do_setattr(struct txn *t, void *arg)
 			return err;
 		if (!o->set.mask)
 			return DONE;
+		err = guard_ask(t, o->req, o->id, FS_USE_CHANGE);
+		if (err)
+			return err;
 		record_setattr(t, o);
 	}
 	if (o->set.mask & FS_SET_SIZE) {

@@ -356,6 +356,8 @@ int do_remove(struct txn *t, void *arg)
 		return err == -ESTALE ? -EDAMAGED : err;
 	if (!t->apply) {
 		err = remove_allowed(o, dir, i);
+		if (!err)
+			err = guard_ask(t, o->req, id_of(vol, f.ino, i), FS_USE_CHANGE);
 		if (err)
 			return err;
 		record_remove(t, o);
@@ -422,6 +424,9 @@ static int replace_old(struct txn *t, struct link_op *o, struct volume *vol, str
 		return -EEXIST;
 	if (!t->apply && sticky_forbids(&o->req->cred, dir, i))
 		return -EACCES;
+	err = guard_ask(t, o->req, id_of(vol, old->ino, i), FS_USE_CHANGE);
+	if (err)
+		return err;
 	return unlink_inode(t, o->req->fs, vol, old->ino, o->now, &o->keep);
 }
 
@@ -469,6 +474,9 @@ int do_link(struct txn *t, void *arg)
 		return found;
 	if (!found && old.ino == o->file.ino)
 		return o->replace ? DONE : -EEXIST;
+	err = found ? guard_ask(t, o->req, o->file, FS_USE_CHANGE) : 0;
+	if (err)
+		return err;
 	if (!t->apply)
 		record_link(t, o, false);
 	/* The orphan directory too wants insertions before removals (dir.h). */

@@ -90,6 +90,11 @@ int do_clone_range(struct txn *t, void *arg)
 			return err;
 		if (!o->len)
 			return DONE;
+		err = guard_ask(t, o->req, o->src, FS_USE_READ);
+		if (!err)
+			err = guard_ask(t, o->req, o->dst, FS_USE_CHANGE);
+		if (err)
+			return err;
 		record_clone_range(t, o);
 	}
 	before = mapped = dst->mapped;
@@ -218,6 +223,9 @@ int do_punch(struct txn *t, void *arg)
 			return -EACCES;
 		if (o->offset >= i->size || !o->len)
 			return DONE;
+		err = guard_ask(t, o->req, o->id, FS_USE_CHANGE);
+		if (err)
+			return err;
 		record_punch(t, o);
 	}
 	/* Behind the end there is nothing: the last block may go as a whole. */

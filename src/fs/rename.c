@@ -72,6 +72,15 @@ static int check_rules(struct txn *t, struct rename_op *o, struct moving *m)
 	return m->target->type == FS_DIR && m->target->entries ? -ENOTEMPTY : 0;
 }
 
+static int ask_guard(struct txn *t, struct rename_op *o, struct moving *m)
+{
+	int err = guard_ask(t, o->req, id_of(m->vol, m->f.ino, m->i), FS_USE_CHANGE);
+
+	if (!err && m->replaces)
+		err = guard_ask(t, o->req, id_of(m->vol, m->old.ino, m->target), FS_USE_CHANGE);
+	return err;
+}
+
 static int own_dirs(struct txn *t, struct rename_op *o, struct moving *m)
 {
 	int err = inode_own(t, m->vol, o->from_dir.ino, 0, &m->from_dir);
@@ -156,6 +165,8 @@ int do_rename(struct txn *t, void *arg)
 		return err;
 	if (!t->apply) {
 		err = check_rules(t, o, &m);
+		if (!err)
+			err = ask_guard(t, o, &m);
 		if (err)
 			return err;
 		o->keep &= t->replay;

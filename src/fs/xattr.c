@@ -341,6 +341,8 @@ int do_xattr_set(struct txn *t, void *arg)
 	leaves = o->then->head.count ? (o->then->head.bytes + BLOCK_SIZE - 1) / BLOCK_SIZE : 0;
 	if (!t->apply) {
 		err = leaves > i->xattr_blocks ? quota_check(vol, leaves - i->xattr_blocks) : 0;
+		if (!err)
+			err = guard_ask(t, o->req, o->id, FS_USE_CHANGE);
 		if (err)
 			return err;
 		record_xattr(t, o);

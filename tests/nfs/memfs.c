@@ -106,6 +106,16 @@ static int enter(struct fs_req *req, struct fs_id id, struct inode **ret)
 	return 0;
 }
 
+void fs_set_guard(struct fs *fs, const struct fs_guard *g) { fs->guard = g; }
+
+/* The management side doesn't wait here. */
+int memfs_ask(const struct fs_req *req, const struct inode *n, enum fs_use use)
+{
+	const struct fs_guard *g = req->fs->guard;
+
+	return g ? g->ask(g->arg, req, n->attr.id, use) : 0;
+}
+
 static bool allowed(const struct fs_cred *c, const struct inode *n, uint32_t bits)
 {
 	uint32_t mode = n->attr.mode;
@@ -243,6 +253,9 @@ int fs_setattr(struct fs_req *req, struct fs_id id, const struct fs_setattr *s, 
 	if (s->guard && (s->guard_ctime.sec != n->attr.ctime.sec ||
 			 s->guard_ctime.nsec != n->attr.ctime.nsec))
 		return -ENOTSYNC;
+	err = memfs_ask(req, n, FS_USE_CHANGE);
+	if (err)
+		return err;
 	if (s->mask & FS_SET_MODE)
 		n->attr.mode = s->mode;
 	if (s->mask & FS_SET_UID)
@@ -308,6 +321,9 @@ int fs_read(struct fs_req *req, struct fs_id id, uint64_t offset, uint32_t len, 
 		return n->attr.type == FS_DIR ? -EISDIR : -EINVAL;
 	if (!allowed(&req->cred, n, 4))
 		return -EACCES;
+	err = memfs_ask(req, n, FS_USE_READ);
+	if (err)
+		return err;
 	if (offset >= n->attr.size)
 		len = 0;
 	else if (len > n->attr.size - offset)
@@ -376,6 +392,9 @@ int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct 
 		return -EACCES;
 	if (offset + len > 1 << 30)
 		return -ENOSPC;
+	err = memfs_ask(req, n, FS_USE_CHANGE);
+	if (err)
+		return err;
 	assert(niov == 1 && iov->iov_len == len);
 	put_byte_range(n, offset, iov->iov_base, len);
 	if (offset + len > n->attr.size)
@@ -423,6 +442,9 @@ int fs_seek(struct fs_req *req, struct fs_id id, uint64_t offset, bool data, uin
 		return err;
 	if (n->attr.type != FS_REG)
 		return n->attr.type == FS_DIR ? -EISDIR : -EINVAL;
+	err = memfs_ask(req, n, FS_USE_READ);
+	if (err)
+		return err;
 	if (offset >= n->attr.size)
 		return -ENXIO;
 	while (offset < n->attr.size && offset / PAGE < n->npages &&
@@ -448,6 +470,9 @@ int fs_punch(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len,
 		return -EINVAL;
 	if (!allowed(&req->cred, n, 2))
 		return -EACCES;
+	err = memfs_ask(req, n, FS_USE_CHANGE);
+	if (err)
+		return err;
 	while (len && offset < n->npages * PAGE) {
 		uint64_t at = offset % PAGE, k = len < PAGE - at ? len : PAGE - at;
 		uint8_t **p = &n->pages[offset / PAGE];
@@ -489,6 +514,11 @@ int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, st
 		return -EINVAL;
 	if (len > 1 << 30 || dst_offset > 1 << 30)
 		return -ENOSPC;
+	err = memfs_ask(req, from, FS_USE_READ);
+	if (!err)
+		err = memfs_ask(req, to, FS_USE_CHANGE);
+	if (err)
+		return err;
 	for (uint64_t at = 0; at < len; at += PAGE) {
 		uint64_t page = (src_offset + at) / PAGE, k = len - at < PAGE ? len - at : PAGE;
 		uint8_t *p = page < from->npages ? from->pages[page] : NULL;
@@ -663,6 +693,9 @@ int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_n
 		return -ENOENT;
 	if (*find(d, name))
 		return -EEXIST;
+	err = memfs_ask(req, n, FS_USE_CHANGE);
+	if (err)
+		return err;
 	n->attr.nlink++;
 	add_entry(d, name, file.ino);
 	changed(req, d, w);
@@ -753,6 +786,9 @@ static int take_away(struct fs_req *req, struct fs_id dir, struct fs_name name, 
 		return -EISDIR;
 	if (is_dir && n->entries)
 		return -ENOTEMPTY;
+	err = memfs_ask(req, n, FS_USE_CHANGE);
+	if (err)
+		return err;
 	d->attr.nlink -= is_dir;
 	unlink_entry(req->fs, p);
 	changed(req, d, w);
@@ -788,6 +824,11 @@ int fs_rename(struct fs_req *req, struct fs_id from_dir, struct fs_name from, st
 		return -ENOENT;
 	ino = (*p)->ino;
 	q = find(b, to);
+	err = memfs_ask(req, &req->fs->inodes[ino], FS_USE_CHANGE);
+	if (!err && *q)
+		err = memfs_ask(req, &req->fs->inodes[(*q)->ino], FS_USE_CHANGE);
+	if (err)
+		return err;
 	if (*q)
 		unlink_entry(req->fs, q);
 	p = find(a, from);

@@ -35,10 +35,13 @@ struct fs {
 	uint32_t roots[4];			/* 3: the hidden volume's */
 	char exports[3][FS_EXPORTS_MAX + 1];
 	uint64_t seq, epoch, clock;
+	const struct fs_guard *guard;
 };
 
 /* Begins an operation that wants BITS (4 read, 2 write, 1 execute) of the caller's rights. */
 int memfs_enter(struct fs_req *req, struct fs_id id, uint32_t bits, struct inode **ret);
+/* May it be used so?  What the guard says. */
+int memfs_ask(const struct fs_req *req, const struct inode *n, enum fs_use use);
 void memfs_before(struct fs *fs, struct inode *n, struct fs_wcc *w);
 void memfs_changed(struct fs_req *req, struct inode *n, struct fs_wcc *w);
 void memfs_drop_xattrs(struct inode *n);

@@ -89,6 +89,9 @@ int fs_xattr_set(struct fs_req *req, struct fs_id id, struct fs_name name, const
 	if (xattr_bytes(n) - (*p ? (16 + name.len + (*p)->len + 7) & ~7u : 0) +
 	    ((16 + name.len + len + 7) & ~7u) > XATTR_BYTES)
 		return -ENOSPC;
+	err = memfs_ask(req, n, FS_USE_CHANGE);
+	if (err)
+		return err;
 	x = *p;
 	if (!x) {
 		x = *p = calloc(1, sizeof(*x));
@@ -118,6 +121,9 @@ int fs_xattr_remove(struct fs_req *req, struct fs_id id, struct fs_name name, st
 	p = find_xattr(n, name);
 	if (!*p)
 		return -ENODATA;
+	err = memfs_ask(req, n, FS_USE_CHANGE);
+	if (err)
+		return err;
 	drop_xattr(p);
 	memfs_changed(req, n, w);
 	return 0;
