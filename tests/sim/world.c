@@ -382,6 +382,7 @@ static void populate(struct world *w)
 		c->pending = test_alloc(PENDING_MAX * sizeof(*c->pending));
 		rng_init(&c->rng, w->seed * 100 + i);
 		c->habit = &habits[rng_below(&w->rng, nhabits)];
+		c->nfs = rng_one_in(&w->rng, 2) ? &nfs4 : &nfs3;
 		w->running++;
 		sim_ok(fiber_spawn(client_fiber, c, "client"));
 	}

@@ -6,6 +6,7 @@
  *
  *     world.c         the server's life: starting, faults, dying, coming back
  *     world_net.c     calls that are lost, cut off, repeated; a small NFSv3 client
+ *     world_nfs4.c    a small NFSv4.2 client
  *     world_client.c  what each client was promised, and whether it is there
  *     world_habits.c  what clients do
  *     world_test.c    seeds, options, the report
@@ -22,6 +23,7 @@
 #include "../nfs/harness.h"
 #include "base/fiber.h"
 #include "base/list.h"
+#include "nfs/handle.h"
 #include "nfs/server.h"
 #include "rpc/xdr.h"
 #include "sim_disk.h"
@@ -54,6 +56,7 @@ struct client {
 	struct world *w;
 	unsigned id;
 	const struct habit *habit;
+	const struct protocol *nfs;
 	struct rng rng;
 	uint32_t xid;
 	uint8_t dir[64];
@@ -69,6 +72,11 @@ struct client {
 	bool checking, again;
 	uint32_t serial;		/* of names */
 	uint64_t ops, errors;
+	/* NFSv4's session, with one slot */
+	bool have_session;
+	uint64_t clientid;
+	uint32_t slot_seq;
+	uint8_t session[16];
 };
 
 struct habit { const char *name; void (*step)(struct client *c); };
@@ -121,22 +129,29 @@ void call_begin(struct client *c, struct msg *m, uint32_t prog, uint32_t vers, u
 bool call_send(struct client *c, struct msg *m, struct reply *ret);
 void reply_done(struct reply *r);
 
-struct v3 { uint32_t status; bool restarted; };
-/* Each sends a call of NFSv3 and takes its reply apart; `status` UINT32_MAX: the world ends. */
-struct v3 v3_lookup(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name,
-		    uint8_t *ret_fh, uint32_t *ret_len, uint64_t *ret_size);
-struct v3 v3_create(struct client *c, const char *name);
-struct v3 v3_mkdir(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name);
-struct v3 v3_remove(struct client *c, const char *name, bool dir);
-struct v3 v3_rename(struct client *c, const char *from, const char *to);
-struct v3 v3_truncate(struct client *c, const struct file *f, uint64_t size);
-struct v3 v3_write(struct client *c, const struct file *f, uint64_t offset, const void *data,
-		   uint32_t len, uint32_t stable, uint32_t *ret_committed, uint64_t *ret_verifier);
-struct v3 v3_read(struct client *c, const struct file *f, uint64_t offset, uint32_t len, void *buf,
-		  uint32_t *ret_len);
-struct v3 v3_commit(struct client *c, const struct file *f, uint64_t *ret_verifier);
-/* Names in the client's directory, counted. */
-struct v3 v3_list(struct client *c, uint32_t *ret_names);
+/* What a call was answered, in numbers that NFSv3 and NFSv4 share; UINT32_MAX: the world ends.
+ * restarted: it may have been done by an earlier life of the server. */
+struct said { uint32_t status; bool restarted; };
+/* Each sends a call and takes its reply apart. */
+struct protocol {
+	struct said (*lookup)(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name,
+			    uint8_t *ret_fh, uint32_t *ret_len, uint64_t *ret_size);
+	struct said (*create)(struct client *c, const char *name);
+	struct said (*mkdir)(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name);
+	struct said (*remove)(struct client *c, const char *name, bool dir);
+	struct said (*rename)(struct client *c, const char *from, const char *to);
+	struct said (*truncate)(struct client *c, const struct file *f, uint64_t size);
+	struct said (*write)(struct client *c, const struct file *f, uint64_t offset, const void *data,
+			   uint32_t len, uint32_t stable, uint32_t *ret_committed,
+			   uint64_t *ret_verifier);
+	struct said (*read)(struct client *c, const struct file *f, uint64_t offset, uint32_t len,
+			  void *buf, uint32_t *ret_len);
+	struct said (*commit)(struct client *c, const struct file *f, uint64_t *ret_verifier);
+	/* Names in the client's directory, the two dots among them. */
+	struct said (*list)(struct client *c, uint32_t *ret_names);
+};
+extern const struct protocol nfs3, nfs4;
+struct said v4_clone(struct client *c, const struct file *golden, const struct file *f);
 
 /* ---- world_client.c ---- */
 void client_start(struct client *c);	/* in a fiber: its directory, then its habit until the end */
@@ -153,6 +168,8 @@ void client_verify(struct client *c, struct file *f);
 void client_truncate(struct client *c, struct file *f, uint32_t nblocks);
 /* COUNT clones in one call of the management side: all of them or none. */
 void client_clone(struct client *c, const struct file *golden, unsigned count);
+/* F becomes a clone of a golden image, by NFSv4's CLONE. */
+void client_clone_into(struct client *c, struct file *f, const struct file *golden);
 void client_list(struct client *c);	/* as many names as there are files */
 
 /* Blocks: their tag in front, then noise that follows from it; 0 is a block of zeros. */

@@ -70,7 +70,7 @@ static void excuse(struct client *c, const char *what, uint32_t status)
 }
 
 /* Worth asking again: the disk failed, and somebody will see to it. */
-static bool again(struct client *c, struct v3 v, unsigned tries)
+static bool again(struct client *c, struct said v, unsigned tries)
 {
 	if (!c->w->tolerant || (v.status != IO && v.status != ROFS) || tries >= TRIES)
 		return false;
@@ -98,14 +98,14 @@ static bool read_tags(struct client *c, const struct file *f, uint64_t tags[FILE
 {
 	enum { CHUNK = 16 };
 	uint8_t *buf = test_alloc(CHUNK * MBLOCK);
-	struct v3 v = { 0 };
+	struct said v = { 0 };
 
 	for (uint32_t b = 0; b < f->nblocks && v.status != GONE; b += CHUNK) {
 		uint32_t n = f->nblocks - b < CHUNK ? f->nblocks - b : CHUNK, got = 0;
 		unsigned tries = TRIES - 3;	/* what rots does not get better */
 
 		do
-			v = v3_read(c, f, (uint64_t)b * MBLOCK, n * MBLOCK, buf, &got);
+			v = c->nfs->read(c, f, (uint64_t)b * MBLOCK, n * MBLOCK, buf, &got);
 		while (again(c, v, tries++));
 		if (v.status)
 			excuse(c, "READ", v.status);
@@ -194,12 +194,12 @@ static void send_again(struct client *c, const struct pending *p)
 	uint8_t *buf = test_alloc(MBLOCK);
 	uint32_t committed;
 	uint64_t verifier;
-	struct v3 v;
+	struct said v;
 	unsigned tries = 0;
 
 	block_fill(p->after, buf);
 	do
-		v = v3_write(c, p->file, (uint64_t)p->block * MBLOCK, buf, MBLOCK, 2, &committed,
+		v = c->nfs->write(c, p->file, (uint64_t)p->block * MBLOCK, buf, MBLOCK, 2, &committed,
 			     &verifier);
 	while (again(c, v, tries++));
 	free(buf);
@@ -300,7 +300,7 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 	uint64_t verifier = 0;
 	unsigned tries = 0;
 	uint8_t *buf;
-	struct v3 v;
+	struct said v;
 
 	if (c->npending + n > PENDING_MAX)
 		client_commit(c, f);
@@ -308,7 +308,7 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 		return;
 	buf = prepare(c, f, block, n);
 	do
-		v = v3_write(c, f, (uint64_t)block * MBLOCK, buf, n * MBLOCK, stable, &committed,
+		v = c->nfs->write(c, f, (uint64_t)block * MBLOCK, buf, n * MBLOCK, stable, &committed,
 			     &verifier);
 	while (again(c, v, tries++));
 	free(buf);
@@ -333,10 +333,10 @@ void client_commit(struct client *c, struct file *f)
 {
 	uint64_t verifier = 0;
 	unsigned tries = 0;
-	struct v3 v;
+	struct said v;
 
 	do
-		v = v3_commit(c, f, &verifier);
+		v = c->nfs->commit(c, f, &verifier);
 	while (again(c, v, tries++));
 	c->ops++;
 	if (v.status) {
@@ -351,14 +351,14 @@ void client_commit(struct client *c, struct file *f)
 void client_truncate(struct client *c, struct file *f, uint32_t nblocks)
 {
 	unsigned tries = 0;
-	struct v3 v;
+	struct said v;
 
 	client_commit(c, f);
 	if (!f->exists)
 		return;
 	f->doubt = true;
 	do
-		v = v3_truncate(c, f, (uint64_t)nblocks * MBLOCK);
+		v = c->nfs->truncate(c, f, (uint64_t)nblocks * MBLOCK);
 	while (again(c, v, tries++));
 	c->ops++;
 	f->doubt = false;
@@ -407,10 +407,10 @@ static void look_up(struct client *c, struct file *f)
 {
 	uint64_t size = 0;
 	unsigned tries = 0;
-	struct v3 v;
+	struct said v;
 
 	do
-		v = v3_lookup(c, c->dir, c->dir_len, f->name, f->fh, &f->fh_len, &size);
+		v = c->nfs->lookup(c, c->dir, c->dir_len, f->name, f->fh, &f->fh_len, &size);
 	while (again(c, v, tries++));
 	f->exists = !v.status;
 	f->doubt = false;
@@ -423,7 +423,7 @@ static void look_up(struct client *c, struct file *f)
 
 /* The answer to a call that makes or takes away a name: OTHER is right after a restart.  After an
  * error it tells nothing: what it rests on may be gone with the next restart. */
-static bool name_answer(struct client *c, const char *what, struct v3 v, uint32_t other, unsigned tries)
+static bool name_answer(struct client *c, const char *what, struct said v, uint32_t other, unsigned tries)
 {
 	c->ops++;
 	if (!v.status || (v.status == other && v.restarted && tries == 1))
@@ -438,13 +438,13 @@ struct file *client_make(struct client *c)
 {
 	struct file *f = vacancy(c, 0);
 	unsigned tries = 0;
-	struct v3 v;
+	struct said v;
 
 	if (!f)
 		return NULL;
 	name_anew(c, f);
 	do
-		v = v3_create(c, f->name);
+		v = c->nfs->create(c, f->name);
 	while (again(c, v, tries++));
 	f->doubt = false;
 	if (!name_answer(c, "CREATE", v, EXIST, tries))
@@ -456,7 +456,7 @@ struct file *client_make(struct client *c)
 void client_remove(struct client *c, struct file *f)
 {
 	unsigned tries = 0;
-	struct v3 v;
+	struct said v;
 	uint32_t n = 0;
 
 	f->doubt = true;
@@ -465,7 +465,7 @@ void client_remove(struct client *c, struct file *f)
 			c->pending[n++] = c->pending[i];
 	c->npending = n;
 	do
-		v = v3_remove(c, f->name, false);
+		v = c->nfs->remove(c, f->name, false);
 	while (again(c, v, tries++));
 	name_answer(c, "REMOVE", v, NOENT, tries);
 	forget(c, f);
@@ -475,11 +475,11 @@ void client_rename(struct client *c, struct file *f)
 {
 	unsigned tries = 0;
 	char to[24];
-	struct v3 v;
+	struct said v;
 
 	snprintf(to, sizeof(to), "r%u", ++c->serial);
 	do
-		v = v3_rename(c, f->name, to);
+		v = c->nfs->rename(c, f->name, to);
 	while (again(c, v, tries++));
 	if (!name_answer(c, "RENAME", v, NOENT, tries)) {
 		forget(c, f);
@@ -492,7 +492,7 @@ void client_rename(struct client *c, struct file *f)
 void client_list(struct client *c)
 {
 	uint32_t names = 0, want = 2;
-	struct v3 v = v3_list(c, &names);
+	struct said v = c->nfs->list(c, &names);
 
 	for (unsigned i = 0; i < FILES_MAX; i++)
 		want += c->files[i].exists;
@@ -540,7 +540,7 @@ static unsigned which_exist(struct client *c, struct file **files, unsigned n)
 	uint64_t size;
 
 	for (unsigned i = 0; i < n; i++) {
-		struct v3 v = v3_lookup(c, c->dir, c->dir_len, files[i]->name, fh, &len, &size);
+		struct said v = c->nfs->lookup(c, c->dir, c->dir_len, files[i]->name, fh, &len, &size);
 
 		if (v.status && v.status != NOENT) {
 			excuse(c, "LOOKUP of a clone", v.status);
@@ -585,6 +585,30 @@ void client_clone(struct client *c, const struct file *golden, unsigned count)
 		files[i]->doubt = false;
 }
 
+void client_clone_into(struct client *c, struct file *f, const struct file *golden)
+{
+	unsigned tries = 0;
+	struct said v;
+
+	client_truncate(c, f, 0);		/* and with it all is stable that it held */
+	if (!f->exists)
+		return;
+	f->doubt = true;
+	do
+		v = v4_clone(c, golden, f);
+	while (again(c, v, tries++));
+	c->ops++;
+	f->doubt = false;
+	if (v.status) {
+		excuse(c, "CLONE", v.status);
+		if (v.status != NOSPC)
+			forget(c, f);
+		return;
+	}
+	memcpy(f->tags, golden->tags, sizeof(f->tags));
+	f->nblocks = golden->nblocks;
+}
+
 /* ---- its life ---------------------------------------------------------------------------- */
 
 static bool arrive(struct client *c)
@@ -592,17 +616,17 @@ static bool arrive(struct client *c)
 	char name[24];
 	unsigned tries = 0;
 	uint64_t size;
-	struct v3 v;
+	struct said v;
 
 	snprintf(name, sizeof(name), "client%u", c->id);
 	do
-		v = v3_mkdir(c, c->w->root, c->w->root_len, name);
+		v = c->nfs->mkdir(c, c->w->root, c->w->root_len, name);
 	while (again(c, v, tries++));
 	if (!name_answer(c, "MKDIR", v, EXIST, tries))
 		return false;
 	tries = 0;
 	do
-		v = v3_lookup(c, c->w->root, c->w->root_len, name, c->dir, &c->dir_len, &size);
+		v = c->nfs->lookup(c, c->w->root, c->w->root_len, name, c->dir, &c->dir_len, &size);
 	while (again(c, v, tries++));
 	if (v.status)
 		excuse(c, "LOOKUP of its directory", v.status);

@@ -61,6 +61,12 @@ static void clone(struct client *c)
 	case 1:
 		client_remove(c, f);
 		break;
+	case 2:
+		if (c->nfs == &nfs4) {
+			client_clone_into(c, f, golden);
+			break;
+		}
+		/* fall through */
 	default:
 		client_write(c, f, below(c, FILE_BLOCKS - 8), 1 + below(c, 8), below(c, 3));
 	}

@@ -184,9 +184,9 @@ static void head(struct client *c, struct msg *m, uint32_t proc, const uint8_t *
 }
 
 /* Sends M and reads the status; JUKEBOX is asked again, with a new number as clients do. */
-static struct v3 ask(struct client *c, struct msg *m, struct reply *r)
+static struct said ask(struct client *c, struct msg *m, struct reply *r)
 {
-	struct v3 v = { 0 };
+	struct said v = { 0 };
 
 	for (;;) {
 		struct msg copy = { 0 };
@@ -232,20 +232,20 @@ static void skip_wcc(struct xdr_in *in)
 	skip_attr(in, NULL);
 }
 
-static struct v3 finish(struct client *c, struct reply *r, struct v3 v)
+static struct said finish(struct client *c, struct reply *r, struct said v)
 {
 	sim_check(v.status == GONE || !r->in.bad, "client %u: a reply is too short", c->id);
 	reply_done(r);
 	return v;
 }
 
-struct v3 v3_lookup(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name,
+static struct said v3_lookup(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name,
 		    uint8_t *ret_fh, uint32_t *ret_len, uint64_t *ret_size)
 {
 	struct xdr_bytes fh;
 	struct reply r;
 	struct msg m;
-	struct v3 v;
+	struct said v;
 
 	head(c, &m, LOOKUP, dir, dir_len);
 	msg_string(&m, name);
@@ -266,15 +266,15 @@ static void no_sattr(struct msg *m)
 		msg_u32(m, 0);
 }
 
-static struct v3 simple(struct client *c, struct msg *m)
+static struct said simple(struct client *c, struct msg *m)
 {
 	struct reply r;
-	struct v3 v = ask(c, m, &r);
+	struct said v = ask(c, m, &r);
 
 	return finish(c, &r, v);
 }
 
-struct v3 v3_create(struct client *c, const char *name)
+static struct said v3_create(struct client *c, const char *name)
 {
 	struct msg m;
 
@@ -285,7 +285,7 @@ struct v3 v3_create(struct client *c, const char *name)
 	return simple(c, &m);
 }
 
-struct v3 v3_mkdir(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name)
+static struct said v3_mkdir(struct client *c, const uint8_t *dir, uint32_t dir_len, const char *name)
 {
 	struct msg m;
 
@@ -295,7 +295,7 @@ struct v3 v3_mkdir(struct client *c, const uint8_t *dir, uint32_t dir_len, const
 	return simple(c, &m);
 }
 
-struct v3 v3_remove(struct client *c, const char *name, bool dir)
+static struct said v3_remove(struct client *c, const char *name, bool dir)
 {
 	struct msg m;
 
@@ -304,7 +304,7 @@ struct v3 v3_remove(struct client *c, const char *name, bool dir)
 	return simple(c, &m);
 }
 
-struct v3 v3_rename(struct client *c, const char *from, const char *to)
+static struct said v3_rename(struct client *c, const char *from, const char *to)
 {
 	struct msg m;
 
@@ -315,7 +315,7 @@ struct v3 v3_rename(struct client *c, const char *from, const char *to)
 	return simple(c, &m);
 }
 
-struct v3 v3_truncate(struct client *c, const struct file *f, uint64_t size)
+static struct said v3_truncate(struct client *c, const struct file *f, uint64_t size)
 {
 	struct msg m;
 
@@ -336,12 +336,12 @@ static uint64_t get_verifier(struct xdr_in *in)
 	return xdr_get_u64(in);
 }
 
-struct v3 v3_write(struct client *c, const struct file *f, uint64_t offset, const void *data,
+static struct said v3_write(struct client *c, const struct file *f, uint64_t offset, const void *data,
 		   uint32_t len, uint32_t stable, uint32_t *ret_committed, uint64_t *ret_verifier)
 {
 	struct reply r;
 	struct msg m;
-	struct v3 v;
+	struct said v;
 
 	head(c, &m, WRITE, f->fh, f->fh_len);
 	msg_u64(&m, offset);
@@ -360,13 +360,13 @@ struct v3 v3_write(struct client *c, const struct file *f, uint64_t offset, cons
 	return finish(c, &r, v);
 }
 
-struct v3 v3_read(struct client *c, const struct file *f, uint64_t offset, uint32_t len, void *buf,
+static struct said v3_read(struct client *c, const struct file *f, uint64_t offset, uint32_t len, void *buf,
 		  uint32_t *ret_len)
 {
 	struct xdr_bytes data;
 	struct reply r;
 	struct msg m;
-	struct v3 v;
+	struct said v;
 
 	head(c, &m, READ, f->fh, f->fh_len);
 	msg_u64(&m, offset);
@@ -383,11 +383,11 @@ struct v3 v3_read(struct client *c, const struct file *f, uint64_t offset, uint3
 	return finish(c, &r, v);
 }
 
-struct v3 v3_commit(struct client *c, const struct file *f, uint64_t *ret_verifier)
+static struct said v3_commit(struct client *c, const struct file *f, uint64_t *ret_verifier)
 {
 	struct reply r;
 	struct msg m;
-	struct v3 v;
+	struct said v;
 
 	head(c, &m, COMMIT, f->fh, f->fh_len);
 	msg_u64(&m, 0);
@@ -401,12 +401,12 @@ struct v3 v3_commit(struct client *c, const struct file *f, uint64_t *ret_verifi
 }
 
 /* One page of the listing; adds to the count. */
-static struct v3 list_some(struct client *c, uint64_t *cookie, uint64_t *verf, bool *eof,
+static struct said list_some(struct client *c, uint64_t *cookie, uint64_t *verf, bool *eof,
 			   uint32_t *ret_names)
 {
 	struct reply r;
 	struct msg m;
-	struct v3 v;
+	struct said v;
 
 	head(c, &m, READDIR, c->dir, c->dir_len);
 	msg_u64(&m, *cookie);
@@ -427,14 +427,17 @@ static struct v3 list_some(struct client *c, uint64_t *cookie, uint64_t *verf, b
 	return finish(c, &r, v);
 }
 
-struct v3 v3_list(struct client *c, uint32_t *ret_names)
+static struct said v3_list(struct client *c, uint32_t *ret_names)
 {
 	uint64_t cookie = 0, verf = 0;
 	bool eof = false;
-	struct v3 v = { 0 };
+	struct said v = { 0 };
 
 	*ret_names = 0;
 	while (!eof && !v.status)
 		v = list_some(c, &cookie, &verf, &eof, ret_names);
 	return v;
 }
+
+const struct protocol nfs3 = { v3_lookup, v3_create, v3_mkdir, v3_remove, v3_rename, v3_truncate,
+			       v3_write, v3_read, v3_commit, v3_list };
