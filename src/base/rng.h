@@ -26,5 +26,8 @@ void rng_fill(struct rng *r, void *buf, size_t len);
 /* The operating system's randomness, through libsodium. */
 void secure_random(void *buf, size_t len);
 uint64_t secure_random_u64(void);
+/* The simulator's: on this thread they come from R from now on, so that a seed gives the same run
+ * again; NULL: from the system. */
+void secure_random_from(struct rng *r);
 
 #endif

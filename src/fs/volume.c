@@ -4,6 +4,7 @@
 
 #include <sodium.h>
 #include <stdio.h>
+#include "base/rng.h"
 
 /* Which volumes are meant, by the state of their records. */
 #define USERS (1u << VOLUME_LIVE)
@@ -224,8 +225,8 @@ static int create(struct fs_req *req, const char *name, enum txn_space space,
 		seed[2] = 1;
 		randombytes_buf_deterministic(o.hash_key, 16, (unsigned char *)seed);
 	} else {
-		randombytes_buf(o.uuid, 16);
-		randombytes_buf(o.hash_key, 16);
+		secure_random(o.uuid, 16);
+		secure_random(o.hash_key, 16);
 	}
 	err = fs_run(req, space, true, true, do_volume_create, &o);
 	if (!err && ret_info)

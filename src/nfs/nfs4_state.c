@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "base/hash.h"
 #include "base/loop.h"
 #include "base/rng.h"
@@ -407,14 +406,12 @@ void nfs4_state_stop(struct nfs4_state *st)
 int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 {
 	struct nfs4_state *st = calloc(1, sizeof(*st));
-	struct timespec ts;
 
 	if (!st)
 		return -ENOMEM;
-	clock_gettime(CLOCK_REALTIME, &ts);
 	st->server = s;
 	st->lease_ns = s->cfg.lease_s * 1000000000ull;
-	st->started_ns = ts.tv_sec * 1000000000ull + ts.tv_nsec;
+	st->started_ns = loop_realtime_ns();
 	do
 		secure_random(&st->boot, sizeof(st->boot));
 	while (!st->boot || st->boot == UINT32_MAX);	/* the special stateids' */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include "base/crc.h"
 #include "base/err.h"
+#include "base/rng.h"
 
 #define LOG_MIN (1ULL << 20)
 #define LOG_MAX (128ULL << 20)
@@ -200,7 +201,7 @@ static void random_bytes(void *buf, size_t len, uint64_t seed, uint8_t what)
 	unsigned char key[randombytes_SEEDBYTES] = { what };
 
 	if (!seed) {
-		randombytes_buf(buf, len);
+		secure_random(buf, len);
 		return;
 	}
 	memcpy(key + 1, &seed, 8);

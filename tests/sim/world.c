@@ -294,6 +294,16 @@ static void strike(struct world *w)
 	}
 }
 
+static void on_submit(void *arg, struct dev *d, const struct dev_io *io)
+{
+	struct world *w = arg;
+	uint64_t h = (w->requests << 1 | w->requests >> 63) ^ (io->block * 8 + io->op);
+
+	for (int i = 0; io->op == DEV_WRITE && i < io->niov; i++)
+		h = h * 31 + text_hash(io->iov[i].iov_base, io->iov[i].iov_len);
+	w->requests = h;
+}
+
 /* ---- the world --------------------------------------------------------------------------- */
 
 static void choose(struct world *w)
@@ -347,6 +357,7 @@ static void make_world(struct world *w)
 	uint8_t key[16];
 
 	w->dev = sim_disk_new(w->nblocks, w->seed);
+	dev_sim_on_submit(w->dev, on_submit, w);
 	sim_ok(fs_format(w->dev, &(struct fs_format_opts){ .uuid = { 1 } }));
 	w->fs = sim_open(w->dev, &w->cfg);
 	fs_req_admin(&req, w->fs);
@@ -417,6 +428,8 @@ void world_run(struct world *w)
 {
 	rng_init(&w->rng, w->seed);
 	rng_init(&w->net, w->seed ^ 0x5eed);
+	rng_init(&w->secure, w->seed ^ 0x5ec);
+	secure_random_from(&w->secure);
 	waitq_init(&w->changed);
 	choose(w);
 	world_tell(w, "seed %llu: %s, %u clients, %llu blocks", (unsigned long long)w->seed,
@@ -430,4 +443,5 @@ void world_run(struct world *w)
 		strike(w);
 	}
 	the_end(w);
+	secure_random_from(NULL);
 }

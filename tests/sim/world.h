@@ -85,7 +85,7 @@ extern const unsigned nhabits;
 
 struct world {
 	uint64_t seed;
-	struct rng rng, net;
+	struct rng rng, net, secure;
 	struct fs_config cfg;
 	uint64_t nblocks;
 	struct dev *dev;
@@ -106,6 +106,7 @@ struct world {
 	unsigned rudeness;			/* of the network: one call in so many is disturbed; 0: none */
 	uint64_t fault_every_ns, end_ns;
 	uint64_t faults[WF_KINDS];
+	uint64_t requests;		/* hash of all that the disk was asked */
 	uint64_t calls, restarts, checked_blocks, lost_writes, replayed, virtual_ns;
 };
 

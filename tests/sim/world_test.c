@@ -4,6 +4,7 @@
  *
  *   world_test [--seeds N] [--first SEED | --fresh] [--keep-going]
  *   world_test --replay SEED [--trace]
+ *   world_test --twice SEED		the same seed must give the same run
  *
  * Prints a line a seed and sums at the end.  A world that goes wrong prints its seed and ends
  * the program with status 1; with --keep-going each runs in a process of its own, and the failing
@@ -46,8 +47,10 @@ static void add(struct sums *s, const struct world *w)
 	s->hours += w->virtual_ns / 3.6e12;
 }
 
-static void run_seed(uint64_t seed, const char *program, struct sums *s)
+static uint64_t run_seed(uint64_t seed, const char *program, struct sums *s)
 {
+	uint64_t requests;
+
 	struct world *w = test_alloc(sizeof(*w));
 
 	w->seed = seed;
@@ -56,7 +59,17 @@ static void run_seed(uint64_t seed, const char *program, struct sums *s)
 	sim_run(run, w);
 	sim_check(!dev_sim_live_pages(), "pages of disks are left over");
 	add(s, w);
+	requests = w->requests;
 	free(w);
+	return requests;
+}
+
+static void run_twice(uint64_t seed, const char *program, struct sums *s)
+{
+	uint64_t first = run_seed(seed, program, s), second = run_seed(seed, program, s);
+
+	sim_check(first == second, "seed %llu asked other things of its disk the second time",
+		  (unsigned long long)seed);
 }
 
 static void report(const struct sums *s)
@@ -112,14 +125,14 @@ static bool run_apart(uint64_t seed, const char *program, struct sums *s)
 static void usage(void)
 {
 	fprintf(stderr, "usage: world_test [--seeds N] [--first SEED | --fresh] [--keep-going]\n"
-		"       world_test --replay SEED [--trace]\n");
+		"       world_test --replay SEED [--trace]\n       world_test --twice SEED\n");
 	exit(2);
 }
 
 int main(int argc, char **argv)
 {
 	uint64_t first = 1, seeds = 1, failed = 0;
-	bool keep_going = false;
+	bool keep_going = false, twice = false;
 	struct sums s = { 0 };
 
 	for (int i = 1; i < argc; i++) {
@@ -133,13 +146,18 @@ int main(int argc, char **argv)
 			usage();
 		else if (!strcmp(argv[i], "--seeds"))
 			seeds = strtoull(argv[++i], NULL, 0);
-		else if (!strcmp(argv[i], "--first") || !strcmp(argv[i], "--replay"))
+		else if (!strcmp(argv[i], "--twice")) {
+			twice = true;
+			first = strtoull(argv[++i], NULL, 0);
+		} else if (!strcmp(argv[i], "--first") || !strcmp(argv[i], "--replay"))
 			first = strtoull(argv[++i], NULL, 0);
 		else
 			usage();
 	}
 	for (uint64_t seed = first; seed < first + seeds; seed++) {
-		if (!keep_going) {
+		if (twice) {
+			run_twice(seed, argv[0], &s);
+		} else if (!keep_going) {
 			run_seed(seed, argv[0], &s);
 			s.cpu_s = cpu_s();
 		} else if (!run_apart(seed, argv[0], &s)) {
