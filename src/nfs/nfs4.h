@@ -173,8 +173,15 @@ struct nfs4_op {
 			struct nfs4_stateid src, dst;
 			uint64_t src_offset, dst_offset, count;
 			uint32_t what, nsources;
-			bool eof;
+			bool eof, synchronous, offloaded;
+			struct nfs4_stateid callback;	/* of what goes on, if offloaded */
 		} range;
+		struct {
+			struct nfs4_stateid id;
+			uint64_t count;
+			bool complete;
+			uint32_t status;
+		} offload;
 	};
 };
 
@@ -354,6 +361,7 @@ DECODER(open_confirm); DECODER(setclientid); DECODER(setclientid_confirm);
 DECODER(release_lockowner);
 DECODER(reclaim_complete); DECODER(clone); DECODER(copy); DECODER(seek); DECODER(deallocate);
 DECODER(io_advise);
+DECODER(offload); ENCODER(offload_status);
 ENCODER(access); ENCODER(close); ENCODER(commit); ENCODER(create); ENCODER(getattr); ENCODER(getfh);
 ENCODER(change); ENCODER(lock); ENCODER(stateid); ENCODER(open); ENCODER(read); ENCODER(readdir);
 ENCODER(readlink); ENCODER(rename); ENCODER(secinfo); ENCODER(setattr); ENCODER(write);
@@ -372,6 +380,8 @@ HANDLER(setattr);
 HANDLER(read); HANDLER(read_plus); HANDLER(write); HANDLER(commit);
 /* nfs4_copy.c */
 HANDLER(clone); HANDLER(copy);
+/* nfs4_offload.c */
+HANDLER(offload_status); HANDLER(offload_cancel);
 /* nfs4_range.c */
 HANDLER(seek); HANDLER(deallocate); HANDLER(io_advise);
 /* nfs4_dir.c */

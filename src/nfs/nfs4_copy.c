@@ -2,14 +2,24 @@
 /*
  * CLONE and COPY within the server (RFC 7862 sections 15.13 and 15.2).
  *
- * CLONE is whole or it is an error.  COPY shares where blocks allow it and copies the rest, of
- * which it does a bounded part per call: its client goes on from there.
+ * CLONE is whole or it is an error.  COPY shares where blocks allow it and copies the rest, a bounded
+ * part while its client waits: the rest goes on in the background where the client can be called
+ * back, else the client is told how far it came and goes on from there.
  */
 #include <stdlib.h>
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_copy.h"
 
-#define PIECE FS_IO_MAX
-#define COPY_BYTES_MAX (64u << 20)	/* copied (not shared) in one call */
+#define COST_WAITING (64u << 20)	/* what a client waits for */
+#define COST_OFFLOADING (4u << 20)	/* before the rest goes on in the background */
+#define SHARED_PIECES 65536		/* at most in one step */
+#define SHARED_COST 64			/* bytes that could be copied instead of sharing a piece */
+
+static bool aligned(uint64_t v)
+{
+	return !(v % NFS4_CLONE_BLOCK);
+}
+
+/* ---- both ---------------------------------------------------------------------------- */
 
 static uint32_t check_range(uint64_t offset, uint64_t len)
 {
@@ -18,18 +28,26 @@ static uint32_t check_range(uint64_t offset, uint64_t len)
 	return offset + len > (uint64_t)FS_MAX_SIZE ? NFS4ERR_FBIG : NFS4_OK;
 }
 
+/* The caller's rights on the source's volume; the destination's are entered again after it. */
+static uint32_t enter_source(struct nfs4_compound *cp, struct fs_req *ret_req)
+{
+	uint32_t status = nfs4_enter(cp, &cp->saved), again;
+
+	*ret_req = cp->f.req;
+	again = nfs4_enter(cp, &cp->cur);
+	if (status == NFS4ERR_WRONGSEC)
+		status = NFS4ERR_ACCESS;	/* it was not put here just now */
+	return status ? status : again;
+}
+
 /* The saved file is read and the current one written: rights, stateids, types. */
-static uint32_t check_pair(struct nfs4_compound *cp, struct nfs4_op *op, struct fs_attr *ret_src,
-			   struct fs_attr *ret_dst)
+static uint32_t check_pair(struct nfs4_compound *cp, const struct nfs4_op *op, struct fs_req *from,
+			   struct fs_attr *ret_src, struct fs_attr *ret_dst)
 {
 	uint32_t status;
 	int err;
 
-	if (nfs4_is_pseudo(&cp->saved))
-		return NFS4ERR_ISDIR;
-	if (cp->saved.id.volume != cp->cur.id.volume)
-		return NFS4ERR_XDEV;
-	err = fs_getattr(&cp->f.req, cp->saved.id, ret_src);
+	err = fs_getattr(from, cp->saved.id, ret_src);
 	if (!err)
 		err = fs_getattr(&cp->f.req, cp->cur.id, ret_dst);
 	status = nfs4_status(err);
@@ -50,9 +68,14 @@ uint32_t nfs4_clone(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	uint64_t count = op->range.count;
 	struct fs_attr src, dst;
-	uint32_t status = check_pair(cp, op, &src, &dst);
+	uint32_t status;
 	int err;
 
+	if (nfs4_is_pseudo(&cp->saved))
+		return NFS4ERR_ISDIR;
+	if (cp->saved.id.volume != cp->cur.id.volume)
+		return NFS4ERR_XDEV;
+	status = check_pair(cp, op, &cp->f.req, &src, &dst);
 	if (status)
 		return status;
 	if (op->range.src_offset > src.size || count > src.size - op->range.src_offset)
@@ -64,11 +87,57 @@ uint32_t nfs4_clone(struct nfs4_compound *cp, struct nfs4_op *op)
 	return nfs4_status(err);
 }
 
-static int copy_piece(struct nfs4_compound *cp, uint64_t from, uint64_t to, uint32_t len,
-		      struct fs_read *r, uint8_t *buf)
+/* ---- COPY, step by step -------------------------------------------------------------- */
+
+static void advance(struct nfs4_copy *c, uint64_t n, uint64_t cost)
 {
-	uint32_t at = 0;
-	int err = fs_read(&cp->f.req, cp->saved.id, from, len, r);
+	c->src_offset += n;
+	c->dst_offset += n;
+	c->left -= n;
+	c->done += n;
+	c->cost += cost;
+}
+
+/* The bytes that are shared as one piece, as far apart as the ranges are (fs_clone_range()). */
+static uint64_t shared_piece(uint64_t apart)
+{
+	return apart % (2u << 20) ? NFS4_CLONE_BLOCK : apart % (1u << 30) ? 2u << 20 : 1u << 30;
+}
+
+/* -EINVAL: this can't be shared. */
+static int share(struct nfs4_copy *c)
+{
+	uint64_t one = shared_piece(c->src_offset - c->dst_offset), n = one * SHARED_PIECES;
+	int err;
+
+	if (c->never_share || !aligned(c->src_offset) || !aligned(c->dst_offset))
+		return -EINVAL;
+	n = n < c->left ? n : c->left;		/* the end of a file may be crooked */
+	err = fs_clone_range(&c->to, c->src, c->src_offset, c->dst, c->dst_offset, n, NULL);
+	if (err == -EINVAL && !aligned(n) && n > NFS4_CLONE_BLOCK) {
+		n -= n % NFS4_CLONE_BLOCK;
+		err = fs_clone_range(&c->to, c->src, c->src_offset, c->dst, c->dst_offset, n, NULL);
+	}
+	if (!err)
+		advance(c, n, n / one * SHARED_COST);
+	return err;
+}
+
+/* As much as leaves the destination, or both, at the beginning of a block. */
+static uint32_t piece(const struct nfs4_copy *c)
+{
+	uint32_t at = c->dst_offset % NFS4_CLONE_BLOCK;
+	uint64_t n = NFS4_COPY_PIECE - at;
+
+	if (!c->never_share && at && at == c->src_offset % NFS4_CLONE_BLOCK)
+		n = NFS4_CLONE_BLOCK - at;
+	return n < c->left ? n : c->left;
+}
+
+static int copy(struct nfs4_copy *c, struct fs_read *r, uint8_t *buf)
+{
+	uint32_t n = piece(c), at = 0;
+	int err = fs_read(&c->from, c->src, c->src_offset, n, r);
 
 	if (err)
 		return err;
@@ -76,79 +145,89 @@ static int copy_piece(struct nfs4_compound *cp, uint64_t from, uint64_t to, uint
 		memcpy(buf + at, r->iov[i].iov_base, r->iov[i].iov_len);
 		at += r->iov[i].iov_len;
 	}
-	fs_read_done(cp->f.req.fs, r);
-	if (at < len)
-		memset(buf + at, 0, len - at);	/* it was cut off meanwhile */
-	return fs_write(&cp->f.req, cp->cur.id, to, &(struct iovec){ buf, len }, 1, len, true,
-			NULL);
+	fs_read_done(c->from.fs, r);
+	if (at)
+		err = fs_write(&c->to, c->dst, c->dst_offset, &(struct iovec){ buf, at }, 1, at,
+			       true, NULL);
+	if (err)
+		return err;
+	advance(c, at, at);
+	if (at < n)
+		c->left = 0;			/* the source has got shorter */
+	return 0;
 }
 
-/* Reads and writes; *RET_DONE is what was done, of LEN at most. */
-static int copy_bytes(struct nfs4_compound *cp, const struct nfs4_op *op, uint64_t len,
-		      uint64_t *ret_done)
+int nfs4_copy_step(struct nfs4_copy *c, struct fs_read *r, uint8_t *buf)
+{
+	int err = share(c);
+
+	return err == -EINVAL ? copy(c, r, buf) : err;
+}
+
+/* ---- COPY ---------------------------------------------------------------------------- */
+
+/* RFC 7862 section 15.2.3: a count of 0 is all to the end of the source. */
+static uint32_t plan(struct nfs4_compound *cp, const struct nfs4_op *op, struct nfs4_copy *c)
+{
+	struct fs_attr src, dst;
+	uint32_t status = enter_source(cp, &c->from);
+
+	if (!status)
+		status = check_pair(cp, op, &c->from, &src, &dst);
+	if (status)
+		return status;
+	c->to = cp->f.req;
+	c->src = cp->saved.id;
+	c->dst = cp->cur.id;
+	c->src_offset = op->range.src_offset;
+	c->dst_offset = op->range.dst_offset;
+	c->never_share = c->src.volume != c->dst.volume;
+	if (c->src_offset > src.size || op->range.count > src.size - c->src_offset)
+		return NFS4ERR_INVAL;
+	c->left = op->range.count ? op->range.count : src.size - c->src_offset;
+	if (c->src.volume == c->dst.volume && c->src.ino == c->dst.ino &&
+	    c->src_offset < c->dst_offset + c->left && c->dst_offset < c->src_offset + c->left)
+		return NFS4ERR_INVAL;
+	return check_range(c->dst_offset, c->left);
+}
+
+static int run(struct nfs4_copy *c, uint64_t cost_max)
 {
 	struct fs_read *r = malloc(sizeof(*r));
-	uint8_t *buf = malloc(PIECE);
-	uint64_t done = 0;
+	uint8_t *buf = malloc(NFS4_COPY_PIECE);
 	int err = r && buf ? 0 : -ENOMEM;
 
-	len = len < COPY_BYTES_MAX ? len : COPY_BYTES_MAX;
-	while (!err && done < len) {
-		uint32_t n = len - done < PIECE ? len - done : PIECE;
-
-		err = copy_piece(cp, op->range.src_offset + done, op->range.dst_offset + done, n,
-				 r, buf);
-		if (!err)
-			done += n;
-	}
+	while (!err && c->left && c->cost < cost_max)
+		err = nfs4_copy_step(c, r, buf);
 	free(r);
 	free(buf);
-	*ret_done = done;
-	return done ? 0 : err;
-}
-
-static bool aligned(uint64_t v)
-{
-	return !(v % NFS4_CLONE_BLOCK);
+	return err;
 }
 
 uint32_t nfs4_copy(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	struct fs_attr src, dst;
-	uint64_t len, whole, done;
+	struct nfs4_copy c = { .cost = 0 };
 	uint32_t status;
-	int err = -EINVAL;
+	bool background;
+	int err;
 
+	op->range.offloaded = false;
 	if (op->range.nsources)
 		return NFS4ERR_NOTSUPP;		/* from other servers */
-	status = check_pair(cp, op, &src, &dst);
+	if (nfs4_is_pseudo(&cp->saved))
+		return NFS4ERR_ISDIR;
+	status = plan(cp, op, &c);
 	if (status)
 		return status;
-	if (op->range.src_offset > src.size)
-		return NFS4ERR_INVAL;
-	len = src.size - op->range.src_offset;
-	if (op->range.count && op->range.count < len)
-		len = op->range.count;
-	if (op->range.count > len)
-		return NFS4ERR_INVAL;
-	op->range.count = 0;
-	if (!len)
-		return NFS4_OK;
-	whole = len % NFS4_CLONE_BLOCK && (op->range.src_offset + len != src.size ||
-					   op->range.dst_offset + len < dst.size) ?
-		len - len % NFS4_CLONE_BLOCK : len;
-	if (whole && aligned(op->range.src_offset) && aligned(op->range.dst_offset))
-		err = fs_clone_range(&cp->f.req, cp->saved.id, op->range.src_offset, cp->cur.id,
-				     op->range.dst_offset, whole, NULL);
-	if (!err) {
-		op->range.count = whole;
-		return NFS4_OK;
-	}
-	if (err != -EINVAL)
-		return nfs4_status(err);
-	err = copy_bytes(cp, op, len, &done);
-	if (!err)
-		op->range.count = done;
-	return nfs4_status(err);
+	if (cp->st->copies >= NFS4_COPIES_MAX)
+		return NFS4ERR_DELAY;
+	background = !op->range.synchronous && nfs4_cb_works(cp->client);
+	cp->st->copies++;
+	err = run(&c, background ? COST_OFFLOADING : COST_WAITING);
+	cp->st->copies--;
+	cp->f.req.stable_seq = c.to.stable_seq;
+	op->range.count = c.done;
+	if (!err && c.left && background)
+		op->range.offloaded = nfs4_offload(cp, &c, &op->range.callback);
+	return c.done ? NFS4_OK : nfs4_status(err);	/* the next COPY meets the error again */
 }
-

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/loop.h"
 #include "base/rng.h"
+#include "nfs/nfs4_copy.h"
 #include "nfs/nfs4_notify.h"
 #include "nfs/nfs4_v40.h"
 
@@ -209,6 +210,7 @@ struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct nfs4_v40 *v40,
 	c->created.status = NFS4ERR_SEQ_MISORDERED;
 	list_init(&c->sessions);
 	list_init(&c->opens);
+	list_init(&c->offloads);
 	list_init(&c->waiters);
 	nfs4_cbs_init(&c->cbs, st);
 	c->ranges.max = NFS4_LOCKS_MAX;
@@ -224,6 +226,7 @@ void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c)
 	if (c->dead)
 		return;
 	c->dead = true;
+	nfs4_offloads_drop(st, c);
 	while (!list_empty(&c->waiters))
 		nfs4_waiter_free(container_of(c->waiters.next, struct nfs4_waiter, in_client));
 	while (!list_empty(&c->opens))

@@ -62,6 +62,8 @@ struct nfs4_client {
 	struct nfs4_cbs cbs;
 	uint32_t next_sid;
 	struct nfs4_v40 *v40;		/* of a client of 4.0, which has no sessions; else NULL */
+	struct list offloads;		/* copies, begun longest ago first */
+	unsigned noffloads;
 	struct list entry;		/* st's clients, renewed longest ago first */
 	uint32_t owner_len;
 	uint8_t owner[];
@@ -165,7 +167,7 @@ struct nfs4_state {
 	struct rpc_proc_stats op_stats[NFS4_OP_NUMBERS];
 	/* work in the background */
 	bool stopping;
-	unsigned spawned, prefetches;
+	unsigned spawned, prefetches, copies;
 	struct waitq spawned_end;
 	/* callbacks */
 	unsigned nsenders;		/* fibers */
@@ -260,6 +262,8 @@ void nfs4_lock_wait(struct nfs4_state *st, struct nfs4_client *c, struct xdr_byt
 void nfs4_lock_wait_end(struct nfs4_client *c, struct xdr_bytes owner, const struct nfs4_file *f,
 			struct lock_span span);
 void nfs4_waiter_free(struct nfs4_waiter *w);
+/* For a new stateid of C: the lower half of his id, and a number that he has no other of. */
+uint64_t nfs4_sid_number(const struct nfs4_state *st, struct nfs4_client *c);
 /* The stateid as the client gets it. */
 struct nfs4_stateid nfs4_stateid_of(const struct nfs4_state *st, const struct nfs4_sid *s);
 void nfs4_stateid_raise(struct nfs4_sid *s);

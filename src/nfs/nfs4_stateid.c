@@ -78,8 +78,7 @@ static bool sid_room(struct nfs4_state *st)
 	return nfs4_table_room(&st->sids) && nfs4_table_room(&st->pairs);
 }
 
-/* The lower half of its client's id, and a number that only he uses. */
-static uint64_t new_id(const struct nfs4_state *st, struct nfs4_client *c)
+uint64_t nfs4_sid_number(const struct nfs4_state *st, struct nfs4_client *c)
 {
 	struct nfs4_stateid id = { .boot = st->boot };
 
@@ -91,7 +90,7 @@ static uint64_t new_id(const struct nfs4_state *st, struct nfs4_client *c)
 
 static void sid_add(struct nfs4_state *st, struct nfs4_sid *s)
 {
-	s->id = new_id(st, s->client);
+	s->id = nfs4_sid_number(st, s->client);
 	list_init(&s->in_owner);
 	if (s->owner)
 		list_add_tail(&s->owner->sids, &s->in_owner);

@@ -445,7 +445,7 @@ DECODER(copy)
 {
 	nfs4_dec_clone(in, op);
 	xdr_get_bool(in);			/* consecutive: it always is */
-	xdr_get_bool(in);			/* synchronous: it always is */
+	op->range.synchronous = xdr_get_bool(in);
 	op->range.nsources = xdr_get_u32(in);	/* what follows is not looked at */
 }
 
@@ -461,6 +461,11 @@ DECODER(deallocate)
 	op->range.dst = nfs4_get_stateid(in);
 	op->range.dst_offset = xdr_get_u64(in);
 	op->range.count = xdr_get_u64(in);
+}
+
+DECODER(offload)
+{
+	op->offload.id = nfs4_get_stateid(in);
 }
 
 DECODER(io_advise)
@@ -679,12 +684,24 @@ ENCODER(sequence)
 
 ENCODER(copy)
 {
-	xdr_put_u32(out, 0);			/* nothing goes on afterwards */
-	xdr_put_u64(out, op->range.count);
-	xdr_put_u32(out, NFS4_FILE_SYNC);
+	bool more = op->range.offloaded;
+
+	xdr_put_u32(out, more);
+	if (more)
+		nfs4_put_stateid(out, &op->range.callback);
+	xdr_put_u64(out, more ? 0 : op->range.count);
+	xdr_put_u32(out, more ? NFS4_UNSTABLE : NFS4_FILE_SYNC);
 	xdr_put_u64(out, fs_verifier(cp->f.req.fs));
 	xdr_put_bool(out, true);		/* consecutive */
-	xdr_put_bool(out, true);		/* synchronous */
+	xdr_put_bool(out, !more);		/* synchronous */
+}
+
+ENCODER(offload_status)
+{
+	xdr_put_u64(out, op->offload.count);
+	xdr_put_u32(out, op->offload.complete);
+	if (op->offload.complete)
+		xdr_put_u32(out, op->offload.status);
 }
 
 ENCODER(seek)
