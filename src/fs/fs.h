@@ -427,6 +427,14 @@ int fs_clone(struct fs_req *req, struct fs_id src, struct fs_id dir, const struc
 int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, struct fs_id dst,
 		   uint64_t dst_offset, uint64_t len, struct fs_wcc *ret_dst_wcc);
 
+/*
+ * The size becomes at least OFFSET + LEN; first, it is asked whether there is room for what is a hole in
+ * that range, in the pool and in the volume's quota: -ENOSPC, -EDQUOT, and nothing has changed.  Room is
+ * not set aside: others may take it, and so may writes to blocks of the range that are shared with clones.
+ */
+int fs_allocate(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len,
+		struct fs_wcc *ret_wcc);
+
 /* LEN bytes from OFFSET on become zeros, and holes where they are whole blocks.  The size stays. */
 int fs_punch(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len,
 	     struct fs_wcc *ret_wcc);

@@ -9,7 +9,7 @@
  *     file.c      pages of files, reading, writing, truncating
  *     name.c      lookup, create, remove, link, readdir;  rename.c
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
- *     clone.c     clones; range.c  clones of ranges, holes
+ *     clone.c     clones; range.c  clones of ranges, holes; allocate.c  room for what will be written
  *     xattr.c     extended attributes
  *     record.c    log records: what goes in, and replay
  *     dir*.c      directories as B+trees;  check*.c  the offline checker
@@ -269,6 +269,7 @@ struct setattr_op {
 	struct fs_req *req;
 	struct fs_id id;
 	struct fs_setattr set;
+	bool grow_only;			/* a size that is as large stays; nothing to do then */
 	bool drop_suid;
 	uint64_t now;
 	struct fs_wcc wcc;

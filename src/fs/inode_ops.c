@@ -126,7 +126,7 @@ int do_setattr(struct txn *t, void *arg)
 			err = setattr_valid(o, i);
 		if (err)
 			return err;
-		if (!o->set.mask)
+		if (!o->set.mask || (o->grow_only && o->set.size <= i->size))
 			return DONE;
 		err = guard_ask(t, o->req, o->id, FS_USE_CHANGE);
 		if (err)

@@ -349,6 +349,38 @@ static int count_below(struct trunc *c, uint64_t ptr, unsigned level, uint64_t *
 	return pending;
 }
 
+/* The same of those leaves alone that are in the range. */
+static int count_within(struct trunc *c, uint64_t ptr, unsigned level, uint64_t base, uint64_t *ret)
+{
+	struct block *b;
+	int err, pending = 0;
+
+	if (!ptr_of(ptr) || c->first >= base + tree_span(level) || c->end <= base)
+		return 0;
+	if (c->first <= base && c->end >= base + tree_span(level))
+		return count_below(c, ptr, level, ret);
+	err = txn_block(c->t, ptr, &b);
+	if (err)
+		return err;
+	for (unsigned i = 0; i < INDEX_SLOTS; i++) {
+		err = count_within(c, slots_of(b)[i], level - 1, base + i * tree_span(level - 1), ret);
+		if (err == -ERESTART_PASS)
+			pending = err;
+		else if (err)
+			return err;
+	}
+	return pending;
+}
+
+int tree_count(struct txn *t, const struct tree_root *r, uint64_t first, uint64_t count,
+	       uint64_t *ret_mapped)
+{
+	struct trunc c = { .t = t, .first = first, .end = first + count };
+
+	*ret_mapped = 0;
+	return count_within(&c, r->ptr, r->depth, 0, ret_mapped);
+}
+
 /* Drops the leaves from c->first to before c->end below *PTR, which covers leaves from BASE on. */
 static int trunc_below(struct trunc *c, uint64_t *ptr, unsigned level, uint64_t base)
 {

@@ -50,6 +50,11 @@ struct tree_range { uint64_t from, to, count; unsigned max_pieces; };
 int tree_share_range(struct txn *t, const struct tree_root *src, struct tree_root *dst, uint8_t kind,
 		     const struct tree_range *range, uint64_t *mapped, uint64_t *ret_done);
 
+/* How many of COUNT leaves from FIRST on are mapped.  Reads the level-2 blocks, one a GiB, and those
+ * of level 1 at both ends. */
+int tree_count(struct txn *t, const struct tree_root *r, uint64_t first, uint64_t count,
+	       uint64_t *ret_mapped);
+
 /* The first index at or after FIRST that is mapped (DATA) or a hole; UINT64_MAX if there is none. */
 int tree_seek(struct txn *t, const struct tree_root *r, uint64_t first, bool data, uint64_t *ret_index);
 

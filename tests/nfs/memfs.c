@@ -490,6 +490,29 @@ int fs_punch(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len,
 	return 0;
 }
 
+int fs_allocate(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len,
+		struct fs_wcc *w)
+{
+	struct inode *n;
+	int err = !len ? -EINVAL : offset > FS_MAX_SIZE || len > FS_MAX_SIZE - offset ? -EFBIG :
+		  enter(req, id, &n);
+
+	if (err)
+		return err;
+	before(req->fs, n, w);
+	if (n->attr.type != FS_REG)
+		return n->attr.type == FS_DIR ? -EISDIR : -EINVAL;
+	if (!allowed(&req->cred, n, 2))
+		return -EACCES;
+	if (offset + len > 1 << 30)
+		return -ENOSPC;
+	if (offset + len <= n->attr.size)
+		return 0;
+	n->attr.size = offset + len;
+	changed(req, n, w);
+	return 0;
+}
+
 int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, struct fs_id dst,
 		   uint64_t dst_offset, uint64_t len, struct fs_wcc *w)
 {
