@@ -131,7 +131,8 @@ static uint32_t check_share(struct opening *o, struct nfs4_open **ret_own)
 	struct nfs4_file *f = nfs4_file_find(st, &o->a.id);
 
 	*ret_own = nfs4_open_find(st, o->cp->client, o->op->open.owner, f);
-	return nfs4_share_conflict(st, f, *ret_own, o->op->open.access & ACCESS_MASK,
+	/* RFC 7530 section 9.9, RFC 8881 section 9.7: his own open is no exception */
+	return nfs4_share_conflict(st, f, NULL, o->op->open.access & ACCESS_MASK,
 				   o->op->open.deny) ? NFS4ERR_SHARE_DENIED : NFS4_OK;
 }
 
@@ -253,7 +254,7 @@ static bool union_of(uint8_t seen, uint32_t want)
 	for (uint32_t v = 1; v < 4; v++)
 		if (seen & 1 << v && !(v & ~want))
 			got |= v;
-	return got == want;
+	return want ? got == want : seen & 1;
 }
 
 static uint8_t only_within(uint8_t seen, uint32_t within)

@@ -389,6 +389,13 @@ uint32_t nfs4_stateid_here(struct nfs4_compound *cp, const struct nfs4_stateid *
 	return NFS4_OK;
 }
 
+/* Who has opened a file only to write may read it too, for a cache that writes whole pages: unless
+ * others deny it (RFC 7530 section 9.1.6, RFC 8881 section 9.1.2). */
+static uint32_t read_to_write(struct nfs4_state *st, struct nfs4_open *o)
+{
+	return nfs4_share_conflict(st, o->sid.file, o, NFS4_OPEN_READ, 0) ? NFS4ERR_LOCKED : NFS4_OK;
+}
+
 uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 			 const struct nfs4_stateid *id, uint32_t access)
 {
@@ -416,5 +423,7 @@ uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 	if (!same_file(&s->file->id, &fh->id))
 		return NFS4ERR_BAD_STATEID;
 	o = nfs4_sid_open(s);
+	if (o && access == NFS4_OPEN_READ && o->access == NFS4_OPEN_WRITE)
+		return read_to_write(cp->st, o);
 	return o && (o->access & access) == access ? NFS4_OK : NFS4ERR_OPENMODE;
 }

@@ -41,7 +41,7 @@ static void test_open_arguments(void **state)
 	static const struct { uint32_t access, deny, status; } t[] = {
 		{ 0, 0, E(INVAL) }, { 1, 4, E(INVAL) }, { 4, 0, E(INVAL) },
 		{ 0x80000001, 0, E(INVAL) },
-		{ 1, 0, 0 }, { 2, 0, 0 }, { 3, 0, 0 }, { 1, 3, 0 },
+		{ 1, 0, 0 }, { 2, 0, 0 }, { 3, 0, 0 }, { 1, 3, E(SHARE_DENIED) },
 	};
 	static const struct { uint32_t claim, status; } claims[] = {
 		{ 1, E(NO_GRACE) }, { 2, E(BAD_STATEID) }, { 3, E(NOTSUPP) }, { 4, 0 },
@@ -107,9 +107,9 @@ static void test_share(void **state)
 		}
 		assert_int_equal(open_file(&other, b, db, "o", "f", &sid3),
 				 fits ? 0 : E(SHARE_DENIED));
-		/* one's own open may always be made more */
-		if (!fits)
-			assert_int_equal(open_file(&S, b, db, "o", "f", &sid2), NFS4_OK);
+		/* one's own open is no exception (and the other's is there, if it fits) */
+		assert_int_equal(open_file(&S, b, db, "o", "f", &sid2),
+				 fits && !(b & db) ? 0 : E(SHARE_DENIED));
 		teardown(NULL);
 		setup4(NULL);
 	}
@@ -202,6 +202,21 @@ static void test_special_stateids(void **state)
 	assert_int_equal(with_sid(OP_SETATTR, &anonymous, 0, 0), E(LOCKED));
 }
 
+/* Who has it open to write only may read, unless others deny that. */
+static void test_read_to_write(void **state)
+{
+	struct sid wo, deny;
+
+	assert_int_equal(open_file(&S, 2, 1, "w", "f", &wo), NFS4_OK);	/* his own doesn't count */
+	assert_int_equal(with_sid(OP_READ, &wo, 0, 0), NFS4_OK);
+	assert_int_equal(with_sid(OP_CLOSE, &wo, 0, 0), NFS4_OK);
+	assert_int_equal(open_file(&S, 2, 0, "w", "f", &wo), NFS4_OK);
+	assert_int_equal(with_sid(OP_READ, &wo, 0, 0), NFS4_OK);
+	assert_int_equal(open_file(&S, 2, 1, "deny", "f", &deny), NFS4_OK);
+	assert_int_equal(with_sid(OP_READ, &wo, 0, 0), E(LOCKED));
+	assert_int_equal(with_sid(OP_WRITE, &wo, 0, 0), NFS4_OK);
+}
+
 static void test_current_stateid(void **state)
 {
 	on(P.root);
@@ -238,16 +253,21 @@ static void test_downgrade_and_close(void **state)
 {
 	struct sid sid;
 
-	assert_int_equal(open_file(&S, 3, 3, "o", "f", &sid), NFS4_OK);
+	assert_int_equal(open_file(&S, 1, 2, "o", "f", &sid), NFS4_OK);
 	assert_int_equal(with_sid(OP_OPEN_DOWNGRADE, &sid, 1, 0), E(INVAL));	/* never asked */
-	assert_int_equal(open_file(&S, 1, 1, "o", "f", &sid), NFS4_OK);
+	assert_int_equal(open_file(&S, 1, 0, "o", "f", &sid), NFS4_OK);
 	assert_int_equal(with_sid(OP_OPEN_DOWNGRADE, &sid, 0, 0), E(INVAL));
 	assert_int_equal(with_sid(OP_OPEN_DOWNGRADE, &sid, 2, 0), E(INVAL));
-	assert_int_equal(with_sid(OP_OPEN_DOWNGRADE, &sid, 1, 1), NFS4_OK);
+	assert_int_equal(with_sid(OP_OPEN_DOWNGRADE, &sid, 1, 0), NFS4_OK);
+	ok(OP_OPEN_DOWNGRADE);
+	sid = get_sid();
+	assert_int_equal(with_sid(OP_OPEN_DOWNGRADE, &sid, 1, 2), E(INVAL));
+	assert_int_equal(open_file(&S, 3, 0, "o", "f", &sid), NFS4_OK);
+	assert_int_equal(with_sid(OP_OPEN_DOWNGRADE, &sid, 1, 0), NFS4_OK);
 	ok(OP_OPEN_DOWNGRADE);
 	sid = get_sid();
 	assert_int_equal(with_sid(OP_WRITE, &sid, 0, 0), E(OPENMODE));
-	assert_int_equal(with_sid(OP_OPEN_DOWNGRADE, &sid, 3, 3), E(INVAL));
+	assert_int_equal(with_sid(OP_OPEN_DOWNGRADE, &sid, 3, 0), E(INVAL));
 	assert_int_equal(with_sid(OP_CLOSE, &sid, 0, 0), NFS4_OK);
 	assert_int_equal(with_sid(OP_CLOSE, &sid, 0, 0), E(BAD_STATEID));
 	assert_int_equal(state_now()->files.n, 0);
@@ -405,7 +425,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T4(test_creates), T4(test_open_arguments), T4(test_share), T4(test_stateids),
-		T4(test_special_stateids), T4(test_current_stateid),
+		T4(test_special_stateids), T4(test_read_to_write), T4(test_current_stateid),
 		T4(test_downgrade_and_close), T4(test_locks), T4(test_lock_arguments),
 		T4(test_free_and_test), T4(test_locks_model),
 	};
