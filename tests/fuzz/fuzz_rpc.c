@@ -1,131 +1,98 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as calls to the NFS server, on a file system in memory.  The input is a series of
- * calls, each with its length in two bytes before it; a length of zero means the rest.  What
- * comes back must be a reply, and no read may stay pinned.
+ * Any bytes as calls to the NFS server: NFSv3, MOUNT and NFSv4, on the real file system.  The input
+ * is a series of calls, each with its length in two bytes before it (zero: the rest), and one byte
+ * that says what is made of it:
  *
- *   fuzz_rpc CORPUS_DIR		with clang, which brings libFuzzer
- *   fuzz_rpc FILE...		otherwise: runs each file once
- *   fuzz_rpc --seeds DIR	writes valid calls of each procedure, to begin with
+ *	0	it is the whole message
+ *	1	it is what follows a header that is in order; its first two bytes say of what
+ *	2	the same, after the file handle that its third byte says
+ *
+ * What comes back must be a reply.
  */
-#include <assert.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include "base/log.h"
-#include "proto.h"
+#include "fuzz.h"
+#include "../nfs/proto.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+static const struct { uint32_t prog, vers, procs; } programs[] = {
+	{ NFS_PROGRAM, 3, 23 }, { MOUNT_PROGRAM, 3, 7 }, { NFS_PROGRAM, 4, 3 },
+	{ NFS_PROGRAM, 2, 3 },
+};
 
-static void one_call(struct proto *p, const uint8_t *data, size_t len)
+static struct proto P;
+
+static void serve(const struct msg *m)
 {
-	struct msg m = { .data = (uint8_t *)data, .len = len };
-	size_t reply_len;
-	uint8_t *reply = proto_serve(p, &m, &reply_len);
+	size_t len;
+	uint8_t *reply = proto_serve(&P, m, &len);
 
 	if (!reply)
 		return;
-	assert(reply_len >= 16 && reply_len % 4 == 0);
-	assert(!memcmp(reply, data, 4));		/* the xid */
-	assert(get32(reply + 4) == 1);
+	fuzz_check(len >= 16 && len % 4 == 0, "a reply of %zu bytes", len);
+	fuzz_check(!memcmp(reply, m->data, 4), "another xid");
+	fuzz_check(get32(reply + 4) == 1, "no reply");
 	free(reply);
-	assert(p->ctl->pins == 0);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+static void one_call(struct stream s)
 {
-	struct proto p;
+	const uint8_t *const handles[] = { P.root, P.file, P.dir, P.link };
+	static uint8_t rest[65536];
+	uint8_t how = take8(&s) % 3, prog;
+	struct msg m = { 0 };
+	size_t len;
 
-	log_set_level(LOG_ERROR);
-	proto_begin(&p);
-	while (len >= 2) {
-		size_t n = data[0] << 8 | data[1];
-
-		data += 2;
-		len -= 2;
-		n = n && n < len ? n : len;
-		one_call(&p, data, n);
-		data += n;
-		len -= n;
+	if (how) {
+		prog = take8(&s) % (sizeof(programs) / sizeof(*programs));
+		proto_head(&P, programs[prog].prog, programs[prog].vers,
+			   take8(&s) % programs[prog].procs, &m);
 	}
-	proto_end(&p);
-	return 0;
+	if (how == 2)
+		put_fh(&m, handles[take8(&s) % 4]);
+	len = stream_left(&s);
+	take(&s, rest, len);
+	msg_bytes(&m, rest, len);
+	serve(&m);
+	msg_free(&m);
 }
 
-static void write_seed(const char *dir, const char *name, const struct msg *m)
+void fuzz_input(const uint8_t *data, size_t len)
 {
-	char path[4096];
-	FILE *f;
+	struct stream s = { data, data + len };
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "wb");
-	if (!f || putc(m->len >> 8, f) < 0 || putc(m->len & 255, f) < 0 ||
-	    fwrite(m->data, 1, m->len, f) != m->len || fclose(f)) {
-		perror(path);
-		exit(1);
+	proto_begin(&P);
+	while (stream_left(&s) >= 2) {
+		size_t n = take16(&s);
+
+		n = n && n < stream_left(&s) ? n : stream_left(&s);
+		one_call((struct stream){ s.p, s.p + (n < 65536 ? n : 65535) });
+		s.p += n;
 	}
+	proto_end(&P);
 }
 
-static void write_seeds(const char *dir)
+void fuzz_seeds(void (*put)(const char *name, const uint8_t *data, size_t len))
 {
 	struct msg m = { 0 };
-	struct proto p;
+	uint8_t b[4096];
+	char name[32];
 
-	proto_begin(&p);
+	proto_begin(&P);
 	for (uint32_t proc = 0; proc < NFS3_PROCS; proc++) {
-		char name[32];
-
-		proto_call(&p, proc, &m);
+		proto_call(&P, proc, &m);
+		b[0] = (m.len + 1) >> 8;
+		b[1] = m.len + 1;
+		b[2] = 0;
+		memcpy(b + 3, m.data, m.len);
 		snprintf(name, sizeof(name), "nfs3-%u", proc);
-		write_seed(dir, name, &m);
+		put(name, b, m.len + 3);
 	}
-	for (uint32_t proc = 0; proc < 6; proc++) {
-		char name[32];
+	for (uint8_t proc = 0; proc < 6; proc++) {
+		const uint8_t mount[] = { 0, 15, 1, 1, proc, 0, 0, 0, 6, '/', 'v', 'o', 'l', '/', 'd',
+					  0, 0 };
 
-		proto_head(&p, MOUNT_PROGRAM, 3, proc, &m);
-		if (proc == 1 || proc == 3)
-			msg_string(&m, "/vol/d");
 		snprintf(name, sizeof(name), "mount3-%u", proc);
-		write_seed(dir, name, &m);
+		put(name, mount, sizeof(mount));
 	}
 	msg_free(&m);
-	proto_end(&p);
+	proto_end(&P);
 }
-
-#ifndef HAVE_LIBFUZZER
-static void run_file(const char *path)
-{
-	static uint8_t data[1 << 20];
-	FILE *f = fopen(path, "rb");
-	size_t len = f ? fread(data, 1, sizeof(data), f) : 0;
-
-	if (!f) {
-		perror(path);
-		exit(1);
-	}
-	fclose(f);
-	LLVMFuzzerTestOneInput(data, len);
-}
-
-int main(int argc, char **argv)
-{
-	if (argc == 3 && !strcmp(argv[1], "--seeds")) {
-		write_seeds(argv[2]);
-		return 0;
-	}
-	for (int i = 1; i < argc; i++)
-		run_file(argv[i]);
-	return 0;
-}
-#else
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	if (*argc == 3 && !strcmp((*argv)[1], "--seeds")) {
-		write_seeds((*argv)[2]);
-		exit(0);
-	}
-	return 0;
-}
-#endif

@@ -58,7 +58,9 @@ enum { NATTRIBUTES = sizeof(attributes) / sizeof(*attributes) };
 
 struct check {
 	struct xdr_in in;
-	uint32_t minor;
+	uint32_t minor, op;
+	unsigned place;
+	const struct grammar_visit *visit;
 	char *why;
 	size_t why_len;
 };
@@ -76,11 +78,19 @@ static bool wrong(struct check *c, const char *fmt, ...)
 
 static bool word(struct check *c, const char *w);
 
+static void tell(struct check *c, char letter, const uint8_t *s, uint32_t len)
+{
+	if (c->visit && !c->in.bad)
+		c->visit->piece(c->visit->arg, c->op, c->place, letter, s, len);
+	c->place++;
+}
+
 /* Padding must be zeros: it tells nothing of the server's memory. */
 static bool opaque(struct check *c)
 {
 	struct xdr_bytes b = xdr_get_opaque(&c->in, UINT32_MAX - 3);
 
+	tell(c, 's', b.s, b.len);
 	for (uint32_t i = 0; b.s && i < xdr_pad(b.len); i++)
 		if (b.s[b.len + i])
 			return wrong(c, "padding that isn't zero");
@@ -179,12 +189,12 @@ static bool letter(struct check *c, char l)
 	uint32_t w[4];
 
 	switch (l) {
-	case 'u': xdr_get_u32(&c->in); return true;
+	case 'u': tell(c, l, xdr_get_fixed(&c->in, 4), 4); return true;
 	case 'n': return xdr_get_u32(&c->in) < 1000000000 || wrong(c, "too many nanoseconds");
-	case 'h': xdr_get_u64(&c->in); return true;
+	case 'h': tell(c, l, xdr_get_fixed(&c->in, 8), 8); return true;
 	case 't': xdr_get_bool(&c->in); return true;
 	case 's': return opaque(c);
-	case 'i': case 'x': xdr_get_fixed(&c->in, 16); return true;
+	case 'i': case 'x': tell(c, l, xdr_get_fixed(&c->in, 16), 16); return true;
 	case 'b': bitmap(c, w); return true;
 	case 'c': return word(c, "thh");
 	case 'f': return fattr(c);
@@ -256,6 +266,8 @@ static bool result(struct check *c, uint32_t *ret_status)
 		return wrong(c, "4.%u: %s answers %u %s", c->minor, name, status, text ? text : "");
 	if (!after(op, status))
 		return wrong(c, "%s succeeds, and nobody here knows how", name);
+	c->op = op;
+	c->place = 0;
 	if (!word(c, after(op, status)))
 		return false;
 	if (c->in.bad)
@@ -297,9 +309,9 @@ static bool compound(struct check *c, struct xdr_bytes tag, uint32_t nops)
 }
 
 bool grammar_check(const void *call, size_t call_len, const void *reply, size_t reply_len,
-		   char *why, size_t why_len)
+		   const struct grammar_visit *visit, char *why, size_t why_len)
 {
-	struct check c = { .why = why, .why_len = why_len };
+	struct check c = { .visit = visit, .why = why, .why_len = why_len };
 	struct xdr_bytes tag;
 	struct xdr_in in;
 	uint32_t nops;

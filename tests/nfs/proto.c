@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include "base/fiber.h"
 #include "base/loop.h"
-#include "grammar.h"
 #include "proto.h"
 #include "storage.h"
 
@@ -163,11 +162,10 @@ struct nfs4_state *proto_nfs4(struct proto *p) { return p->server->nfs4; }
 
 struct serve_job {
 	struct proto *p;
-	const void *call;
-	size_t len;
-	uint8_t *reply;
-	size_t reply_len;
+	uint8_t *call, *reply;
+	size_t len, reply_len;
 	int err;
+	unsigned *left;
 };
 
 static void serve_fiber(void *arg)
@@ -176,26 +174,52 @@ static void serve_fiber(void *arg)
 
 	j->err = rpc_serve_via(nfs_server_service(j->p->server), &j->p->peer, j->p->via, j->call,
 			       j->len, &j->reply, &j->reply_len);
+	if (!--*j->left)
+		loop_stop(loop);
+}
+
+static void check_reply(struct proto *p, const struct msg *m, const struct serve_job *j)
+{
+	char why[200];
+
+	if (grammar_check(m->data, m->len, j->reply, j->reply_len, p->visit, why, sizeof(why)))
+		return;
+	fprintf(stderr, "not a reply: %s\n", why);
+	abort();
+}
+
+void proto_serve_all(struct proto *p, const struct msg *m, unsigned n, uint8_t **ret_replies,
+		     size_t *ret_lens)
+{
+	struct serve_job jobs[PROTO_CALLS_MAX];
+	unsigned left = n;
+
+	assert(n && n <= PROTO_CALLS_MAX);
+	for (unsigned i = 0; i < n; i++) {
+		jobs[i] = (struct serve_job){ .p = p, .len = m[i].len, .left = &left };
+		/* in a block of just its size, so that a sanitizer sees every byte too far */
+		jobs[i].call = malloc(m[i].len ? m[i].len : 1);
+		memcpy(jobs[i].call, m[i].data, m[i].len);
+		if (fiber_spawn(serve_fiber, &jobs[i], "call"))
+			abort();
+	}
+	loop_run(loop);
+	assert(!left);			/* else they wait for what will never be */
+	for (unsigned i = 0; i < n; i++) {
+		free(jobs[i].call);
+		ret_replies[i] = jobs[i].err ? NULL : jobs[i].reply;
+		ret_lens[i] = jobs[i].reply_len;
+		if (!jobs[i].err)
+			check_reply(p, &m[i], &jobs[i]);
+	}
 }
 
 uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len)
 {
-	uint8_t *exact = malloc(m->len ? m->len : 1);
-	struct serve_job j = { .p = p, .call = exact, .len = m->len };
-	char why[200];
+	uint8_t *reply;
 
-	/* in a block of just its size, so that a sanitizer sees every byte too far */
-	memcpy(exact, m->data, m->len);
-	proto_run(serve_fiber, &j);
-	free(exact);
-	if (j.err)
-		return NULL;
-	if (!grammar_check(m->data, m->len, j.reply, j.reply_len, why, sizeof(why))) {
-		fprintf(stderr, "not a reply: %s\n", why);
-		abort();
-	}
-	*ret_len = j.reply_len;
-	return j.reply;
+	proto_serve_all(p, m, 1, &reply, ret_len);
+	return reply;
 }
 
 void proto_head(struct proto *p, uint32_t prog, uint32_t vers, uint32_t proc, struct msg *m)

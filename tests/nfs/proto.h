@@ -7,6 +7,7 @@
 #ifndef TESTS_NFS_PROTO_H
 #define TESTS_NFS_PROTO_H
 
+#include "grammar.h"
 #include "harness.h"
 #include "memfs.h"
 #include "nfs/nfs3.h"
@@ -23,6 +24,7 @@ struct proto {
 	/* Who the calls come from, as far as the server can call back; by default somebody who
 	 * answers CB_NULL and nothing else.  proto_end() lets go of it. */
 	struct rpc_peer *via;
+	const struct grammar_visit *visit;	/* of replies to COMPOUND */
 	uint8_t root[HANDLE_BYTES], file[HANDLE_BYTES], dir[HANDLE_BYTES], link[HANDLE_BYTES];
 };
 
@@ -41,6 +43,10 @@ struct nfs4_state *proto_nfs4(struct proto *p);
 /* The whole way; the reply from its xid on, malloc'ed.  NULL: not even an RPC call.  A reply to
  * COMPOUND is looked at (grammar.h); the test is aborted if anything is wrong with it. */
 uint8_t *proto_serve(struct proto *p, const struct msg *m, size_t *ret_len);
+/* The same of N calls at once, each in a fiber of its own. */
+#define PROTO_CALLS_MAX 8
+void proto_serve_all(struct proto *p, const struct msg *m, unsigned n, uint8_t **ret_replies,
+		     size_t *ret_lens);
 
 #define NFS3_PROCS 22
 /* Header and arguments of a valid call, that succeeds once on a fresh proto. */

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * See fuzz.h.
+ *
+ *	TARGET DIR...		with libFuzzer (or AFL++, which brings the same entry): fuzzes
+ *	TARGET FILE...		runs each once; without libFuzzer, all that is in a DIR too
+ *	TARGET --seeds DIR	writes inputs to begin with
+ */
+#include <dirent.h>
+#include "base/log.h"
+#include "base/rng.h"
+#include "fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+/* The same input is the same run: what a stranger must not guess (handles are signed with a fixed
+ * key) comes from a seed. */
+static struct rng rng;
+
+void __wrap_secure_random(void *buf, size_t len);
+uint64_t __wrap_secure_random_u64(void);
+
+void __wrap_secure_random(void *buf, size_t len) { rng_fill(&rng, buf, len); }
+uint64_t __wrap_secure_random_u64(void) { return rng_u64(&rng); }
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	rng_init(&rng, 1);
+	log_set_level(LOG_ERROR);
+	fuzz_input(data, len);
+	return 0;
+}
+
+static const char *seeds_dir;
+
+static void put_seed(const char *name, const uint8_t *data, size_t len)
+{
+	char path[4096];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", seeds_dir, name);
+	f = fopen(path, "wb");
+	if (!f || fwrite(data, 1, len, f) != len || fclose(f)) {
+		perror(path);
+		exit(1);
+	}
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	rng_init(&rng, 1);
+	if (*argc == 3 && !strcmp((*argv)[1], "--seeds")) {
+		seeds_dir = (*argv)[2];
+		fuzz_seeds(put_seed);
+		exit(0);
+	}
+	return 0;
+}
+
+#ifndef HAVE_LIBFUZZER
+static unsigned ran;
+
+static void run_file(FILE *f)
+{
+	static uint8_t data[1 << 20];
+	size_t len = fread(data, 1, sizeof(data), f);
+	uint8_t *exact = malloc(len ? len : 1);
+
+	memcpy(exact, data, len);
+	LLVMFuzzerTestOneInput(exact, len);
+	free(exact);
+	ran++;
+}
+
+static void run_path(const char *path)
+{
+	DIR *d = opendir(path);
+	FILE *f = d ? NULL : fopen(path, "rb");
+	struct dirent *e;
+	char sub[4096];
+
+	if (!d && !f) {
+		perror(path);
+		exit(1);
+	}
+	while (d && (e = readdir(d))) {
+		snprintf(sub, sizeof(sub), "%s/%s", path, e->d_name);
+		if (e->d_name[0] != '.')
+			run_path(sub);
+	}
+	if (d)
+		closedir(d);
+	if (!f)
+		return;
+	if (getenv("FUZZ_VERBOSE"))
+		fprintf(stderr, "%s\n", path);
+	run_file(f);
+	fclose(f);
+}
+
+int main(int argc, char **argv)
+{
+	LLVMFuzzerInitialize(&argc, &argv);
+	for (int i = 1; i < argc; i++)
+		run_path(argv[i]);
+	printf("%u inputs\n", ran);
+	return 0;
+}
+#endif
