@@ -10,7 +10,7 @@ T ?=
 MESON_ARGS ?=
 SAN_BUILD = $(BUILD)-asan
 
-.PHONY: all help build deps test demo bench sanitize sim fresh install clean
+.PHONY: all help build deps test demo bench sanitize sim fuzz fresh install clean
 
 all: build
 
@@ -22,9 +22,10 @@ help:
 	@echo 'make bench      deps, build, and the benchmark against XFS, Btrfs and NFS-Ganesha'
 	@echo 'make sanitize   the test suite under AddressSanitizer and UBSan (T=name)'
 	@echo 'make sim        SEEDS=N fresh worlds in simulation, on all cores (FIRST=seed to choose them)'
+	@echo 'make fuzz       fuzzes the NFS server for MINUTES=10 under the sanitizers (AFL=1: by AFL++)'
 	@echo 'make fresh      "make test" in a minimal Debian made for the purpose (root)'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), that is $(DESTDIR)$(PREFIX)'
-	@echo 'make clean      removes $(BUILD)/ and $(SAN_BUILD)/'
+	@echo 'make clean      removes $(BUILD)/, $(SAN_BUILD)/, build-fuzz/ and build-afl/'
 
 build: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -67,6 +68,13 @@ sim: deps
 	@$(MAKE) --no-print-directory build
 	@BUILD=$(BUILD) tests/sim/run $(SEEDS) $(FIRST)
 
+# How long in all, and with AFL=1 by AFL++ instead of libFuzzer; T=rpc or T=nfs4 for one of them.
+MINUTES ?= 10
+AFL ?=
+fuzz:
+	@scripts/install-packages build fuzz $(if $(AFL),afl)
+	@tests/fuzz/run --minutes $(MINUTES) $(if $(AFL),--afl) $(T)
+
 fresh:
 	@scripts/install-packages fresh
 	@tests/fresh
@@ -76,4 +84,4 @@ install: build
 	meson install -C $(BUILD) $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 clean:
-	rm -rf $(BUILD) $(SAN_BUILD)
+	rm -rf $(BUILD) $(SAN_BUILD) build-fuzz build-afl

@@ -86,7 +86,7 @@ void harness_stop(void)
 
 void msg_bytes(struct msg *m, const void *s, size_t len)
 {
-	if (m->len + len > m->cap) {
+	if (m->len + len >= m->cap) {			/* never NULL */
 		m->cap = (m->len + len) * 2 + 256;
 		m->data = realloc(m->data, m->cap);
 		assert(m->data);

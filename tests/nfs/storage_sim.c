@@ -10,6 +10,7 @@
 #include "storage.h"
 
 #define BLOCKS 16384			/* 64 MiB */
+#define LOG_BYTES (1u << 20)		/* small, as it is read at every opening */
 #define CACHE_BYTES (16u << 20)
 
 static struct dev_sim_image *empty;
@@ -43,11 +44,12 @@ static struct fs *open_pool(struct dev *d)
 static void make_empty(void)
 {
 	static const char *const names[] = { "vol", "other" };
+	const struct fs_format_opts o = { .uuid = { 1 }, .log_bytes = LOG_BYTES };
 	struct fs_volume_info *info = malloc(sizeof(*info));
 	struct dev *d = new_disk(NULL);
 	struct fs_req req;
 	struct fs *fs;
-	int err = info ? fs_format(d, &(struct fs_format_opts){ .uuid = { 1 } }) : -1;
+	int err = info ? fs_format(d, &o) : -1;
 
 	assert(!err);
 	fs = open_pool(d);
