@@ -34,6 +34,9 @@ struct rpc_peer *rpc_call_peer(struct rpc_call *c);
  */
 int rpc_peer_dial(struct rpc_server *s, const struct rpc_addr *addr, struct rpc_peer **ret_peer);
 
+/* P, which was dialed and not called yet, is called from that address (of any port). */
+void rpc_peer_from(struct rpc_peer *p, const struct rpc_addr *local);
+
 /* False: no call will ever reach it; the connection that it came from is gone. */
 bool rpc_peer_alive(const struct rpc_peer *p);
 
@@ -65,11 +68,11 @@ int rpc_peer_call(struct rpc_peer *p, const struct rpc_request *q, void *buf, si
 		  size_t *ret_len);
 
 /*
- * The same by UDP, from whatever port: asks again now and then until there is an answer.  Also
- * -ECONNREFUSED: nobody listens there.
+ * The same by UDP, from the address FROM (NULL: any) and any port: asks again now and then until
+ * there is an answer.  Also -ECONNREFUSED: nobody listens there.
  */
-int rpc_udp_call(struct rpc_server *s, const struct rpc_addr *to, const struct rpc_request *q,
-		 void *buf, size_t cap, size_t *ret_len);
+int rpc_udp_call(struct rpc_server *s, const struct rpc_addr *to, const struct rpc_addr *from,
+		 const struct rpc_request *q, void *buf, size_t cap, size_t *ret_len);
 
 /*
  * Somebody in this process, for tests: FN stands for the connection and the program behind it, and

@@ -56,21 +56,6 @@ static struct rpc_addr to_addr(const struct sockaddr_in6 *sa)
 	return a;
 }
 
-static socklen_t to_sockaddr(const struct rpc_addr *a, struct sockaddr_in6 *ret)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)ret;
-
-	*ret = (struct sockaddr_in6){ .sin6_port = htons(a->port) };
-	if (rpc_addr_is_v4(a)) {
-		ret->sin6_family = AF_INET;
-		memcpy(&in->sin_addr, a->ip + 12, 4);
-		return sizeof(*in);
-	}
-	ret->sin6_family = AF_INET6;
-	memcpy(&ret->sin6_addr, a->ip, 16);
-	return sizeof(*ret);
-}
-
 /* Where it came to; all zero if the kernel doesn't say. */
 static struct rpc_addr local_addr(struct msghdr *m)
 {
@@ -317,25 +302,26 @@ static int ask(struct udp_call *k, const struct rpc_request *q, void *buf, size_
 	return err == -EAGAIN ? -ETIMEDOUT : err;
 }
 
-static int connect_udp(const struct rpc_addr *to, int *ret_fd)
+static int connect_udp(const struct rpc_addr *to, const struct rpc_addr *from, int *ret_fd)
 {
 	struct sockaddr_in6 sa;
-	socklen_t len = to_sockaddr(to, &sa);
+	socklen_t len = rpc_sockaddr(to, &sa);
 	int fd = socket(sa.sin6_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), err;
 
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (struct sockaddr *)&sa, len)) {
+	err = from ? bind_from(fd, from) : 0;
+	if (!err && connect(fd, (struct sockaddr *)&sa, len))
 		err = -errno;
+	if (err)
 		close(fd);
-		return err;
-	}
-	*ret_fd = fd;
-	return 0;
+	else
+		*ret_fd = fd;
+	return err;
 }
 
-int rpc_udp_call(struct rpc_server *s, const struct rpc_addr *to, const struct rpc_request *q,
-		 void *buf, size_t cap, size_t *ret_len)
+int rpc_udp_call(struct rpc_server *s, const struct rpc_addr *to, const struct rpc_addr *from,
+		 const struct rpc_request *q, void *buf, size_t cap, size_t *ret_len)
 {
 	struct udp_call k = { .server = s };
 	int err;
@@ -345,7 +331,7 @@ int rpc_udp_call(struct rpc_server *s, const struct rpc_addr *to, const struct r
 		return -ESHUTDOWN;
 	if (s->ncallers >= RPC_CALLS_MAX)
 		return -EBUSY;
-	err = connect_udp(to, &k.fd);
+	err = connect_udp(to, from, &k.fd);
 	if (err)
 		return err;
 	secure_random(&k.xid, sizeof(k.xid));

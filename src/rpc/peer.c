@@ -30,8 +30,8 @@ struct rpc_peer {
 	struct list calls;
 	unsigned ncalls;		/* that exist, waited for or not */
 	/* dialed */
-	bool dialed;
-	struct rpc_addr addr;
+	bool dialed, has_local;
+	struct rpc_addr addr, local;
 	struct loop_io *dialing;
 	struct waitq dialed_now;
 	/* local */
@@ -130,6 +130,12 @@ int rpc_peer_dial(struct rpc_server *s, const struct rpc_addr *addr, struct rpc_
 	p->addr = *addr;
 	*ret_peer = p;
 	return 0;
+}
+
+void rpc_peer_from(struct rpc_peer *p, const struct rpc_addr *local)
+{
+	p->has_local = true;
+	p->local = *local;
 }
 
 struct rpc_peer *rpc_peer_local(rpc_peer_fn *fn, void *arg)
@@ -283,19 +289,17 @@ static void dial_late(struct timer *t)
 
 static int connect_socket(struct rpc_peer *p, int fd, uint64_t timeout_ns)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(p->addr.port) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(p->addr.port) };
-	bool v4 = rpc_addr_is_v4(&p->addr);
+	struct sockaddr_in6 sa;
+	socklen_t len = rpc_sockaddr(&p->addr, &sa);
 	struct loop_io io = { 0 };
 	struct dial_timer late = { .io = &io };
-	int err;
+	int err = p->has_local ? bind_from(fd, &p->local) : 0;
 
-	memcpy(&in.sin_addr, p->addr.ip + 12, 4);
-	memcpy(&in6.sin6_addr, p->addr.ip, 16);
+	if (err)
+		return err;
 	timer_init(&late.timer, dial_late);
 	timer_set(&late.timer, timeout_ns);
-	loop_connect(&io, fd, v4 ? (struct sockaddr *)&in : (struct sockaddr *)&in6,
-		     v4 ? sizeof(in) : sizeof(in6));
+	loop_connect(&io, fd, (struct sockaddr *)&sa, len);
 	p->dialing = &io;
 	err = loop_io_wait(&io);
 	p->dialing = NULL;

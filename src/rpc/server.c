@@ -531,23 +531,45 @@ int rpc_parse_listen(const char *text, struct rpc_addr *ret_addr, char *why, siz
 	return 0;
 }
 
+socklen_t rpc_sockaddr(const struct rpc_addr *a, struct sockaddr_in6 *ret)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)ret;
+
+	*ret = (struct sockaddr_in6){ .sin6_port = htons(a->port) };	/* in the same place in both */
+	if (rpc_addr_is_v4(a)) {
+		ret->sin6_family = AF_INET;
+		memcpy(&in->sin_addr, a->ip + 12, 4);
+		return sizeof(*in);
+	}
+	ret->sin6_family = AF_INET6;
+	memcpy(&ret->sin6_addr, a->ip, 16);
+	return sizeof(*ret);
+}
+
+int bind_from(int fd, const struct rpc_addr *a)
+{
+	struct rpc_addr from = *a;
+	struct sockaddr_in6 sa;
+	socklen_t len;
+
+	from.port = 0;
+	len = rpc_sockaddr(&from, &sa);
+	return bind(fd, (struct sockaddr *)&sa, len) ? -errno : 0;
+}
+
 static int bind_socket(int fd, int kind, const struct rpc_addr *a)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(a->port) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(a->port) };
-	int one = 1, r;
+	struct sockaddr_in6 sa;
+	socklen_t len = rpc_sockaddr(a, &sa);
+	int one = 1;
 
 	if (kind == SOCK_STREAM)	/* on a datagram's it would let others take the port too */
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (rpc_addr_is_v4(a)) {
-		memcpy(&in.sin_addr, a->ip + 12, 4);
-		r = bind(fd, (struct sockaddr *)&in, sizeof(in));
-	} else {
+	if (sa.sin6_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-		memcpy(&in6.sin6_addr, a->ip, 16);
-		r = bind(fd, (struct sockaddr *)&in6, sizeof(in6));
-	}
-	return r || (kind == SOCK_STREAM && listen(fd, 512)) ? -errno : 0;
+	if (bind(fd, (struct sockaddr *)&sa, len))
+		return -errno;
+	return kind == SOCK_STREAM && listen(fd, 512) ? -errno : 0;
 }
 
 int server_socket(int kind, const struct rpc_addr *a, int *ret_fd)

@@ -10,6 +10,7 @@
 #ifndef RPC_SERVER_INT_H
 #define RPC_SERVER_INT_H
 
+#include <netinet/in.h>
 #include "base/fiber.h"
 #include "base/list.h"
 #include "base/loop.h"
@@ -176,6 +177,9 @@ int take_answer(struct xdr_in *x);
 void datagrams_stop(struct rpc_server *s);
 
 /* server.c */
+socklen_t rpc_sockaddr(const struct rpc_addr *a, struct sockaddr_in6 *ret);	/* of either kind */
+/* Binds FD to the address of A, and any port. */
+int bind_from(int fd, const struct rpc_addr *a);
 /* A socket of KIND that is bound to A. */
 int server_socket(int kind, const struct rpc_addr *a, int *ret_fd);
 /* Takes in a connection, within the limits. */

@@ -258,7 +258,7 @@ static void call_out(void *arg)
 	uint8_t buf[12];
 	size_t len = 0;
 
-	o->result = rpc_udp_call(server, &to, &q, buf, sizeof(buf), &len);
+	o->result = rpc_udp_call(server, &to, NULL, &q, buf, sizeof(buf), &len);
 	o->word = !o->result && len >= 4 ? get32(buf) : 0;
 	o->done = true;
 }
