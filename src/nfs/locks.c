@@ -80,6 +80,21 @@ static void leave(struct lock_range *r)
 
 /* ---- ranges -------------------------------------------------------------------------- */
 
+static bool may_have(const struct lock_holder *h, unsigned more)
+{
+	for (const struct lock_quota *q = h->quota; q; q = q->all)
+		if (q->used + more > q->max)
+			return false;
+	return true;
+}
+
+static void count(struct lock_holder *h, int more)
+{
+	h->nranges += more;
+	for (struct lock_quota *q = h->quota; q; q = q->all)
+		q->used += more;
+}
+
 static struct lock_range *range_new(struct lock_holder *h)
 {
 	struct lock_range *r = calloc(1, sizeof(*r));
@@ -87,15 +102,13 @@ static struct lock_range *range_new(struct lock_holder *h)
 	if (!r)
 		return NULL;
 	r->holder = h;
-	h->nranges++;
-	h->quota->used++;
+	count(h, 1);
 	return r;
 }
 
 static void range_free(struct lock_range *r)
 {
-	r->holder->nranges--;
-	r->holder->quota->used--;
+	count(r->holder, -1);
 	free(r);
 }
 
@@ -255,7 +268,7 @@ int lock_take(struct lock_holder *h, struct lock_span span)
 	struct lock_range *n, *spare = NULL;
 
 	assert(span.first <= span.last);
-	if (h->quota->used + 1 + split > h->quota->max)
+	if (!may_have(h, 1 + split))
 		return -ENOSPC;
 	n = range_new(h);
 	if (n && split)
@@ -281,7 +294,7 @@ int lock_release(struct lock_holder *h, struct lock_span span)
 	struct lock_range *spare = NULL;
 
 	assert(span.first <= span.last);
-	if (split && h->quota->used >= h->quota->max)
+	if (split && !may_have(h, 1))
 		return -ENOSPC;
 	if (split && !(spare = range_new(h)))
 		return -ENOMEM;

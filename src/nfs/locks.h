@@ -40,8 +40,11 @@ struct lock_set {
 	bool telling, again;		/* locks.c's */
 };
 
-/* How much somebody may have; shared by the holders that point to it. */
-struct lock_quota { unsigned used, max; };
+/* How many ranges somebody may have, and all together; shared by the holders that point to it. */
+struct lock_quota {
+	unsigned used, max;
+	struct lock_quota *all;		/* NULL: there is no such limit */
+};
 
 enum lock_kind { LOCK_NFS4, LOCK_NLM };
 

@@ -37,15 +37,19 @@ static uint32_t check_file(struct nfs4_compound *cp, const struct nfs4_lock_rang
 
 static uint32_t deny(struct nfs4_op *op, const struct lock_range *r)
 {
-	const struct nfs4_sid *s = &nfs4_lock_of(r->holder)->sid;
-
 	op->lock.denied = (struct nfs4_lock_range){
 		.type = r->span.write ? NFS4_WRITE_LT : NFS4_READ_LT, .offset = r->span.first,
 		.length = r->span.last == UINT64_MAX ? UINT64_MAX :
 						       r->span.last - r->span.first + 1,
 	};
-	op->lock.ret_clientid = s->client->id;
-	op->lock.ret_owner = (struct xdr_bytes){ s->owner->name, s->owner->len };
+	op->lock.ret_clientid = 0;
+	op->lock.ret_owner = (struct xdr_bytes){ (const uint8_t *)"", 0 };
+	if (r->holder->kind == LOCK_NFS4) {
+		const struct nfs4_sid *s = &nfs4_lock_of(r->holder)->sid;
+
+		op->lock.ret_clientid = s->client->id;
+		op->lock.ret_owner = (struct xdr_bytes){ s->owner->name, s->owner->len };
+	}
 	return NFS4ERR_DENIED;
 }
 

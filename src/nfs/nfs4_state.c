@@ -213,7 +213,7 @@ struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct nfs4_v40 *v40,
 	list_init(&c->offloads);
 	list_init(&c->waiters);
 	nfs4_cbs_init(&c->cbs, st);
-	c->ranges.max = NFS4_LOCKS_MAX;
+	c->ranges = (struct lock_quota){ .max = NFS4_LOCKS_MAX, .all = &st->ranges };
 	list_add_tail(&st->by_renewal, &c->entry);
 	nfs4_table_add(&st->clients, &c->by_id, c->id);
 	nfs4_table_add(&st->owners_of_clients, &c->by_owner, hash64(owner.s, owner.len));
@@ -419,6 +419,7 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 		secure_random(&st->boot, sizeof(st->boot));
 	while (!st->boot || st->boot == UINT32_MAX);	/* the special stateids' */
 	st->notify_lock = nfs4_notify_lock;
+	st->ranges.max = NFS4_RANGES_ALL;
 	list_init(&st->by_renewal);
 	waitq_init(&st->spawned_end);
 	waitq_init(&st->senders_gone);

@@ -31,6 +31,7 @@
 #define NFS4_OPENS_MAX 65536		/* of a client */
 #define NFS4_SPAWNED_MAX 1024		/* fibers in the background */
 #define NFS4_LOCKS_MAX 65536		/* of a client: lock states, and as many ranges again */
+#define NFS4_RANGES_ALL 262144		/* ranges that are locked, of all clients and of NLM */
 #define NFS4_WAITERS_MAX 256		/* of a client, for locks that others have */
 
 struct nfs4_link { struct nfs4_link *next; uint64_t hash; };
@@ -105,6 +106,8 @@ struct nfs4_file {			/* held (fs_hold()) while it is there */
 	struct fs_id id;
 	struct list opens;
 	struct lock_set locks;
+	struct list shares;		/* NLM's */
+	unsigned nlm;			/* owners of locks and shares of NLM */
 };
 
 /* CLOSED: an open that is none any more, in 4.0; it has no file. */
@@ -154,6 +157,7 @@ struct nfs4_state {
 	uint64_t skew_ns, started_ns, lease_ns;
 	size_t cached_bytes;		/* reserved */
 	bool ending;			/* what is open stays held: clients come back to it */
+	struct lock_quota ranges;	/* of all */
 	struct nfs4_table clients, owners_of_clients, sessions, sids, pairs, owners, files;
 	struct list by_renewal;
 	struct list idle_owners;	/* nfs4_owner.c's */
@@ -230,6 +234,10 @@ void nfs4_owners_drop(struct nfs4_state *st, const struct nfs4_client *c);
 
 /* files, opens, locks (nfs4_stateid.c) */
 struct nfs4_file *nfs4_file_find(const struct nfs4_state *st, const struct fs_id *id);
+/* The file, made if need be; NULL: no memory, or it is gone.  It is there until it is put when it
+ * has got no state (any more). */
+struct nfs4_file *nfs4_file_get(struct nfs4_state *st, const struct fs_id *id);
+void nfs4_file_put(struct nfs4_state *st, struct nfs4_file *f);
 struct nfs4_open *nfs4_open_find(const struct nfs4_state *st, const struct nfs4_client *c,
 				 struct xdr_bytes owner, const struct nfs4_file *f);
 /* -ENOMEM; ACCESS and DENY are not checked. */
@@ -244,10 +252,13 @@ struct nfs4_lock *nfs4_lock_find(const struct nfs4_state *st, const struct nfs4_
 				 struct xdr_bytes owner, const struct nfs4_file *f);
 /*
  * Whether opening FILE for ACCESS and with DENY is against what others have (an open of SELF's is
- * not looked at).  Clients whose lease ran out make way.
+ * not looked at), NLM's shares included.  Clients whose lease ran out make way.
  */
 bool nfs4_share_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
 			 uint32_t access, uint32_t deny);
+/* The same without NLM's shares. */
+bool nfs4_open_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
+			uint32_t access, uint32_t deny);
 /*
  * A lock of others than SELF (or NULL) that excludes SPAN of F; or NULL.  Clients other than C
  * (or NULL) whose lease ran out make way, which may take the file along: *F is then NULL.

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/hash.h"
 #include "nfs/nfs4_v40.h"
+#include "nfs/nlm.h"
 
 /* ---- files --------------------------------------------------------------------------- */
 
@@ -36,7 +37,7 @@ struct nfs4_file *nfs4_file_find(const struct nfs4_state *st, const struct fs_id
 	return NULL;
 }
 
-static struct nfs4_file *file_get(struct nfs4_state *st, const struct fs_id *id)
+struct nfs4_file *nfs4_file_get(struct nfs4_state *st, const struct fs_id *id)
 {
 	struct nfs4_file *f = nfs4_file_find(st, id);
 
@@ -49,14 +50,15 @@ static struct nfs4_file *file_get(struct nfs4_state *st, const struct fs_id *id)
 	}
 	f->id = *id;
 	list_init(&f->opens);
+	list_init(&f->shares);
 	lock_set_init(&f->locks);
 	nfs4_table_add(&st->files, &f->link, file_hash(id));
 	return f;
 }
 
-static void file_put(struct nfs4_state *st, struct nfs4_file *f)
+void nfs4_file_put(struct nfs4_state *st, struct nfs4_file *f)
 {
-	if (!list_empty(&f->opens))
+	if (!list_empty(&f->opens) || f->nlm)
 		return;
 	nfs4_table_del(&st->files, &f->link);
 	if (!st->ending)
@@ -134,7 +136,7 @@ int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes
 {
 	struct nfs4_open *o = sid_room(st) ? calloc(1, sizeof(*o)) : NULL;
 	struct nfs4_owner *who = o ? nfs4_owner_get(st, c, owner, false) : NULL;
-	struct nfs4_file *f = who ? file_get(st, id) : NULL;
+	struct nfs4_file *f = who ? nfs4_file_get(st, id) : NULL;
 
 	if (!f) {
 		if (who)
@@ -178,12 +180,12 @@ void nfs4_open_free(struct nfs4_state *st, struct nfs4_open *o)
 	list_del(&o->in_client);
 	o->sid.client->nopens--;
 	nfs4_owner_put(st, o->sid.owner);
-	file_put(st, o->sid.file);
+	nfs4_file_put(st, o->sid.file);
 	free(o);
 }
 
-bool nfs4_share_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
-			 uint32_t access, uint32_t deny)
+bool nfs4_open_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
+			uint32_t access, uint32_t deny)
 {
 	struct list *e;
 again:
@@ -204,6 +206,15 @@ again:
 		goto again;
 	}
 	return false;
+}
+
+bool nfs4_share_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
+			 uint32_t access, uint32_t deny)
+{
+	if (!f)
+		return false;
+	return nlm_share_conflict(f, NULL, access, deny) ||
+	       nfs4_open_conflict(st, f, self, access, deny);
 }
 
 /* ---- locks --------------------------------------------------------------------------- */

@@ -3,8 +3,9 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "base/log.h"
 #include "nfs/names.h"
-#include "nfs/server_int.h"
+#include "nfs/nlm.h"
 
 #define DRC_ENTRIES 32768		/* some seconds of creating and removing at full speed */
 #define DRC_BYTES (12u << 20)
@@ -16,8 +17,9 @@
 #define LEASE_S 90
 
 static const struct rpc_program *const main_programs[] = {
-	&nfs3_program, &nfs4_program, &mount3_program
+	&nfs3_program, &nfs4_program, &mount3_program, &nlm4_program, &nsm1_program
 };
+enum { UDP_FIRST = 3, UDP_PROGRAMS = 2 };	/* of these */
 static const struct rpc_program *const portmap_programs[] = {
 	&portmap2_program, &portmap3_program, &portmap4_program
 };
@@ -104,7 +106,7 @@ int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_serve
 	err = copy_config(s, cfg);
 	limit_replies(s);
 	if (!err)
-		err = make_service(s, &s->service, s->bindings, main_programs, 3);
+		err = make_service(s, &s->service, s->bindings, main_programs, 5);
 	if (!err)
 		err = make_service(s, &s->portmap_service, s->portmap_bindings, portmap_programs,
 				   3);
@@ -112,6 +114,8 @@ int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_serve
 		err = nfs4_state_new(s, &s->nfs4);
 	if (!err)
 		err = names_new(&s->names);
+	if (!err)
+		err = nlm_state_new(s, &s->nlm);
 	if (!err)
 		err = drc_new(DRC_ENTRIES, DRC_BYTES, &s->drc);
 	if (!err)
@@ -124,6 +128,7 @@ int nfs_server_new(struct fs *fs, const struct nfs_config *cfg, struct nfs_serve
 	}
 	s->service.drc = s->drc;
 	s->service.bulk_drc = s->bulk_drc;
+	s->udp_service = (struct rpc_service){ s->bindings + UDP_FIRST, UDP_PROGRAMS, s->drc, NULL };
 	fs_take_replayed(fs, add_replayed, s);
 	*ret_server = s;
 	return 0;
@@ -138,6 +143,7 @@ void nfs_server_free(struct nfs_server *s)
 	drc_free(s->bulk_drc);
 	free_service(&s->service);
 	free_service(&s->portmap_service);
+	nlm_state_free(s->nlm);
 	nfs4_state_free(s->nfs4);
 	names_free(s->names);
 	exports_forget(s);
@@ -165,25 +171,44 @@ static bool is_wildcard(const char *text)
 	return true;
 }
 
+/* The small programs by UDP: who can't ask by that asks by TCP, so it's no failure. */
+static bool listen_udp(struct nfs_server *s, const char *text, uint16_t port,
+		       const struct rpc_service *service)
+{
+	struct rpc_addr a;
+	char why[200];
+	int err = rpc_parse_listen(text, &a, why, sizeof(why));
+
+	a.port = port;
+	if (!err)
+		err = rpc_server_listen_udp(s->rpc, &a, service);
+	if (err)
+		log_warn("cannot listen on port %u of UDP: %s", port, err_text(err));
+	return !err;
+}
+
 /* QEMU's and other clients ask port 111 and nobody else. */
 static void start_portmap(struct nfs_server *s)
 {
 	struct rpc_addr a;
+	uint16_t port;
 	int err;
 
 	s->portmap_state = NFS_PORTMAP_OFF;
 	if (!s->cfg.portmap[0])
 		return;
-	err = rpc_server_listen(s->rpc, s->cfg.portmap, &s->portmap_service, NULL, s->portmap_why,
+	err = rpc_server_listen(s->rpc, s->cfg.portmap, &s->portmap_service, &port, s->portmap_why,
 				sizeof(s->portmap_why));
 	if (!err) {
 		s->portmap_state = NFS_PORTMAP_OWN;
+		listen_udp(s, s->cfg.portmap, port, &s->portmap_service);
 		return;
 	}
 	s->portmap_state = NFS_PORTMAP_FAILED;
 	if (err == -EADDRINUSE && !rpc_parse_listen(s->cfg.portmap, &a, s->portmap_why,
 						    sizeof(s->portmap_why)) && a.port == 111 &&
-	    !rpcbind_register(s->ports[0], s->listening_all, s->portmap_why, sizeof(s->portmap_why)))
+	    !rpcbind_register(s->ports[0], s->listening_all, s->udp, s->portmap_why,
+			      sizeof(s->portmap_why)))
 		s->portmap_state = NFS_PORTMAP_RPCBIND;
 }
 
@@ -196,10 +221,11 @@ int nfs_server_start(struct nfs_server *s, char *why, size_t why_len)
 		if (err)
 			return err;
 		s->listening_all |= is_wildcard(s->cfg.listen[i]);
+		s->udp |= listen_udp(s, s->cfg.listen[i], s->ports[i], &s->udp_service) && !i;
 	}
 	start_portmap(s);
 	nfs4_reclaims_over(s->nfs4);
-	return 0;
+	return nsm_start(s->nlm);
 }
 
 uint16_t nfs_server_port(const struct nfs_server *s, unsigned i)
@@ -217,6 +243,7 @@ void nfs_server_stop(struct nfs_server *s)
 {
 	if (s->portmap_state == NFS_PORTMAP_RPCBIND)
 		rpcbind_unregister();
+	nlm_state_stop(s->nlm);
 	rpc_server_stop(s->rpc, STOP_GRACE_MS);
 	nfs4_state_stop(s->nfs4);
 }

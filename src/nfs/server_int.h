@@ -16,6 +16,8 @@
 #define NFS_PROGRAM 100003
 #define MOUNT_PROGRAM 100005
 #define PORTMAP_PROGRAM 100000
+#define NLM_PROGRAM 100021
+#define NSM_PROGRAM 100024
 #define MOUNTS_MAX 1024			/* entries that MOUNT's DUMP remembers */
 #define EXPORT_BUCKETS 64
 #define EXPORTS_CACHED_MAX 1024
@@ -27,6 +29,7 @@ struct export_cached {
 };
 
 struct nfs4_state;
+struct nlm_state;
 
 struct nfs_mount { struct list entry; struct rpc_addr addr; char path[]; };
 
@@ -34,11 +37,12 @@ struct nfs_server {
 	struct fs *fs;
 	struct nfs_config cfg;		/* its strings are copies */
 	struct rpc_server *rpc;
-	struct rpc_service service, portmap_service;
-	struct rpc_binding bindings[3], portmap_bindings[3];
+	struct rpc_service service, udp_service, portmap_service;
+	struct rpc_binding bindings[5], portmap_bindings[3];	/* the last two by UDP as well */
 	struct drc *drc, *bulk_drc;
 	uint16_t *ports;		/* of cfg.listen[] */
 	bool listening_all;		/* some address is a wildcard */
+	bool udp;			/* on the first of cfg.listen[] */
 	enum nfs_portmap portmap_state;
 	char portmap_why[200];
 	struct export_cached *exports[EXPORT_BUCKETS];
@@ -49,6 +53,7 @@ struct nfs_server {
 	uint64_t bytes_read, bytes_written;
 	struct nfs4_state *nfs4;
 	struct names *names;
+	struct nlm_state *nlm;
 };
 
 /* One request on a file: what every handler begins with. */
@@ -60,7 +65,8 @@ struct nfs_op {
 	bool sync;			/* every write is stable */
 };
 
-extern const struct rpc_program nfs3_program, nfs4_program, mount3_program;
+extern const struct rpc_program nfs3_program, nfs4_program, mount3_program, nlm4_program;
+extern const struct rpc_program nsm1_program;
 extern const struct rpc_program portmap2_program, portmap3_program, portmap4_program;
 
 /* The rule by which the caller of C may use VOLUME; -EACCES when there is none.  May wait. */
@@ -74,7 +80,7 @@ void exports_forget(struct nfs_server *s);
 
 /* nfs/rpcbind.c: enters our programs at an rpcbind on this machine, or removes them.  Blocks the
  * thread, for two seconds at most: at start and at the end only. */
-int rpcbind_register(uint16_t port, bool any_addr, char *why, size_t why_len);
+int rpcbind_register(uint16_t port, bool any_addr, bool udp, char *why, size_t why_len);
 void rpcbind_unregister(void);
 
 /* nfs4_state.c */

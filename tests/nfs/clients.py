@@ -9,6 +9,8 @@ network namespace of their own, where port 111 is free to be taken.
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -105,6 +107,47 @@ def by_portmap():
             assert "127.0.0.1:/vol" in run("showmount", "-a", "127.0.0.1").decode()
 
 
+def ask_udp(port, prog, vers, proc, args, host="127.0.0.1"):
+    """The results of a call with AUTH_NONE, as words; None: no answer; -N: accept_stat N."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(1)
+        s.sendto(struct.pack(f">10I{len(args)}I", 77, 0, 2, prog, vers, proc, 0, 0, 0, 0, *args),
+                 (host, port))
+        try:
+            data, (addr, _) = s.recvfrom(5000)
+        except TimeoutError:
+            return None
+    assert addr == host, addr
+    words = struct.unpack(f">{len(data) // 4}I", data)
+    assert words[:5] == (77, 1, 0, 0, 0), words
+    return words[6:] if words[5] == 0 else -words[5]
+
+
+def by_udp():
+    """What sm-notify and kernels ask, of each address of the machine."""
+    with Memd("0.0.0.0:20490", "0.0.0.0:111"):
+        for host in ("127.0.0.1", "127.0.0.7"):
+            def port(prog, vers, proto):
+                return ask_udp(111, 100000, 2, 3, (prog, vers, proto, 0), host)
+            for prog, vers, tcp, udp in ((100003, 3, 20490, 0), (100005, 3, 20490, 0),
+                                         (100021, 4, 20490, 20490), (100024, 1, 20490, 20490),
+                                         (100000, 2, 111, 111), (100099, 1, 0, 0)):
+                assert port(prog, vers, 6) == (tcp,), (prog, port(prog, vers, 6))
+                assert port(prog, vers, 17) == (udp,), (prog, port(prog, vers, 17))
+        assert ask_udp(111, 100000, 2, 4, ()) == -3, "a long answer to a short question"
+        uaddr = ask_udp(111, 100000, 4, 3, (100024, 1, 0, 0, 0))
+        assert struct.pack(">4I", *uaddr[1:])[:uaddr[0]] == b"127.0.0.1.80.10", uaddr
+        assert ask_udp(111, 100000, 4, 3, (100003, 3, 0, 0, 0)) == (0,), "NFS by UDP"
+        assert ask_udp(20490, 100021, 4, 0, ()) == (), "NLM"
+        assert ask_udp(20490, 100024, 1, 6, (1, 0x61000000, 3)) == (), "SM_NOTIFY"
+        assert ask_udp(20490, 100003, 3, 0, ()) == -1, "NFS is there"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 20490))
+        with Memd("127.0.0.1:20490", "127.0.0.1:111"):
+            assert ask_udp(111, 100000, 2, 3, (100021, 4, 17, 0)) == (0,)
+            assert ask_udp(111, 100000, 2, 3, (100021, 4, 6, 0)) == (20490,)
+
+
 def by_portmap_6():
     need("rpcinfo")
     with Memd("[::1]:20490", "[::1]:111"):
@@ -172,6 +215,7 @@ subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 check("files, by libnfs-utils", files_by_libnfs)
 check("the ports, by our port mapper", by_portmap)
 check("the ports, by our port mapper over IPv6", by_portmap_6)
+check("the programs that go with locks, by UDP", by_udp)
 check("rpcinfo", rpcinfo)
 check("a disk, by qemu-img and qemu-io", disk_by_qemu)
 check("the ports, by an rpcbind that runs", with_rpcbind)

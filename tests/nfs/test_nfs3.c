@@ -590,7 +590,7 @@ static void test_numbers(void **state)
 	assert_int_equal(nfs_proc(6), NFS3_OK);
 	assert_int_equal(nfs_proc(7), NFS3_OK);
 	nfs_server_procs(P.server, count_proc, NULL);
-	assert_int_equal(nprocs, 22 + 6 + 3 + 3 + 4);
+	assert_int_equal(nprocs, 22 + 6 + 3 + 3 + 4 + 13 + 7);
 	assert_int_equal(ncalls, 4);
 	nfs_server_stats(P.server, &st);
 	assert_int_equal(st.bytes_read, 5001);
