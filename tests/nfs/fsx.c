@@ -29,16 +29,11 @@
 #include <nfsc/libnfs-raw-mount.h>
 #include <nfsc/libnfs-raw-nfs.h>
 
+#include "filemodel.h"
+
 #define FILE_MAX (3u << 20)
 #define OPS_MAX 4096		/* since the last stable answer */
 #define LIVES_MAX 64
-
-enum kind { WRITE, RESIZE };
-struct op {
-	enum kind kind;
-	uint32_t off, len;	/* RESIZE: len is the new size */
-	uint64_t seed;		/* of a WRITE's bytes; 0: zeros */
-};
 
 static struct {
 	struct rpc_context *rpc;
@@ -46,14 +41,13 @@ static struct {
 	bool dead;			/* the connection broke: a kill */
 	char fh[NFS3_FHSIZE], root[NFS3_FHSIZE];
 	uint32_t fh_len, root_len;
-	uint8_t *now, *base;		/* the copy; as it was at the last stable answer */
-	uint32_t now_size, base_size;
-	struct op ops[OPS_MAX];
+	struct filemodel now, base;	/* the copy; as it was at the last stable answer */
+	struct fileop ops[OPS_MAX];
 	unsigned nops, kills;
 	char verf[LIVES_MAX][NFS3_WRITEVERFSIZE];
 	bool verf_known;
 	unsigned life;
-	uint64_t rng;
+	struct dice dice;
 	unsigned step;
 } x;
 static volatile sig_atomic_t victim;
@@ -71,52 +65,25 @@ static void die(const char *fmt, ...)
 	exit(1);
 }
 
-static uint64_t mix(uint64_t z)
-{
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
 static uint32_t below(uint32_t n)
 {
-	x.rng += 0x9e3779b97f4a7c15ULL;
-	return mix(x.rng) % n;
+	return dice_below(&x.dice, n);
 }
 
 /* ---- the copy ---------------------------------------------------------------------------- */
 
-static void fill(uint8_t *to, const struct op *o)
-{
-	for (uint32_t i = 0; i < o->len; i++)
-		to[i] = o->seed ? mix(o->seed + i / 8) >> (i % 8 * 8) : 0;
-}
-
-/* Bytes behind the size are zeros, always. */
-static void apply(uint8_t *data, uint32_t *size, const struct op *o)
-{
-	if (o->kind == WRITE) {
-		fill(data + o->off, o);
-		*size = *size > o->off + o->len ? *size : o->off + o->len;
-		return;
-	}
-	if (o->len < *size)
-		memset(data + o->len, 0, *size - o->len);
-	*size = o->len;
-}
-
-static void remember(const struct op *o)
+static void remember(const struct fileop *o)
 {
 	if (x.nops == OPS_MAX)
 		die("too many operations without a commit");
 	x.ops[x.nops++] = *o;
-	apply(x.now, &x.now_size, o);
+	filemodel_apply(&x.now, o);
 }
 
 static void is_stable(void)
 {
-	memcpy(x.base, x.now, FILE_MAX);
-	x.base_size = x.now_size;
+	memcpy(x.base.data, x.now.data, FILE_MAX);
+	x.base.size = x.now.size;
 	x.nops = 0;
 }
 
@@ -233,7 +200,7 @@ static void check_verf(const char *verf)
 static void take_write(struct answer *a, void *res)
 {
 	WRITE3res *w = res;
-	const struct op *o = a->arg;
+	const struct fileop *o = a->arg;
 
 	a->status = w->status;
 	if (a->status)
@@ -247,22 +214,12 @@ static void take_write(struct answer *a, void *res)
 static void do_write(void)
 {
 	static uint8_t buf[1 << 20];
-	static const uint32_t most[] = { 100, 5000, 5000, 70000, 300000, 1 << 20 };
-	struct op o = { .kind = WRITE, .len = 1 + below(most[below(6)]) };
+	struct fileop o = fileop_random_write(&x.dice, FILE_MAX, sizeof(buf));
 	struct answer a = { .take = take_write, .arg = &o };
 	enum stable_how how = below(4) ? UNSTABLE : FILE_SYNC;
 	WRITE3args args = { .file = { .data = { x.fh_len, x.fh } } };
 
-	o.off = below(FILE_MAX - o.len);
-	if (below(2)) {			/* whole blocks, as most clients write */
-		o.off &= ~4095u;
-		o.len = (o.len + 4095) & ~4095u;
-		o.len = o.len > sizeof(buf) ? sizeof(buf) : o.len;
-		if (o.len > FILE_MAX - o.off)
-			o.len = FILE_MAX - o.off;
-	}
-	o.seed = below(5) ? (uint64_t)below(1u << 31) << 20 | 1 : 0;
-	fill(buf, &o);
+	fileop_fill(buf, &o);
 	args.offset = o.off;
 	args.count = o.len;
 	args.stable = how;
@@ -288,7 +245,7 @@ static void take_status(struct answer *a, void *res)
 
 static void do_resize(void)
 {
-	struct op o = { .kind = RESIZE, .len = below(3) ? below(FILE_MAX) : below(x.now_size + 1) };
+	struct fileop o = fileop_random_resize(&x.dice, &x.now);
 	struct answer a = { .take = take_status };
 	SETATTR3args args = { .object = { .data = { x.fh_len, x.fh } } };
 
@@ -366,18 +323,19 @@ static void do_read(void)
 	static uint8_t buf[1 << 20];
 	uint32_t most = below(2) ? 10000 : 1 << 20;
 	struct piece p = { .off = below(FILE_MAX), .len = 1 + below(most), .to = buf };
-	uint32_t left = p.off < x.now_size ? x.now_size - p.off : 0;
+	uint32_t left = p.off < x.now.size ? x.now.size - p.off : 0;
 	uint32_t want = p.len < left ? p.len : left;
+	int64_t bad;
 
 	if (!read_piece(&p))
 		return;
 	if (p.got != want || p.eof != (p.len >= left))
-		die("READ of %u at %u of %u bytes: %u came, eof %d", p.len, p.off, x.now_size,
+		die("READ of %u at %u of %u bytes: %u came, eof %d", p.len, p.off, x.now.size,
 		    p.got, p.eof);
-	for (uint32_t i = 0; i < want; i++)
-		if (buf[i] != x.now[p.off + i])
-			die("byte %u of %u is %02x, not %02x", p.off + i, x.now_size, buf[i],
-			    x.now[p.off + i]);
+	bad = filemodel_differs(&x.now, p.off, buf, want);
+	if (bad >= 0)
+		die("byte %lld of %u is %02x, not %02x", (long long)bad, x.now.size,
+		    buf[bad - p.off], x.now.data[bad]);
 }
 
 static void take_attr(struct answer *a, void *res)
@@ -406,27 +364,17 @@ static bool get_size(uint64_t size[2])
 	return true;
 }
 
-static uint64_t blocks_with_data(void)
-{
-	static const uint8_t zeros[4096];
-	uint64_t n = 0;
-
-	for (uint32_t at = 0; at < FILE_MAX; at += 4096)
-		n += memcmp(x.now + at, zeros, 4096) != 0;
-	return n;
-}
-
 static void do_getattr(void)
 {
 	uint64_t size[2];
+	unsigned blocks = filemodel_blocks(&x.now);
 
 	if (!get_size(size))
 		return;
-	if (size[0] != x.now_size)
-		die("the size is %llu, not %u", (unsigned long long)size[0], x.now_size);
-	if (size[1] < blocks_with_data() * 4096)
-		die("%llu bytes are used for %llu blocks", (unsigned long long)size[1],
-		    (unsigned long long)blocks_with_data());
+	if (size[0] != x.now.size)
+		die("the size is %llu, not %u", (unsigned long long)size[0], x.now.size);
+	if (size[1] < (uint64_t)blocks * FILEMODEL_BLOCK)
+		die("%llu bytes are used for %u blocks", (unsigned long long)size[1], blocks);
 }
 
 /* ---- after a kill ------------------------------------------------------------------------ */
@@ -459,16 +407,16 @@ static void find_state(void)
 
 	read_all(got, &size);
 	for (;; k++) {
-		if (size == x.base_size && !memcmp(got, x.base, FILE_MAX))
+		if (size == x.base.size && !memcmp(got, x.base.data, FILE_MAX))
 			break;
 		if (k == x.nops)
 			die("the file is no state that it was in since the last stable answer "
 			    "(%u operations since)", x.nops);
-		apply(x.base, &x.base_size, &x.ops[k]);
+		filemodel_apply(&x.base, &x.ops[k]);
 	}
 	fprintf(stderr, "life %u: %u of %u operations are there\n", x.life, k, x.nops);
-	memcpy(x.now, x.base, FILE_MAX);
-	x.now_size = x.base_size;
+	memcpy(x.now.data, x.base.data, FILE_MAX);
+	x.now.size = x.base.size;
 	x.nops = 0;
 }
 
@@ -525,11 +473,9 @@ int main(int argc, char **argv)
 	}
 	signal(SIGALRM, on_alarm);
 	signal(SIGPIPE, SIG_IGN);
-	x.rng = strtoull(argv[3], NULL, 0);
+	x.dice.state = strtoull(argv[3], NULL, 0);
 	steps = strtoul(argv[4], NULL, 0);
-	x.now = calloc(1, FILE_MAX);
-	x.base = calloc(1, FILE_MAX);
-	if (!x.now || !x.base)
+	if (!filemodel_init(&x.now, FILE_MAX) || !filemodel_init(&x.base, FILE_MAX))
 		die("no memory");
 	next_life();
 	mount_root(argv[1]);
