@@ -18,6 +18,7 @@
 struct file {
 	char name[40];
 	int fd;
+	bool mapped;			/* written by a map since O_DIRECT */
 	struct filemodel m;
 };
 

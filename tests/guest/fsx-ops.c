@@ -141,6 +141,14 @@ static bool do_read(struct file *f)
 	return true;
 }
 
+/* Linux's NFS client doesn't look for what was written to a map when it goes around the cache. */
+static void before_direct(struct file *f)
+{
+	if (f->mapped && fsync(f->fd))
+		die("fsync of %s: %s", f->name, strerror(errno));
+	f->mapped = false;
+}
+
 static bool do_direct_read(struct file *f)
 {
 	uint32_t off, len, unit = x.direct_unit;
@@ -150,6 +158,7 @@ static bool do_direct_read(struct file *f)
 	off -= off % unit;
 	len = least((len + unit - 1) / unit * unit, IO_MAX);
 	note("direct read %s %u+%u", f->name, off, len);
+	before_direct(f);
 	fd = open_file(f->name, O_RDONLY | O_DIRECT);
 	read_at(f, fd, off, len, "direct read");
 	close_file(fd);
@@ -275,6 +284,7 @@ static bool do_direct_write(struct file *f)
 	if (o.off + o.len > x.max)
 		return false;
 	note("direct write %s %u+%u of %llx", f->name, o.off, o.len, (unsigned long long)o.seed);
+	before_direct(f);
 	fd = open_file(f->name, O_WRONLY | O_DIRECT);
 	write_at(f, fd, &o);
 	close_file(fd);
@@ -298,6 +308,7 @@ static bool do_map_write(struct file *f)
 	if (below(2) && msync(p, o.off + o.len - from, MS_SYNC))
 		die("msync of %s: %s", f->name, strerror(errno));
 	munmap(p, o.off + o.len - from);
+	f->mapped = true;
 	filemodel_apply(&f->m, &o);
 	return true;
 }
@@ -437,6 +448,10 @@ static bool do_copy(struct file *f)
 	if (!random_copy(f, below(2) ? BLOCK : 1, &o, &g))
 		return false;
 	note("copy %s %u+%u to %s %u", g->name, o.from_off, o.len, f->name, o.off);
+	/* Linux's NFS client sends only the range's data before it has it copied: to the server the
+	 * file may still be too short for it. */
+	if (fsync(g->fd))
+		die("fsync of %s: %s", g->name, strerror(errno));
 	from = o.from_off;
 	to = o.off;
 	for (left = o.len; left; left -= n) {

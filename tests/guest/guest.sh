@@ -106,3 +106,21 @@ restart_pandod() {
 	kill_pandod
 	LISTEN=127.0.0.1:$PORT start_pandod
 }
+
+# The command runs in the guest, its output goes to $T/through.out; meanwhile the server dies,
+# RESTARTS times at most.  A client is back some four seconds later.
+through_restarts() {
+	local name=$1 pid restarts=0
+
+	shift
+	in_guest "$name" "$@" >"$T/through.out" 2>&1 &
+	pid=$!
+	sleep 1.$((RANDOM % 1000))
+	while kill -0 $pid 2>/dev/null && [ $restarts -lt "${RESTARTS:-2}" ]; do
+		restart_pandod
+		restarts=$((restarts + 1))
+		sleep $((RANDOM % 3 + 4)).$((RANDOM % 1000))
+	done
+	echo "# $restarts restarts" >&3
+	wait $pid
+}
