@@ -62,7 +62,8 @@ unlinked() {
 volumes() {
 	mkdir -p /tmp/root && mount-nfs $NFS_VERS '' /tmp/root / && ls /tmp/root | grep -qx vms &&
 		cmp a /tmp/root/vms/${W##*/}/a && umount /tmp/root/vms
-	umount /tmp/root
+	code=$?
+	umount /tmp/root && return $code
 }
 cleanup() { cd /mnt && rm -r $W; }
 
