@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between the model's files: content (model_data.c) and rules (model.c). */
+/* Between the model's files: content (model_data.c), inodes (model.c) and rules (model_rules.c). */
 #ifndef SIM_MODEL_INT_H
 #define SIM_MODEL_INT_H
 
@@ -15,5 +15,14 @@ void content_truncate(struct mcontent **pc, uint64_t size);
 void content_copy(struct mcontent **pc, struct mcontent *src, uint64_t from, uint64_t to, uint64_t count);
 /* Zeros: whole blocks become holes; parts of a block leave it there. */
 void content_punch(struct mcontent **pc, uint64_t offset, uint64_t end);
+
+struct mnode *model_node_new(struct model *m, struct fs_id id, enum fs_type type);
+void model_node_free(struct model *m, struct mnode *n);
+void model_dirent_add(struct model *m, struct mnode *dir, const char *name, uint32_t len,
+		      struct mnode *node);
+void model_dirent_del(struct model *m, struct mnode *dir, const char *name, uint32_t len);
+void model_volume_del(struct model *m, const char *name);	/* with all that is in it */
+bool model_in_group(const struct fs_cred *c, uint32_t gid);
+bool model_is_owner(const struct mnode *n, unsigned user);
 
 #endif
