@@ -198,6 +198,12 @@ uint32_t nfs4_create(struct nfs4_compound *cp, struct nfs4_op *op)
 	return NFS4_OK;
 }
 
+/* In the grace period a file is kept for who had it open and has not said so yet. */
+static uint32_t file_may_be_open(const struct nfs4_compound *cp)
+{
+	return nfs4_in_grace(cp->st) ? NFS4ERR_GRACE : NFS4_OK;
+}
+
 uint32_t nfs4_remove(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct fs_wcc w = { 0 };
@@ -205,6 +211,8 @@ uint32_t nfs4_remove(struct nfs4_compound *cp, struct nfs4_op *op)
 	uint32_t status = nfs4_name(op->name.name, &name);
 	int err;
 
+	if (!status)
+		status = file_may_be_open(cp);
 	if (status)
 		return status;
 	err = fs_remove(&cp->f.req, cp->cur.id, name, &w);
@@ -234,6 +242,8 @@ uint32_t nfs4_rename(struct nfs4_compound *cp, struct nfs4_op *op)
 		status = nfs4_name(op->name.to, &to);
 	if (!status)
 		status = check_saved(cp);
+	if (!status)
+		status = file_may_be_open(cp);
 	if (status)
 		return status;
 	err = fs_rename(&cp->f.req, cp->saved.id, from, cp->cur.id, to, &from_w, &to_w);

@@ -20,7 +20,7 @@
 #include <stdint.h>
 #include "rpc/xdr.h"
 
-#define NFS4_RECORDS_MAX 4096
+#define NFS4_RECORDS_MAX 8192
 #define NFS4_RECORD_KEY 16
 #define NFS4_RECORD_NOTE_MAX 1024	/* bytes of a note */
 
