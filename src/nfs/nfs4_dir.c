@@ -3,8 +3,8 @@
  * Directories: READDIR, and what changes names but OPEN.
  *
  * As in NFSv3, cookies are storage's own and stay valid while entries come and go; the verifier
- * is the directory's generation.  "." and ".." (cookies 1 and 2) are not listed.  In the pseudo
- * root a cookie is 3 and the volume's id.
+ * is the directory's generation, or 0, which libnfs sends.  "." and ".." (cookies 1 and 2) are not
+ * listed.  In the pseudo root a cookie is 3 and the volume's id.
  */
 #include <stdlib.h>
 #include "nfs/nfs4_state.h"
@@ -112,7 +112,7 @@ static uint32_t check_cookie(struct nfs4_compound *cp, struct nfs4_op *op)
 
 	if (op->readdir.cookie == 1 || op->readdir.cookie == 2)
 		return NFS4ERR_BAD_COOKIE;
-	if (op->readdir.cookie && op->readdir.verf != verf)
+	if (op->readdir.cookie && op->readdir.verf && op->readdir.verf != verf)
 		return NFS4ERR_NOT_SAME;
 	op->readdir.verf = verf;
 	return NFS4_OK;
