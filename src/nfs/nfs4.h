@@ -199,6 +199,7 @@ enum {
 	NFS4_SEQID = 128,		/* numbered by its owner */
 	NFS4_ONCE = 256,		/* its retransmission must not be executed */
 	NFS4_ONLY_V40 = 512,
+	NFS4_QUICK = 1024,		/* so soon over that its time counts with the next one's */
 };
 
 struct nfs4_row {
@@ -249,12 +250,10 @@ struct nfs4_compound {
 	struct nfs_server *server;
 	struct nfs4_state *st;
 	struct xdr_in in;		/* the rest of the operations */
-	struct xdr_out out;		/* results of the operations so far */
 	struct xdr_bytes tag;
 	uint32_t minor, nops, index;	/* index: of the running operation */
 	uint32_t status, nresults;
 	struct nfs4_fh cur, saved;
-	struct nfs_op f;		/* credentials on the volume that was entered last */
 	bool entered;
 	uint32_t entered_volume;
 	/* session */
@@ -281,6 +280,9 @@ struct nfs4_compound {
 	struct nfs4_pin *pins;
 	struct nfs4_pin pin;		/* the first READ's */
 	bool pin_used;
+	/* What is above begins as zeros, what is below does not. */
+	struct nfs_op f;		/* credentials on the volume that was entered last */
+	struct xdr_out out;		/* results of the operations so far */
 	struct nfs4_op op;
 	struct nfs4_attrs attrs;	/* GETATTR's */
 	uint8_t buf[NFS4_BUF_BYTES] __attribute__((aligned(16)));

@@ -44,7 +44,7 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[7] = NO("DELEGPURGE", 0),
 	[8] = NO("DELEGRETURN", 0),
 	[9] = OP("GETATTR", getattr, .flags = FH, DEC(getattr), ENC(getattr)),
-	[10] = OP("GETFH", getfh, .flags = FH | NFS4_NO_ENTER, ENC(getfh)),
+	[10] = OP("GETFH", getfh, .flags = FH | NFS4_NO_ENTER | NFS4_QUICK, ENC(getfh)),
 	[11] = OP("LINK", link, .flags = RW | NFS4_SAVED | NFS4_ONCE, .most = MOST_CHANGE,
 		  DEC(link), ENC(change), NO_PSEUDO(ROFS)),
 	[12] = OP("LOCK", lock, .flags = FH | NFS4_ENCODE_ERRORS | NFS4_SEQID, .most = 16,
@@ -63,9 +63,9 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 		  ENC(stateid), NO_PSEUDO(BAD_STATEID)),
 	[21] = OP("OPEN_DOWNGRADE", open_downgrade, .flags = FH | NFS4_NO_ENTER | NFS4_SEQID,
 		  DEC(open_downgrade), ENC(stateid), NO_PSEUDO(BAD_STATEID)),
-	[22] = OP("PUTFH", putfh, .flags = NFS4_PUTS_FH, DEC(putfh)),
-	[23] = OP("PUTPUBFH", putrootfh),
-	[24] = OP("PUTROOTFH", putrootfh),
+	[22] = OP("PUTFH", putfh, .flags = NFS4_PUTS_FH | NFS4_QUICK, DEC(putfh)),
+	[23] = OP("PUTPUBFH", putrootfh, .flags = NFS4_QUICK),
+	[24] = OP("PUTROOTFH", putrootfh, .flags = NFS4_QUICK),
 	[25] = OP("READ", read, .flags = FH, DEC(read), ENC(read), NO_PSEUDO(ISDIR)),
 	[26] = OP("READDIR", readdir, .flags = FH, DEC(readdir), ENC(readdir)),
 	[27] = OP("READLINK", readlink, .flags = FH, ENC(readlink), NO_PSEUDO(WRONG_TYPE)),
@@ -74,8 +74,8 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[29] = OP("RENAME", rename, .flags = RW | NFS4_SAVED | NFS4_ONCE, .most = 2 * MOST_CHANGE,
 		  DEC(rename), ENC(rename), NO_PSEUDO(ROFS)),
 	[30] = OP("RENEW", renew, .flags = NFS4_ONLY_V40, DEC(clientid)),
-	[31] = OP("RESTOREFH", restorefh, .flags = NFS4_PUTS_FH),
-	[32] = OP("SAVEFH", savefh, .flags = FH | NFS4_NO_ENTER),
+	[31] = OP("RESTOREFH", restorefh, .flags = NFS4_PUTS_FH | NFS4_QUICK),
+	[32] = OP("SAVEFH", savefh, .flags = FH | NFS4_NO_ENTER | NFS4_QUICK),
 	[33] = OP("SECINFO", secinfo, .flags = FH | NFS4_NO_ENTER, DEC(secinfo), ENC(secinfo)),
 	[34] = OP("SETATTR", setattr, .flags = RW | NFS4_ENCODE_ERRORS | NFS4_ONCE,
 		  .most = MOST_BITMAP, DEC(setattr), ENC(setattr), NO_PSEUDO(ROFS)),
@@ -105,7 +105,7 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[51] = NO("LAYOUTRETURN", 1),
 	[52] = OP41("SECINFO_NO_NAME", secinfo_no_name, .flags = FH | NFS4_NO_ENTER,
 		  DEC(secinfo_no_name), ENC(secinfo)),
-	[53] = OP41("SEQUENCE", sequence, DEC(sequence), ENC(sequence)),
+	[53] = OP41("SEQUENCE", sequence, .flags = NFS4_QUICK, DEC(sequence), ENC(sequence)),
 	[54] = NO("SET_SSV", 1),
 	[55] = OP41("TEST_STATEID", test_stateid, DEC(test_stateid), ENC(test_stateid)),
 	[56] = NO("WANT_DELEGATION", 1),
@@ -460,11 +460,13 @@ static void count_time(struct nfs4_compound *cp, uint32_t num)
 	cp->clock_ns = now;
 }
 
-static void count(struct nfs4_compound *cp, uint32_t num)
+/* Looking at the clock costs as much as a quick operation. */
+static void count(struct nfs4_compound *cp, const struct nfs4_row *r, uint32_t num)
 {
 	cp->st->op_stats[num].calls++;
 	cp->st->op_stats[num].errors += cp->status != NFS4_OK;
-	count_time(cp, num);
+	if (!(r->flags & NFS4_QUICK) || cp->status || cp->index + 1 == cp->nops)
+		count_time(cp, num);
 }
 
 /* Runs the next operation; true: there may be another. */
@@ -504,7 +506,7 @@ static bool run_op(struct nfs4_compound *cp)
 	cp->nresults++;
 	cp->status = status;
 	if (r)
-		count(cp, num);
+		count(cp, r, num);
 	if (!waited && cp->f.req.stable_seq && !cp->waits) {
 		cp->waits = true;
 		cp->waits_mark = before;
@@ -559,7 +561,7 @@ static void take_digest(struct nfs4_compound *cp)
 
 static void begin(struct rpc_call *c, const struct xdr_in *args, struct nfs4_compound *cp)
 {
-	memset(cp, 0, offsetof(struct nfs4_compound, op));
+	memset(cp, 0, offsetof(struct nfs4_compound, f));
 	cp->call = c;
 	cp->server = rpc_ctx(c);
 	cp->st = cp->server->nfs4;
@@ -567,7 +569,10 @@ static void begin(struct rpc_call *c, const struct xdr_in *args, struct nfs4_com
 	cp->call_bytes = xdr_left(args) + 40 + (c->cred_len ? c->cred_len + 4 : 0);
 	cp->max_reply = NFS4_MESSAGE_MAX;
 	cp->f.server = cp->server;
+	cp->f.rw = cp->f.sync = false;
 	cp->f.req.fs = cp->server->fs;
+	cp->f.req.stable_seq = cp->f.req.drc_client = 0;
+	cp->f.req.drc_xid = cp->f.req.drc_proc = 0;
 	xdr_out_init(&cp->out, cp->buf, sizeof(cp->buf));
 	cp->tag = xdr_get_opaque(&cp->in, NFS4_OPAQUE_MAX);
 	cp->minor = xdr_get_u32(&cp->in);
@@ -578,7 +583,7 @@ static void run_ops(struct nfs4_compound *cp)
 {
 	if (cp->minor)
 		take_digest(cp);
-	cp->clock_ns = rpc_now_ns();
+	cp->clock_ns = cp->call->begun_ns;
 	while (cp->index < cp->nops && run_op(cp))
 		cp->index++;
 	if (!cp->replaying)
@@ -587,6 +592,8 @@ static void run_ops(struct nfs4_compound *cp)
 		nfs4_sequence_end(cp);
 	else
 		nfs4_v40_end(cp);
+	if (cp->clock_ns != cp->call->begun_ns)
+		cp->call->ended_ns = cp->clock_ns;
 }
 
 struct compound_args { struct xdr_in in; };

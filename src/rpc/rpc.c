@@ -348,13 +348,13 @@ bool rpc_call_once(struct rpc_call *c)
 void rpc_call_run(struct rpc_call *c)
 {
 	struct rpc_proc_stats *st;
-	uint64_t t0;
 
 	if (c->refusal) {
 		put_refusal(c);
 		return;
 	}
-	t0 = rpc_now_ns();
+	c->begun_ns = rpc_now_ns();
+	c->ended_ns = 0;
 	if (c->digest && enter(c))
 		put_known(c);
 	else
@@ -364,7 +364,7 @@ void rpc_call_run(struct rpc_call *c)
 	st = &c->binding->stats[c->proc];
 	st->calls++;
 	st->errors += c->status || c->refusal;
-	st->total_ns += rpc_now_ns() - t0;
+	st->total_ns += (c->ended_ns ? c->ended_ns : rpc_now_ns()) - c->begun_ns;
 }
 
 uint32_t rpc_call_cost(const struct rpc_call *c)

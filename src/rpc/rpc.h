@@ -129,8 +129,10 @@ struct rpc_call {
 	/* Set for a retransmission of a call that was executed before a crash: what became of it.
 	 * The handler answers with success and changes nothing. */
 	const void *replayed;
+	uint64_t begun_ns;		/* rpc_now_ns() when the handler was called */
 	/* to the reply */
 	int status;			/* of the handler */
+	uint64_t ended_ns;		/* a handler may set it: it has just looked at the clock */
 	enum rpc_auth_stat auth_stat;	/* a handler may set it: the call is then refused */
 	bool forget;			/* the handler's wish: don't keep this answer */
 	bool release_due;
