@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The NFSv3 load generator: what its parts share.
+ * The load generator: what its parts share.  NFSv3; with the raw engine also reads and GETATTRs by
+ * NFSv4.1.
  *
  * One thread, one file, a fixed number of requests in flight on each connection (closed
  * loop).  Two engines issue the same requests:
@@ -26,7 +27,7 @@
 #define LOAD_BS_MAX (1u << 20)
 #define LOAD_DEPTH_MAX 1024
 #define LOAD_CONNS_MAX 1024
-#define LOAD_FH_MAX 64
+#define LOAD_FH_MAX 128
 
 enum load_op { OP_NULL, OP_GETATTR, OP_READ, OP_WRITE, OP_WRITE_SYNC, OP_COMMIT, OP_COUNT };
 
@@ -37,13 +38,14 @@ struct load_fh {
 
 struct load_cfg {
 	const char *host, *export, *file;
+	const char *export4;		/* its path by NFSv4, if that is another */
 	unsigned port, mountport;
 	unsigned conns, depth;
 	enum load_op op;
 	uint32_t bs;
 	uint64_t size;			/* the part of the file that is used */
 	uint64_t stride;		/* sequential: from one request to the next; 0: bs */
-	bool random, create, raw, check;
+	bool random, create, raw, check, v4;
 	double seconds, warmup_s, settle_s;
 	uint64_t max_ops;		/* 0: by time */
 	uint64_t seed;
@@ -117,8 +119,8 @@ uint32_t get_u32(struct xdr *x);
 uint64_t get_u64(struct xdr *x);
 const uint8_t *get_opaque(struct xdr *x, uint32_t *ret_len);
 /* Record mark (patched by put_end), call header, AUTH_SYS credentials. */
-void put_call(struct xdr *x, uint32_t xid, uint32_t prog, uint32_t proc, uint32_t uid,
-	      uint32_t gid);
+void put_call(struct xdr *x, uint32_t xid, uint32_t prog, uint32_t vers, uint32_t proc,
+	      uint32_t uid, uint32_t gid);
 void put_end(struct xdr *x, uint32_t extra);
 /* Arguments of an NFS operation of ours (not the data of a write). */
 uint32_t op_proc(enum load_op op);
@@ -126,9 +128,33 @@ void put_args(struct xdr *x, const struct load_run *r, uint64_t off);
 /* Leaves X at the results.  Nonzero when the call was not executed. */
 int get_reply(struct xdr *x, uint32_t *ret_xid);
 
+struct call {
+	uint8_t out[2048], in[4096];
+	struct xdr x, r;
+};
+void call_begin(struct call *c, const struct load_cfg *cfg, uint32_t prog, uint32_t vers,
+		uint32_t proc);
+/* Sends CALL and receives its reply into REPLY; leaves REPLY at the results. */
+int call_wait(int fd, struct xdr *call, struct xdr *reply);
+
 int tcp_connect(const char *host, unsigned port);
 /* Mounts, finds (or makes) the file, fills r->fh.  Prints why and returns -1 on failure. */
 int setup_file(struct load_run *r);
 int setup_commit(struct load_run *r);
+
+/* ---- load_v4.c: the same by NFSv4.1 ---------------------------------------------------- */
+
+struct load_v4 {			/* of a connection */
+	uint8_t session[16], stateid[16];
+	struct load_fh fh;
+	uint32_t first_seq;		/* the next of slot 0; of the others it is 1 */
+};
+/* A client with a session on FD, and the file open.  Prints why and returns -1 on failure. */
+int v4_open(int fd, const struct load_cfg *cfg, unsigned conn, struct load_v4 *ret);
+/* COMPOUND's arguments. */
+void v4_put(struct xdr *x, const struct load_cfg *cfg, const struct load_v4 *v, uint32_t slot,
+	    uint32_t seq, uint64_t off);
+/* 0, or what is wrong; leaves X at READ's data. */
+int v4_check(struct xdr *x, const struct load_cfg *cfg, const char **what);
 
 #endif

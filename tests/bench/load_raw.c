@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The raw engine: NFSv3 calls straight onto sockets.
+ * The raw engine: NFSv3 and NFSv4.1 calls straight onto sockets.
  *
  * On each connection every answer that has arrived is taken first, each makes a new request,
  * and all of these leave in one sendmsg.  The data of a write are sent from the one pattern in
@@ -22,7 +22,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define HDR_MAX 256
+#define HDR_MAX 384
 #define HEAD_MAX 1024			/* of a reply, as much as is ever looked at */
 #define RBUF (256u << 10)
 #define IOV_BATCH 128
@@ -30,6 +30,7 @@
 struct slot {
 	uint64_t t0, off;
 	uint32_t xid, hdr_len;
+	uint32_t seq;			/* by v4: its last request's */
 	bool busy;
 	uint8_t hdr[HDR_MAX];
 };
@@ -50,6 +51,7 @@ struct conn {
 	unsigned slot;			/* whose reply it is, and what its head said */
 	int status;
 	const char *what;
+	struct load_v4 v4;
 };
 
 struct raw {
@@ -71,8 +73,12 @@ static void issue(struct raw *e, struct conn *c, unsigned i, uint64_t now)
 	struct xdr x = { .p = s->hdr, .max = sizeof(s->hdr) };
 
 	s->xid = ++c->gen << 10 | i;
-	put_call(&x, s->xid, PROG_NFS, op_proc(cfg->op), cfg->uid, cfg->gid);
-	put_args(&x, e->run, s->off);
+	put_call(&x, s->xid, PROG_NFS, cfg->v4 ? 4 : 3, cfg->v4 ? 1 : op_proc(cfg->op), cfg->uid,
+		 cfg->gid);
+	if (cfg->v4)
+		v4_put(&x, cfg, &c->v4, i, ++s->seq, s->off);
+	else
+		put_args(&x, e->run, s->off);
 	put_end(&x, e->writes ? cfg->bs : 0);
 	s->hdr_len = (uint32_t)x.len;
 	s->t0 = now;
@@ -151,6 +157,13 @@ static int flush_sends(struct raw *e, struct conn *c)
 	return set_events(e, c, false);
 }
 
+static int check_data(const struct raw *e, const struct slot *s, const struct xdr *x,
+		      const char **what)
+{
+	*what = "wrong data read";
+	return x->len + 8 > x->max || run_wrong(e->run, s->off, x->p + x->len) ? -1 : 0;
+}
+
 static int check_read(const struct raw *e, const struct slot *s, struct xdr *x, const char **what)
 {
 	if (get_u32(x))
@@ -162,8 +175,14 @@ static int check_read(const struct raw *e, const struct slot *s, struct xdr *x, 
 		*what = "short read";
 		return -1;
 	}
-	*what = "wrong data read";
-	return run_wrong(e->run, s->off, x->p + x->len) ? -1 : 0;
+	return check_data(e, s, x, what);
+}
+
+static int check_v4(const struct raw *e, const struct slot *s, struct xdr *x, const char **what)
+{
+	int status = v4_check(x, e->run->cfg, what);
+
+	return status || e->run->cfg->op == OP_GETATTR ? status : check_data(e, s, x, what);
 }
 
 static int check_write(const struct raw *e, struct xdr *x, const char **what)
@@ -191,11 +210,13 @@ static int check_reply(struct raw *e, struct conn *c, struct xdr *x)
 	if (i >= cfg->depth || !c->slots[i].busy || c->slots[i].xid != xid)
 		return -EPROTO;
 	c->what = "RPC refused";
-	if (!status && cfg->op != OP_NULL) {
+	if (!status && cfg->v4) {
+		status = check_v4(e, &c->slots[i], x, &c->what);
+	} else if (!status && cfg->op != OP_NULL) {
 		status = (int)get_u32(x);
 		c->what = "NFS status";
 	}
-	if (!status && cfg->op == OP_READ)
+	if (!status && cfg->op == OP_READ && !cfg->v4)
 		status = check_read(e, &c->slots[i], x, &c->what);
 	if (!status && e->writes)
 		status = check_write(e, x, &c->what);
@@ -289,12 +310,15 @@ static int conn_open(struct raw *e, struct conn *c)
 	c->fd = tcp_connect(cfg->host, cfg->port);
 	if (c->fd < 0)
 		return -ECONNREFUSED;
+	if (cfg->v4 && v4_open(c->fd, cfg, (unsigned)(c - e->conns), &c->v4))
+		return -EPROTO;
 	fcntl(c->fd, F_SETFL, O_NONBLOCK);
 	c->slots = calloc(cfg->depth, sizeof(*c->slots));
 	c->sendq = calloc(cfg->depth, sizeof(*c->sendq));
 	c->rbuf = malloc(RBUF);
 	if (!c->slots || !c->sendq || !c->rbuf)
 		return -ENOMEM;
+	c->slots[0].seq = c->v4.first_seq ? c->v4.first_seq - 1 : 0;
 	return epoll_ctl(e->ep, EPOLL_CTL_ADD, c->fd, &ev) < 0 ? -errno : 0;
 }
 

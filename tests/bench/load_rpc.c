@@ -85,15 +85,15 @@ const uint8_t *get_opaque(struct xdr *x, uint32_t *ret_len)
 	return p;
 }
 
-void put_call(struct xdr *x, uint32_t xid, uint32_t prog, uint32_t proc, uint32_t uid,
-	      uint32_t gid)
+void put_call(struct xdr *x, uint32_t xid, uint32_t prog, uint32_t vers, uint32_t proc,
+	      uint32_t uid, uint32_t gid)
 {
 	put_u32(x, 0);
 	put_u32(x, xid);
 	put_u32(x, 0);			/* call */
 	put_u32(x, 2);
 	put_u32(x, prog);
-	put_u32(x, 3);			/* both programs are at version 3 */
+	put_u32(x, vers);
 	put_u32(x, proc);
 	put_u32(x, 1);			/* AUTH_SYS: stamp, machine, uid, gid, no more groups */
 	put_u32(x, 28);
@@ -189,8 +189,7 @@ static int recv_all(int fd, void *buf, size_t len)
 	return 0;
 }
 
-/* Sends CALL and receives its reply into REPLY (4 KiB); leaves REPLY at the results. */
-static int call_wait(int fd, struct xdr *call, struct xdr *reply)
+int call_wait(int fd, struct xdr *call, struct xdr *reply)
 {
 	uint32_t mark = 0, xid;
 	size_t have = 0;
@@ -213,18 +212,14 @@ static int call_wait(int fd, struct xdr *call, struct xdr *reply)
 	return get_reply(reply, &xid);
 }
 
-struct call {
-	uint8_t out[2048], in[4096];
-	struct xdr x, r;
-};
-
-static void call_begin(struct call *c, const struct load_cfg *cfg, uint32_t prog, uint32_t proc)
+void call_begin(struct call *c, const struct load_cfg *cfg, uint32_t prog, uint32_t vers,
+		uint32_t proc)
 {
 	static uint32_t xid = 1;
 
 	c->x = (struct xdr){ .p = c->out, .max = sizeof(c->out) };
 	c->r = (struct xdr){ .p = c->in, .max = sizeof(c->in) };
-	put_call(&c->x, xid++, prog, proc, cfg->uid, cfg->gid);
+	put_call(&c->x, xid++, prog, vers, proc, cfg->uid, cfg->gid);
 }
 
 static int take_fh(struct xdr *x, struct load_fh *fh)
@@ -246,7 +241,7 @@ static int mount_root(const struct load_cfg *cfg, struct load_fh *ret_fh)
 
 	if (fd < 0)
 		return -1;
-	call_begin(&c, cfg, PROG_MOUNT, 1);
+	call_begin(&c, cfg, PROG_MOUNT, 3, 1);
 	put_opaque(&c.x, cfg->export, (uint32_t)strlen(cfg->export));
 	int err = call_wait(fd, &c.x, &c.r);
 
@@ -270,7 +265,7 @@ static int lookup(int fd, const struct load_cfg *cfg, const struct load_fh *dir,
 {
 	struct call c;
 
-	call_begin(&c, cfg, PROG_NFS, 3);
+	call_begin(&c, cfg, PROG_NFS, 3, 3);
 	put_opaque(&c.x, dir->data, dir->len);
 	put_opaque(&c.x, name, (uint32_t)strlen(name));
 	if (call_wait(fd, &c.x, &c.r))
@@ -285,7 +280,7 @@ static int create(int fd, const struct load_cfg *cfg, const struct load_fh *dir,
 {
 	struct call c;
 
-	call_begin(&c, cfg, PROG_NFS, 8);
+	call_begin(&c, cfg, PROG_NFS, 3, 8);
 	put_opaque(&c.x, dir->data, dir->len);
 	put_opaque(&c.x, name, (uint32_t)strlen(name));
 	put_u32(&c.x, 0);		/* unchecked */
@@ -308,7 +303,7 @@ int setup_file(struct load_run *r)
 	char path[1024], *save = NULL;
 	struct load_fh fh;
 
-	if (cfg->op == OP_NULL)
+	if (cfg->op == OP_NULL || cfg->v4)	/* by v4 each connection looks it up */
 		return 0;
 	if (mount_root(cfg, &fh))
 		return -1;
@@ -344,7 +339,7 @@ int setup_commit(struct load_run *r)
 
 	if (fd < 0)
 		return -1;
-	call_begin(&c, cfg, PROG_NFS, 21);
+	call_begin(&c, cfg, PROG_NFS, 3, 21);
 	put_opaque(&c.x, r->fh.data, r->fh.len);
 	put_u64(&c.x, 0);
 	put_u32(&c.x, 0);

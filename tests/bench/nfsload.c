@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nfsload: an NFSv3 load generator.  Options, the measured window, the report.
+ * nfsload: an NFS load generator.  Options, the measured window, the report.
  *
  * The window of a timed run opens after the warm-up and closes when its time is over: what is
  * answered in between counts, and so does the CPU time that the server spent in between.  The
@@ -191,9 +191,9 @@ static void report(const struct load_run *r)
 	double s = (double)(r->end_ns - r->window_ns) / 1e9;
 	double self = (double)(r->cpu_self1 - r->cpu_self0) / 1e9;
 
-	printf("{\"engine\": \"%s\", \"op\": \"%s\", \"pattern\": \"%s\", \"conns\": %u, "
+	printf("{\"engine\": \"%s\", \"version\": \"%s\", \"op\": \"%s\", \"pattern\": \"%s\", \"conns\": %u, "
 	       "\"depth\": %u, \"bs\": %u, \"size\": %" PRIu64 ",\n",
-	       c->raw ? "raw" : "libnfs", op_names[c->op], c->random ? "random" : "sequential",
+	       c->raw ? "raw" : "libnfs", c->v4 ? "4.1" : "3", op_names[c->op], c->random ? "random" : "sequential",
 	       c->conns, c->depth, c->bs, c->size);
 	printf(" \"ops\": %" PRIu64 ", \"errors\": %" PRIu64 ", \"first_error\": \"%s\", "
 	       "\"elapsed_s\": %.4f, \"ops_s\": %.1f, \"mb_s\": %.2f,\n", r->ops, r->errors,
@@ -215,6 +215,8 @@ static const char usage_text[] =
 "usage: nfsload --export PATH [--file NAME] [options]\n"
 "  --host H --port N --mountport N   server (127.0.0.1, 2049, the NFS port)\n"
 "  --engine raw|libnfs               who issues the calls (libnfs)\n"
+"  --v4                              by NFSv4.1: raw, --op getattr or read, at most 64 deep\n"
+"  --export4 PATH                    the export's path by NFSv4, if that is another\n"
 "  --op null|getattr|read|write|write-sync|commit\n"
 "  --bs BYTES --size BYTES           of a request, and of the part of the file that is used\n"
 "  --random | --stride BYTES         random offsets, or every so many bytes (bs)\n"
@@ -255,7 +257,7 @@ static enum load_op op_parse(const char *text)
 
 enum { O_HOST = 256, O_PORT, O_MPORT, O_EXPORT, O_FILE, O_ENGINE, O_OP, O_BS, O_SIZE, O_RANDOM,
        O_STRIDE, O_CONNS, O_DEPTH, O_SECONDS, O_WARMUP, O_OPS, O_SETTLE, O_PID, O_CREATE,
-       O_NOCHECK, O_SEED, O_UID, O_GID };
+       O_NOCHECK, O_SEED, O_UID, O_GID, O_V4, O_EXPORT4 };
 
 static const struct option options[] = {
 	{ "host", 1, 0, O_HOST }, { "port", 1, 0, O_PORT }, { "mountport", 1, 0, O_MPORT },
@@ -265,7 +267,8 @@ static const struct option options[] = {
 	{ "depth", 1, 0, O_DEPTH }, { "seconds", 1, 0, O_SECONDS }, { "warmup", 1, 0, O_WARMUP },
 	{ "ops", 1, 0, O_OPS }, { "settle", 1, 0, O_SETTLE }, { "server-pid", 1, 0, O_PID },
 	{ "create", 0, 0, O_CREATE }, { "no-check", 0, 0, O_NOCHECK }, { "seed", 1, 0, O_SEED },
-	{ "uid", 1, 0, O_UID }, { "gid", 1, 0, O_GID }, { 0 },
+	{ "uid", 1, 0, O_UID }, { "gid", 1, 0, O_GID }, { "v4", 0, 0, O_V4 },
+	{ "export4", 1, 0, O_EXPORT4 }, { 0 },
 };
 
 static void option_set(struct load_cfg *c, int o, const char *name, const char *arg)
@@ -294,6 +297,8 @@ static void option_set(struct load_cfg *c, int o, const char *name, const char *
 	case O_SEED: c->seed = number(name, arg); break;
 	case O_UID: c->uid = (uint32_t)number(name, arg); break;
 	case O_GID: c->gid = (uint32_t)number(name, arg); break;
+	case O_V4: c->v4 = true; break;
+	case O_EXPORT4: c->export4 = arg; break;
 	default: fputs(usage_text, stderr); exit(2);
 	}
 }
@@ -314,6 +319,9 @@ static void options_check(struct load_cfg *c)
 		bad = "--size, --bs and --stride don't fit";
 	else if (c->op != OP_NULL && !c->export)
 		bad = "--export is missing";
+	else if (c->v4 && (!c->raw || !c->file || c->create || c->depth > 64 ||
+			   (c->op != OP_GETATTR && c->op != OP_READ)))
+		bad = "--v4 needs --engine raw, a --file, --op getattr or read, --depth 64 at most";
 	else if (!c->max_ops && c->seconds <= 0)
 		bad = "--seconds has to be positive";
 	if (bad) {

@@ -12,12 +12,12 @@ from env import Skip, free_port, wait_port
 
 GANESHA_CONF = """
 NFS_CORE_PARAM {{
-\tNFS_Protocols = 3; NFS_Port = {port}; MNT_Port = {mount_port};
+\tNFS_Protocols = 3, 4; NFS_Port = {port}; MNT_Port = {mount_port};
 \tEnable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
 \tPlugins_Dir = "{plugins}";
 }}
 NFSV4 {{ Graceless = true; RecoveryRoot = "{tmp}/ganesha"; RecoveryBackend = fs; }}
-EXPORT_DEFAULTS {{ SecType = sys; Access_Type = RW; Squash = No_root_squash; Protocols = 3;
+EXPORT_DEFAULTS {{ SecType = sys; Access_Type = RW; Squash = No_root_squash; Protocols = 3, 4;
 \tTransports = TCP; }}
 EXPORT {{ Export_Id = 1; Path = "{path}"; Pseudo = /bench; FSAL {{ Name = VFS; }} }}
 LOG {{ Default_Log_Level = WARN; }}
@@ -56,7 +56,7 @@ class Ganesha:
 
     def load_args(self):
         return ["--port", self.port, "--mountport", self.mount_port, "--export", self.path,
-                "--server-pid", self.pid]
+                "--export4", "/bench", "--server-pid", self.pid]
 
     def clone(self, src, dst):
         self.env.run("cp", "--reflink=always", f"{self.path}/{src}", f"{self.path}/{dst}")
