@@ -51,10 +51,8 @@ static uint32_t check_pair(struct nfs4_compound *cp, const struct nfs4_op *op, s
 	if (!err)
 		err = fs_getattr(&cp->f.req, cp->cur.id, ret_dst);
 	status = nfs4_status(err);
-	if (!status)
-		status = nfs4_wrong_type(ret_src->type, FS_REG);
-	if (!status)
-		status = nfs4_wrong_type(ret_dst->type, FS_REG);
+	if (!status && (ret_src->type != FS_REG || ret_dst->type != FS_REG))
+		status = NFS4ERR_WRONG_TYPE;
 	if (!status)
 		status = nfs4_stateid_io(cp, &cp->saved, &op->range.src, NFS4_OPEN_READ);
 	if (!status)
@@ -72,7 +70,7 @@ uint32_t nfs4_clone(struct nfs4_compound *cp, struct nfs4_op *op)
 	int err;
 
 	if (nfs4_is_pseudo(&cp->saved))
-		return NFS4ERR_ISDIR;
+		return NFS4ERR_WRONG_TYPE;
 	if (cp->saved.id.volume != cp->cur.id.volume)
 		return NFS4ERR_XDEV;
 	status = check_pair(cp, op, &cp->f.req, &src, &dst);
@@ -215,7 +213,7 @@ uint32_t nfs4_copy(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (op->range.nsources)
 		return NFS4ERR_NOTSUPP;		/* from other servers */
 	if (nfs4_is_pseudo(&cp->saved))
-		return NFS4ERR_ISDIR;
+		return NFS4ERR_WRONG_TYPE;
 	status = plan(cp, op, &c);
 	if (status)
 		return status;

@@ -11,7 +11,7 @@ static uint32_t regular(struct nfs4_compound *cp, struct fs_attr *ret_attr)
 {
 	int err = fs_getattr(&cp->f.req, cp->cur.id, ret_attr);
 
-	return err ? nfs4_status(err) : nfs4_wrong_type(ret_attr->type, FS_REG);
+	return err ? nfs4_status(err) : ret_attr->type == FS_REG ? NFS4_OK : NFS4ERR_WRONG_TYPE;
 }
 
 uint32_t nfs4_deallocate(struct nfs4_compound *cp, struct nfs4_op *op)
