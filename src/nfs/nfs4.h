@@ -301,6 +301,8 @@ uint32_t nfs4_read_pinned(struct nfs4_compound *cp, struct fs_read *r);
 void nfs4_read_free(struct nfs4_compound *cp, struct fs_read *r);
 /* Bytes that may still be put into results, without breaking the session's limit. */
 uint32_t nfs4_reply_left(const struct nfs4_compound *cp);
+/* Why BYTES more of results would be too many; 0: they fit. */
+uint32_t nfs4_reply_fits(const struct nfs4_compound *cp, uint32_t bytes);
 /* Takes on the caller's rights on the volume of FH.  Also sets f.id. */
 uint32_t nfs4_enter(struct nfs4_compound *cp, const struct nfs4_fh *fh);
 static inline bool nfs4_is_pseudo(const struct nfs4_fh *fh) { return !fh->id.volume; }

@@ -245,7 +245,8 @@ uint32_t nfs4_reply_left(const struct nfs4_compound *cp)
 	return used < max ? max - used : 0;
 }
 
-/* While others follow there has to be room to say at least why the next one was not run. */
+/* Of a reply of BYTES.  While others follow there has to be room to say at least why the next one
+ * was not run. */
 static uint32_t too_big(const struct nfs4_compound *cp, uint32_t bytes)
 {
 	if (cp->index + 1 < cp->nops)
@@ -253,6 +254,11 @@ static uint32_t too_big(const struct nfs4_compound *cp, uint32_t bytes)
 	if (bytes > cp->max_reply)
 		return NFS4ERR_REP_TOO_BIG;
 	return cp->cache && bytes > cp->max_cached ? NFS4ERR_REP_TOO_BIG_TO_CACHE : NFS4_OK;
+}
+
+uint32_t nfs4_reply_fits(const struct nfs4_compound *cp, uint32_t bytes)
+{
+	return too_big(cp, reply_bytes(cp) + bytes);
 }
 
 uint32_t nfs4_enter(struct nfs4_compound *cp, const struct nfs4_fh *fh)

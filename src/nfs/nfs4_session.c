@@ -18,6 +18,7 @@ enum { SUPP_MOVED_REFER = 1, SUPP_MOVED_MIGR = 2, SUPP_FENCE_OPS = 4 /* 4.2 */, 
 #define CONFIRMED 0x80000000u
 enum { PERSIST = 1, CONN_BACK_CHAN = 2, CONN_RDMA = 4 };
 #define SHORT_REPLY 160			/* is kept although nobody asked for it: SEQUENCE alone */
+#define SEQUENCE_BYTES 36		/* of its results */
 enum { REQUEST_LEAST = 256, RESPONSE_LEAST = 256 };	/* SEQUENCE alone needs as much */
 /* CB_SEQUENCE and one more, on a handle and with the credentials of AUTH_SYS. */
 enum { BACK_REQUEST_LEAST = 512, BACK_RESPONSE_LEAST = 128, BACK_OPS_LEAST = 2 };
@@ -318,9 +319,6 @@ static void begin_slot(struct nfs4_compound *cp, const struct nfs4_op *op, struc
 	slot->cached = false;
 	slot->digest = cp->digest | 1;
 	cp->slot = slot;
-	cp->cache = op->sequence.cache;
-	cp->max_reply = s->fore.max_response;
-	cp->max_cached = s->fore.max_cached;
 }
 
 uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
@@ -339,6 +337,12 @@ uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
 	cp->digest |= 1;			/* 0: the slot was never used */
 	status = check_slot(cp, op, s, slot);
 	if (status || cp->replaying)
+		return status;
+	cp->cache = op->sequence.cache;
+	cp->max_reply = s->fore.max_response;
+	cp->max_cached = s->fore.max_cached;
+	status = nfs4_reply_fits(cp, SEQUENCE_BYTES);	/* if not, the slot stays as it is */
+	if (status)
 		return status;
 	nfs4_client_renew(cp->st, s->client);
 	op->sequence.slots = s->fore.max_slots;
