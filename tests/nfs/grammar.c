@@ -282,7 +282,7 @@ static bool may_end(const struct check *c, uint32_t n, uint32_t nops, uint32_t s
 	if (!status)
 		return n == nops;
 	if (status == MINOR_MISMATCH)
-		return (!c->minor || c->minor > 2) && !n;
+		return c->minor > 2 && !n;
 	return status == BADXDR || status == DELAY ||
 	       (status == (c->minor ? TOO_MANY_OPS : RESOURCE) && n < nops);
 }

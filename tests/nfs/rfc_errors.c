@@ -355,6 +355,14 @@ const char *rfc_status_name(uint32_t status)
 	return NULL;
 }
 
+uint32_t rfc_status_number(const char *name)
+{
+	for (unsigned i = 0; i < NSTATUSES; i++)
+		if (!strcmp(statuses[i].name, name))
+			return statuses[i].status;
+	return 0;
+}
+
 bool rfc_allows(uint32_t minor, uint32_t op, uint32_t status)
 {
 	const char *name = rfc_status_name(status);

@@ -16,6 +16,8 @@
 const char *rfc_op_name(uint32_t minor, uint32_t op);
 /* "BAD_STATEID"; NULL: no status of NFSv4. */
 const char *rfc_status_name(uint32_t status);
+/* The other way round; 0: there is none of that name. */
+uint32_t rfc_status_number(const char *name);
 /* Status 0 too: some operations may never succeed. */
 bool rfc_allows(uint32_t minor, uint32_t op, uint32_t status);
 
