@@ -3,7 +3,7 @@
 #
 # Machines that run while a test goes on, to be told what to do: sourced behind lib.sh.
 #
-#	guest_start A			boots one, which mounts nothing; returns when it listens
+#	guest_start A B...		boots them; they mount nothing; returns when all listen
 #	in_guest A COMMAND...		a line for a shell that stays (agent): its output, its exit code
 #	guest_points A WHAT COMMAND...	the same; the TAP points that it prints become ours
 #	guest_stop A			switches it off; fails if it wasn't well
@@ -20,7 +20,14 @@ declare -A GUEST_IN GUEST_OUT GUEST_BOOT
 [ "$(dpkg --print-architecture)" = amd64 ] || skip "the guest kernel is for amd64 only"
 
 guest_start() {
-	local name=$1 line=$T/guest-$1 answer fd end=$((SECONDS + 120))
+	local name
+
+	for name; do guest_boot "$name"; done
+	for name; do guest_await "$name"; done
+}
+
+guest_boot() {
+	local name=$1 line=$T/guest-$1 fd
 
 	mkfifo "$line.in" "$line.out"
 	exec {fd}<>"$line.in"
@@ -31,6 +38,11 @@ guest_start() {
 		GUEST_PROGRAMS="$BUILD/tests/guest/rangetool $BUILD/tests/guest/fsx-mount ${GUEST_PROGRAMS:-}" \
 		"$GUEST/kernel-boot" "$GUEST/agent" >"$line.log" 2>&1 &
 	GUEST_BOOT[$name]=$!
+}
+
+guest_await() {
+	local name=$1 line=$T/guest-$1 answer end=$((SECONDS + 120))
+
 	until IFS= read -r -t 1 -u "${GUEST_OUT[$name]}" answer; do
 		[ $SECONDS -lt $end ] && kill -0 "${GUEST_BOOT[$name]}" 2>/dev/null || guest_failed "$name"
 	done

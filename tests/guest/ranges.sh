@@ -54,7 +54,7 @@ lock_conflict() { rangetool lock a w 0 100 sh -c 'rangetool lock a r 50 10 true;
 lock_apart() { rangetool lock a w 0 100 rangetool lock a w 100 10 true; }
 lock_shared() { rangetool lock a r 0 100 rangetool lock a r 50 100 true; }
 lock_again() { rangetool lock a w 0 0 true; }
-flocks() { rangetool flock a sh -c 'rangetool flock a true; [ $? = 1 ]' && rangetool flock a true; }
+flocks() { rangetool flock a w sh -c 'rangetool flock a r true; [ $? = 1 ]' && rangetool flock a w true; }
 unlinked() {
 	echo here >u; exec 3<>u; rm u || return 1
 	echo more >&3; [ ! -e u ] && exec 3>&-

@@ -9,12 +9,16 @@
  *	rangetool punch FILE OFF LEN			a hole; the size stays
  *	rangetool data|hole FILE OFF			lseek, the offset printed
  *	rangetool lock FILE r|w OFF LEN COMMAND...	runs COMMAND while the lock is held
- *	rangetool flock FILE COMMAND...
+ *	rangetool flock FILE r|w COMMAND...
+ *	rangetool lockw ..., flockw ...			the same, waiting for the lock
+ *	rangetool count FILE N				N times: waits for the lock of FILE, and adds
+ *							one to the number in it
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,13 +79,54 @@ static int copy(char **a)
 	return 0;
 }
 
-static int lock(char **a)
+static bool set_lock(int fd, char type, off_t off, off_t len, bool waits)
 {
-	struct flock l = { .l_type = *a[1] == 'w' ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET,
-			   .l_start = atoll(a[2]), .l_len = atoll(a[3]) };
-	int fd = open_or_die(a[0], O_RDWR);
+	struct flock l = { .l_type = type == 'w' ? F_WRLCK : type == 'r' ? F_RDLCK : F_UNLCK,
+			   .l_whence = SEEK_SET, .l_start = off, .l_len = len };
 
-	return fcntl(fd, F_OFD_SETLK, &l) ? failed("lock") : run(a + 4);
+	return !fcntl(fd, waits ? F_OFD_SETLKW : F_OFD_SETLK, &l);
+}
+
+static int lock(char **a, bool waits)
+{
+	int fd = open_or_die(a[0], O_RDWR), code;
+
+	if (!set_lock(fd, *a[1], atoll(a[2]), atoll(a[3]), waits))
+		return failed("lock");
+	code = run(a + 4);
+	return set_lock(fd, 'u', atoll(a[2]), atoll(a[3]), false) ? code : failed("unlock");
+}
+
+static int whole_lock(char **a, bool waits)
+{
+	int fd = open_or_die(a[0], O_RDWR), code;
+
+	if (flock(fd, (*a[1] == 'w' ? LOCK_EX : LOCK_SH) | (waits ? 0 : LOCK_NB)))
+		return failed("flock");
+	code = run(a + 2);
+	return flock(fd, LOCK_UN) ? failed("unlock") : code;
+}
+
+static int count(char **a)
+{
+	int fd = open_or_die(a[0], O_RDWR | O_CREAT);
+	char text[24];
+	ssize_t n;
+
+	for (int left = atoi(a[1]); left; left--) {
+		if (!set_lock(fd, 'w', 0, 0, true))
+			return failed("lock");
+		n = pread(fd, text, sizeof(text) - 1, 0);
+		if (n < 0)
+			return failed("read");
+		text[n] = 0;
+		n = sprintf(text, "%d\n", atoi(text) + 1);
+		if (pwrite(fd, text, n, 0) != n)
+			return failed("write");
+		if (!set_lock(fd, 'u', 0, 0, false))
+			return failed("unlock");
+	}
+	return 0;
 }
 
 static int punch(char **a)
@@ -113,11 +158,12 @@ int main(int argc, char **argv)
 		printf("%lld\n", (long long)at);
 		return 0;
 	}
-	if (!strcmp(what, "lock") && argc > 6)
-		return lock(a);
-	if (!strcmp(what, "flock") && argc > 3)
-		return flock(open_or_die(a[0], O_RDWR), LOCK_EX | LOCK_NB) ? failed("flock") :
-		       run(a + 1);
+	if ((!strcmp(what, "lock") || !strcmp(what, "lockw")) && argc > 6)
+		return lock(a, what[4]);
+	if ((!strcmp(what, "flock") || !strcmp(what, "flockw")) && argc > 4)
+		return whole_lock(a, what[5]);
+	if (!strcmp(what, "count") && argc == 4)
+		return count(a);
 	fprintf(stderr, "rangetool: bad usage\n");
 	return 2;
 }
