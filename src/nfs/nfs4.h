@@ -177,6 +177,15 @@ struct nfs4_op {
 			struct nfs4_stateid callback;	/* of what goes on, if offloaded */
 		} range;
 		struct {
+			struct xdr_bytes name, value;
+			uint32_t how, max;
+			uint64_t cookie;
+			void *buf;		/* a value, or names as they are sent */
+			uint32_t len, names;
+			bool eof;
+			struct nfs4_change change;
+		} xattr;
+		struct {
 			struct nfs4_stateid id;
 			uint64_t count;
 			bool complete;
@@ -366,6 +375,8 @@ DECODER(release_lockowner);
 DECODER(reclaim_complete); DECODER(clone); DECODER(copy); DECODER(seek); DECODER(deallocate);
 DECODER(io_advise);
 DECODER(offload); ENCODER(offload_status);
+DECODER(xattr); DECODER(setxattr); DECODER(listxattrs);
+ENCODER(getxattr); ENCODER(xattr_change); ENCODER(listxattrs);
 ENCODER(access); ENCODER(close); ENCODER(commit); ENCODER(create); ENCODER(getattr); ENCODER(getfh);
 ENCODER(change); ENCODER(lock); ENCODER(stateid); ENCODER(open); ENCODER(read); ENCODER(readdir);
 ENCODER(readlink); ENCODER(rename); ENCODER(secinfo); ENCODER(setattr); ENCODER(write);
@@ -384,10 +395,12 @@ HANDLER(setattr);
 HANDLER(read); HANDLER(read_plus); HANDLER(write); HANDLER(commit);
 /* nfs4_copy.c */
 HANDLER(clone); HANDLER(copy);
+/* nfs4_xattr.c */
+HANDLER(getxattr); HANDLER(setxattr); HANDLER(listxattrs); HANDLER(removexattr);
 /* nfs4_offload.c */
 HANDLER(offload_status); HANDLER(offload_cancel);
 /* nfs4_range.c */
-HANDLER(seek); HANDLER(deallocate); HANDLER(io_advise);
+HANDLER(seek); HANDLER(allocate); HANDLER(deallocate); HANDLER(io_advise);
 /* nfs4_dir.c */
 HANDLER(readdir); HANDLER(create); HANDLER(remove); HANDLER(rename); HANDLER(link);
 /* nfs4_open.c */

@@ -282,7 +282,7 @@ static void put_rest(struct xdr_out *out, const struct nfs4_attrs *at, unsigned 
 	case FS_CHARSET_CAP: xdr_put_u32(out, 1); break;	/* names are bytes */
 	case CLONE_BLKSIZE: xdr_put_u32(out, NFS4_CLONE_BLOCK); break;
 	case CHANGE_ATTR_TYPE: xdr_put_u32(out, 0); break;	/* MONOTONIC_INCR */
-	case XATTR_SUPPORT: xdr_put_bool(out, false); break;
+	case XATTR_SUPPORT: xdr_put_bool(out, !at->pseudo); break;
 	}
 }
 

@@ -169,20 +169,21 @@ uint32_t nfs4_readlink(struct nfs4_compound *cp, struct nfs4_op *op)
 
 /* ---- attributes ---------------------------------------------------------------------- */
 
-enum { ACCESS_40 = 0x3f, ACCESS_42 = 0x1ff };	/* 4.2: with the bits of xattrs (RFC 8276) */
+enum { ACCESS_40 = 0x3f, ACCESS_42 = 0x1ff, XAREAD = 0x40, XAWRITE = 0x80, XALIST = 0x100 };
 
-/* What can be asked of a file of this TYPE. */
+/* What can be asked of a file of this TYPE; of xattrs too, in 4.2 (RFC 8276). */
 static uint32_t access_bits(enum fs_type type)
 {
 	const uint32_t all = FS_ACCESS_READ | FS_ACCESS_MODIFY | FS_ACCESS_EXTEND;
+	const uint32_t x = type == FS_DIR || type == FS_REG ? XAREAD | XAWRITE | XALIST : 0;
 
-	return type == FS_DIR ? all | FS_ACCESS_LOOKUP | FS_ACCESS_DELETE : all | FS_ACCESS_EXECUTE;
+	return all | x | (type == FS_DIR ? FS_ACCESS_LOOKUP | FS_ACCESS_DELETE : FS_ACCESS_EXECUTE);
 }
 
 uint32_t nfs4_access(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	const uint32_t changes = FS_ACCESS_MODIFY | FS_ACCESS_EXTEND | FS_ACCESS_DELETE;
-	uint32_t want = op->access.want;
+	const uint32_t changes = FS_ACCESS_MODIFY | FS_ACCESS_EXTEND | FS_ACCESS_DELETE | XAWRITE;
+	uint32_t want = op->access.want, allowed;
 	struct fs_attr a;
 	int err;
 
@@ -190,16 +191,20 @@ uint32_t nfs4_access(struct nfs4_compound *cp, struct nfs4_op *op)
 		return NFS4ERR_INVAL;
 	if (nfs4_is_pseudo(&cp->cur)) {
 		op->access.supported = want & access_bits(FS_DIR);
-		op->access.allowed = want & (FS_ACCESS_READ | FS_ACCESS_LOOKUP);
+		op->access.allowed = want & (FS_ACCESS_READ | FS_ACCESS_LOOKUP | XALIST);
 		return NFS4_OK;
 	}
-	err = fs_access(&cp->f.req, cp->cur.id, want, &op->access.allowed, &a);
+	err = fs_access(&cp->f.req, cp->cur.id, ACCESS_40, &allowed, &a);
 	if (err)
 		return nfs4_status(err);
-	op->access.supported = want & access_bits(a.type);
-	op->access.allowed &= op->access.supported;
+	if (allowed & FS_ACCESS_READ)
+		allowed |= XAREAD | XALIST;
+	if (allowed & FS_ACCESS_MODIFY)
+		allowed |= XAWRITE;
 	if (!cp->f.rw || cp->cur.id.snapshot)
-		op->access.allowed &= ~changes;
+		allowed &= ~changes;
+	op->access.supported = want & access_bits(a.type);
+	op->access.allowed = allowed & op->access.supported;
 	return NFS4_OK;
 }
 

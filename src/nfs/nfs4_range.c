@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ranges of a file: SEEK, DEALLOCATE, IO_ADVISE (RFC 7862 section 15). */
+/* Ranges of a file: SEEK, ALLOCATE, DEALLOCATE, IO_ADVISE (RFC 7862 section 15). */
 #include <stdlib.h>
 #include "base/fiber.h"
 #include "nfs/nfs4_state.h"
@@ -12,6 +12,22 @@ static uint32_t regular(struct nfs4_compound *cp, struct fs_attr *ret_attr)
 	int err = fs_getattr(&cp->f.req, cp->cur.id, ret_attr);
 
 	return err ? nfs4_status(err) : ret_attr->type == FS_REG ? NFS4_OK : NFS4ERR_WRONG_TYPE;
+}
+
+/* Only whether there is room: nothing can be set aside where nothing is ever overwritten. */
+uint32_t nfs4_allocate(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	uint32_t status = nfs4_stateid_io(cp, &cp->cur, &op->range.dst, NFS4_OPEN_WRITE);
+	struct fs_attr a;
+
+	if (!status && op->range.count > UINT64_MAX - op->range.dst_offset)
+		status = NFS4ERR_INVAL;
+	if (!status)
+		status = regular(cp, &a);
+	if (status)
+		return status;
+	return nfs4_status(fs_allocate(&cp->f.req, cp->cur.id, op->range.dst_offset,
+				       op->range.count, NULL));
 }
 
 uint32_t nfs4_deallocate(struct nfs4_compound *cp, struct nfs4_op *op)

@@ -468,6 +468,24 @@ DECODER(offload)
 	op->offload.id = nfs4_get_stateid(in);
 }
 
+DECODER(xattr)
+{
+	op->xattr.name = xdr_get_opaque(in, NAME_WIRE_MAX);
+}
+
+DECODER(setxattr)
+{
+	op->xattr.how = xdr_get_enum(in, 2);
+	op->xattr.name = xdr_get_opaque(in, NAME_WIRE_MAX);
+	op->xattr.value = xdr_get_opaque(in, RPC_CALL_MAX);
+}
+
+DECODER(listxattrs)
+{
+	op->xattr.cookie = xdr_get_u64(in);
+	op->xattr.max = xdr_get_u32(in);
+}
+
 DECODER(io_advise)
 {
 	op->advise.id = nfs4_get_stateid(in);
@@ -702,6 +720,31 @@ ENCODER(offload_status)
 	xdr_put_u32(out, op->offload.complete);
 	if (op->offload.complete)
 		xdr_put_u32(out, op->offload.status);
+}
+
+ENCODER(getxattr)
+{
+	static const uint8_t zeros[4];
+	const struct iovec value[] = { { op->xattr.buf, op->xattr.len },
+				       { (void *)zeros, xdr_pad(op->xattr.len) } };
+
+	xdr_put_u32(out, op->xattr.len);
+	xdr_splice(out, value, 2);
+}
+
+ENCODER(xattr_change)
+{
+	put_change(out, &op->xattr.change);
+}
+
+ENCODER(listxattrs)
+{
+	const struct iovec names = { op->xattr.buf, op->xattr.len };
+
+	xdr_put_u64(out, op->xattr.cookie);
+	xdr_put_u32(out, op->xattr.names);
+	xdr_splice(out, &names, 1);
+	xdr_put_bool(out, op->xattr.eof);
 }
 
 ENCODER(seek)
