@@ -116,7 +116,7 @@ guest_kill() {
 # The server dies and comes back at the same port.
 restart_pandod() {
 	kill_pandod
-	LISTEN=127.0.0.1:$PORT start_pandod
+	LISTEN=127.0.0.1:$PORT start_pandod ${GRACE:+--grace "$GRACE"}
 }
 
 # The command runs in the guest, its output goes to $T/through.out; meanwhile the server dies,
