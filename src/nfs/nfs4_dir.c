@@ -3,8 +3,8 @@
  * Directories: READDIR, and what changes names but OPEN.
  *
  * As in NFSv3, cookies are storage's own and stay valid while entries come and go; the verifier
- * is the directory's generation.  "." and ".." (cookies 1 and 2) are not listed.  In the pseudo
- * root a cookie is 3 and the volume's id.
+ * is the directory's generation, or 0, which libnfs sends.  "." and ".." (cookies 1 and 2) are not
+ * listed.  In the pseudo root a cookie is 3 and the volume's id.
  */
 #include <stdlib.h>
 #include "nfs/nfs4_state.h"
@@ -112,7 +112,7 @@ static uint32_t check_cookie(struct nfs4_compound *cp, struct nfs4_op *op)
 
 	if (op->readdir.cookie == 1 || op->readdir.cookie == 2)
 		return NFS4ERR_BAD_COOKIE;
-	if (op->readdir.cookie && op->readdir.verf != verf)
+	if (op->readdir.cookie && op->readdir.verf && op->readdir.verf != verf)
 		return NFS4ERR_NOT_SAME;
 	op->readdir.verf = verf;
 	return NFS4_OK;
@@ -198,6 +198,12 @@ uint32_t nfs4_create(struct nfs4_compound *cp, struct nfs4_op *op)
 	return NFS4_OK;
 }
 
+/* In the grace period a file is kept for who had it open and has not said so yet. */
+static uint32_t file_may_be_open(const struct nfs4_compound *cp)
+{
+	return nfs4_in_grace(cp->st) ? NFS4ERR_GRACE : NFS4_OK;
+}
+
 uint32_t nfs4_remove(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct fs_wcc w = { 0 };
@@ -205,6 +211,8 @@ uint32_t nfs4_remove(struct nfs4_compound *cp, struct nfs4_op *op)
 	uint32_t status = nfs4_name(op->name.name, &name);
 	int err;
 
+	if (!status)
+		status = file_may_be_open(cp);
 	if (status)
 		return status;
 	err = fs_remove(&cp->f.req, cp->cur.id, name, &w);
@@ -234,6 +242,8 @@ uint32_t nfs4_rename(struct nfs4_compound *cp, struct nfs4_op *op)
 		status = nfs4_name(op->name.to, &to);
 	if (!status)
 		status = check_saved(cp);
+	if (!status)
+		status = file_may_be_open(cp);
 	if (status)
 		return status;
 	err = fs_rename(&cp->f.req, cp->saved.id, from, cp->cur.id, to, &from_w, &to_w);

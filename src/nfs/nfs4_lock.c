@@ -97,6 +97,8 @@ static uint32_t take(struct nfs4_compound *cp, struct nfs4_op *op, struct nfs4_o
 		return NFS4ERR_DELAY;
 	}
 	nfs4_lock_wait_end(cp->client, op->lock.owner, l->sid.file, s);
+	if (op->lock.reclaim)
+		nfs4_reclaimed(cp->st);
 	answer(cp, l);
 	return NFS4_OK;
 }
@@ -111,10 +113,8 @@ uint32_t nfs4_lock(struct nfs4_compound *cp, struct nfs4_op *op)
 	struct lock_span s;
 	uint32_t status = check_file(cp, &op->lock.range, &s);
 
-	if (!status && op->lock.reclaim)
-		status = NFS4ERR_NO_GRACE;
-	if (!status && !cp->client->reclaimed)
-		status = NFS4ERR_GRACE;
+	if (!status)
+		status = nfs4_check_grace(cp, op->lock.reclaim);
 	if (!status)
 		status = find_lock(cp, op, &o, &l);
 	if (status)
@@ -122,9 +122,13 @@ uint32_t nfs4_lock(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (!(o->access & (s.write ? NFS4_OPEN_WRITE : NFS4_OPEN_READ)))
 		return NFS4ERR_OPENMODE;
 	f = o->sid.file;
-	other = nfs4_lock_conflict(cp->st, &f, l ? &l->holder : NULL, cp->client, s);
-	if (!other)
+	status = nfs4_lock_conflict(cp->st, &f, l ? &l->holder : NULL, cp->client, s, &other);
+	if (!status)
 		return take(cp, op, o, l, s);
+	if (status != NFS4ERR_DENIED)
+		return status;
+	if (op->lock.reclaim)
+		return NFS4ERR_RECLAIM_CONFLICT;
 	if ((type == NFS4_READW_LT || type == NFS4_WRITEW_LT) && cp->minor)
 		nfs4_lock_wait(cp->st, cp->client, op->lock.owner, f, s);
 	return deny(op, other);
@@ -138,12 +142,14 @@ uint32_t nfs4_lockt(struct nfs4_compound *cp, struct nfs4_op *op)
 	struct lock_span s;
 	uint32_t status = check_file(cp, &op->lock.range, &s);
 
+	if (!status && nfs4_in_grace(cp->st))
+		status = NFS4ERR_GRACE;
 	if (status)
 		return status;
 	f = nfs4_file_find(cp->st, &cp->cur.id);
 	l = nfs4_lock_find(cp->st, cp->client, op->lock.owner, f);
-	other = nfs4_lock_conflict(cp->st, &f, l ? &l->holder : NULL, cp->client, s);
-	return other ? deny(op, other) : NFS4_OK;
+	status = nfs4_lock_conflict(cp->st, &f, l ? &l->holder : NULL, cp->client, s, &other);
+	return status == NFS4ERR_DENIED ? deny(op, other) : status;
 }
 
 uint32_t nfs4_locku(struct nfs4_compound *cp, struct nfs4_op *op)

@@ -101,6 +101,11 @@ static uint32_t by_handle(struct opening *o)
 	return nfs4_status(fs_getattr(&o->cp->f.req, o->cp->cur.id, &o->a));
 }
 
+static bool is_reclaim(const struct nfs4_op *op)
+{
+	return op->open.claim == NFS4_CLAIM_PREVIOUS;
+}
+
 /* ---- may it be opened so? ------------------------------------------------------------ */
 
 static uint32_t check_rights(struct opening *o)
@@ -115,8 +120,8 @@ static uint32_t check_rights(struct opening *o)
 		want |= FS_ACCESS_MODIFY;
 	if (access & NFS4_OPEN_WRITE && (!o->cp->f.rw || o->a.id.snapshot))
 		return NFS4ERR_ROFS;
-	if (o->made)
-		return NFS4_OK;			/* whoever makes a file may open it */
+	if (o->made || is_reclaim(o->op))
+		return NFS4_OK;			/* whoever makes a file may open it, or had it open */
 	err = fs_access(&o->cp->f.req, o->a.id, want | FS_ACCESS_EXECUTE, &allowed, &a);
 	if (err)
 		return nfs4_status(err);
@@ -131,9 +136,10 @@ static uint32_t check_share(struct opening *o, struct nfs4_open **ret_own)
 	struct nfs4_file *f = nfs4_file_find(st, &o->a.id);
 
 	*ret_own = nfs4_open_find(st, o->cp->client, o->op->open.owner, f);
-	/* RFC 7530 section 9.9, RFC 8881 section 9.7: his own open is no exception */
-	return nfs4_share_conflict(st, f, NULL, o->op->open.access & ACCESS_MASK,
-				   o->op->open.deny) ? NFS4ERR_SHARE_DENIED : NFS4_OK;
+	/* RFC 7530 section 9.9, RFC 8881 section 9.7: his own open is no exception; but what is
+	 * reclaimed a second time is what he has */
+	return nfs4_share_conflict(st, f, is_reclaim(o->op) ? *ret_own : NULL,
+				   o->op->open.access & ACCESS_MASK, o->op->open.deny);
 }
 
 /* OPEN of what exists, with a size of 0. */
@@ -157,6 +163,14 @@ static uint32_t truncate_existing(struct opening *o)
 
 /* ---- the open itself ----------------------------------------------------------------- */
 
+/* RFC 7530 section 9.1.11: what is reclaimed needs no OPEN_CONFIRM. */
+static void reclaimed(struct nfs4_compound *cp, struct nfs4_open *o)
+{
+	nfs4_reclaimed(cp->st);
+	if (!cp->minor)
+		o->sid.owner->seq->confirmed = true;
+}
+
 static uint32_t enter_open(struct opening *o)
 {
 	struct nfs4_client *c = o->cp->client;
@@ -165,7 +179,12 @@ static uint32_t enter_open(struct opening *o)
 
 	if (c->dead)
 		return NFS4ERR_EXPIRED;
-	status = check_share(o, &own);
+	/* since it was asked before, the grace period may have ended */
+	status = is_reclaim(o->op) ? nfs4_check_grace(o->cp, true) : NFS4_OK;
+	if (!status)
+		status = check_share(o, &own);
+	if (status == NFS4ERR_SHARE_DENIED && is_reclaim(o->op))
+		return NFS4ERR_RECLAIM_CONFLICT;
 	if (status)
 		return status;
 	if (!own) {
@@ -177,6 +196,8 @@ static uint32_t enter_open(struct opening *o)
 	own->deny |= o->op->open.deny;
 	own->seen_access |= 1 << access;
 	own->seen_deny |= 1 << o->op->open.deny;
+	if (is_reclaim(o->op))
+		reclaimed(o->cp, own);
 	nfs4_stateid_raise(&own->sid);
 	nfs4_set_fh(o->cp, &o->a.id);
 	o->op->open.may_notify = o->cp->minor > 0 && nfs4_cb_works(c);
@@ -202,10 +223,8 @@ static uint32_t check_args(const struct nfs4_compound *cp, const struct nfs4_op 
 	switch (op->open.claim) {
 	case NFS4_CLAIM_NULL:
 	case NFS4_CLAIM_FH:
-		/* RFC 8881 section 18.51.3: first the client says that it reclaims nothing */
-		return cp->client->reclaimed ? NFS4_OK : NFS4ERR_GRACE;
 	case NFS4_CLAIM_PREVIOUS:
-		return NFS4ERR_NO_GRACE;
+		return nfs4_check_grace(cp, is_reclaim(op));
 	case NFS4_CLAIM_DELEGATE_CUR:
 	case NFS4_CLAIM_DELEG_CUR_FH:
 		return NFS4ERR_BAD_STATEID;	/* no delegation was given out */
@@ -225,6 +244,19 @@ static uint32_t open_found(struct opening *o)
 	return status ? status : enter_open(o);
 }
 
+/* A client of 4.0 doesn't say when it is done with reclaiming: it is on record with its first OPEN. */
+static uint32_t put_on_record(struct nfs4_compound *cp)
+{
+	struct nfs4_client *c = cp->client;
+	uint32_t status = NFS4_OK;
+
+	if (!c->v40 || c->recorded)
+		return NFS4_OK;
+	status = nfs4_recovery_record(cp->st, c);
+	c->recorded = !status;
+	return status;
+}
+
 uint32_t nfs4_open(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct opening o = { .cp = cp, .op = op };
@@ -232,6 +264,8 @@ uint32_t nfs4_open(struct nfs4_compound *cp, struct nfs4_op *op)
 
 	op->open.change = (struct nfs4_change){ 0 };
 	op->open.attrset = (struct nfs4_bitmap){ 0 };
+	if (!status)
+		status = put_on_record(cp);
 	if (!status)
 		status = op->open.claim == NFS4_CLAIM_NULL ? by_name(&o) : by_handle(&o);
 	if (status)

@@ -258,6 +258,15 @@ static bool lock_owner_fits(const struct nfs4_compound *cp, const struct nfs4_op
 	return !o || !o->seq->known || op->lock.owner_seqid == o->seq->last + 1;
 }
 
+/*
+ * libnfs uses the number of a request that failed for the next one.  That changed nothing, and who
+ * counts as he should never sends another request by its number: so it does no harm to take it.
+ */
+static bool is_next(const struct nfs4_seq *q, uint32_t seqid)
+{
+	return q->known && (seqid == q->last + 1 || (seqid == q->last && q->op && q->status));
+}
+
 static uint32_t check(struct nfs4_compound *cp, const struct nfs4_op *op, struct nfs4_owner *o)
 {
 	struct nfs4_seq *q = o->seq;
@@ -268,7 +277,7 @@ static uint32_t check(struct nfs4_compound *cp, const struct nfs4_op *op, struct
 		begin_anew(cp->st, o);
 		return NFS4_OK;
 	}
-	if (!q->known || op->seqid != q->last + 1)
+	if (!is_next(q, op->seqid))
 		return NFS4ERR_BAD_SEQID;
 	return is_fresh_lock(op) && !lock_owner_fits(cp, op) ? NFS4ERR_BAD_SEQID : NFS4_OK;
 }

@@ -16,6 +16,7 @@ enum { SUPP_MOVED_REFER = 1, SUPP_MOVED_MIGR = 2, SUPP_FENCE_OPS = 4 /* 4.2 */, 
        USE_NON_PNFS = 0x10000, USE_PNFS_MDS = 0x20000, USE_PNFS_DS = 0x40000,
        UPDATE_CONFIRMED = 0x40000000 };
 #define CONFIRMED 0x80000000u
+enum { RESTART_RECLAIM_NEEDED = 0x100 };	/* SEQ4_STATUS flags */
 enum { PERSIST = 1, CONN_BACK_CHAN = 2, CONN_RDMA = 4 };
 #define SHORT_REPLY 160			/* is kept although nobody asked for it: SEQUENCE alone */
 #define SEQUENCE_BYTES 36		/* of its results */
@@ -70,7 +71,7 @@ static uint32_t introduce(struct nfs4_compound *cp, struct nfs4_op *op, struct n
 		if ((conf->nsessions || nfs4_client_has_state(conf)) &&
 		    !nfs4_client_expired(cp->st, conf))
 			return NFS4ERR_CLID_INUSE;
-		nfs4_client_drop(cp->st, conf);
+		nfs4_client_expire(cp->st, conf);
 		conf = NULL;
 	}
 	if (conf && conf->verifier == op->exchange.verifier) {
@@ -223,6 +224,8 @@ uint32_t nfs4_destroy_clientid(struct nfs4_compound *cp, struct nfs4_op *op)
 		return NFS4ERR_STALE_CLIENTID;
 	if (c->nsessions || nfs4_client_has_state(c))
 		return NFS4ERR_CLIENTID_BUSY;
+	if (c->confirmed)
+		nfs4_recovery_forget(cp->st, c);
 	nfs4_client_drop(cp->st, c);
 	return NFS4_OK;
 }
@@ -265,12 +268,16 @@ uint32_t nfs4_backchannel_ctl(struct nfs4_compound *cp, struct nfs4_op *op)
 
 uint32_t nfs4_reclaim_complete(struct nfs4_compound *cp, struct nfs4_op *op)
 {
+	uint32_t status;
+
 	if (op->reclaim.one_fs)
 		return cp->cur.set ? NFS4_OK : NFS4ERR_NOFILEHANDLE;
 	if (cp->client->reclaimed)
 		return NFS4ERR_COMPLETE_ALREADY;
-	cp->client->reclaimed = true;
-	return NFS4_OK;
+	status = nfs4_recovery_record(cp->st, cp->client);
+	if (!status)
+		cp->client->reclaimed = true;
+	return status;
 }
 
 /* ---- SEQUENCE ------------------------------------------------------------------------ */
@@ -321,6 +328,11 @@ static void begin_slot(struct nfs4_compound *cp, const struct nfs4_op *op, struc
 	cp->slot = slot;
 }
 
+static uint32_t reclaim_flags(const struct nfs4_state *st, const struct nfs4_client *c)
+{
+	return nfs4_may_reclaim(st, c) ? 0 : RESTART_RECLAIM_NEEDED;
+}
+
 uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct nfs4_session *s = nfs4_session_find(cp->st, op->sequence.session);
@@ -346,7 +358,7 @@ uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
 		return status;
 	nfs4_client_renew(cp->st, s->client);
 	op->sequence.slots = s->fore.max_slots;
-	op->sequence.flags = nfs4_back_flags(s);
+	op->sequence.flags = nfs4_back_flags(s) | reclaim_flags(cp->st, s->client);
 	if (!cp->retry_uncached)
 		begin_slot(cp, op, s, slot);
 	cp->session = s;

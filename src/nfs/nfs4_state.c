@@ -125,9 +125,14 @@ struct nfs4_client *nfs4_client_by_owner(const struct nfs4_state *st, uint32_t m
 	return NULL;
 }
 
-bool nfs4_client_expired(const struct nfs4_state *st, const struct nfs4_client *c)
+static bool is_late(const struct nfs4_state *st, const struct nfs4_client *c)
 {
 	return nfs4_now_ns(st) - c->renewed_ns > st->lease_ns;
+}
+
+bool nfs4_client_expired(const struct nfs4_state *st, const struct nfs4_client *c)
+{
+	return !c->active && is_late(st, c);
 }
 
 void nfs4_client_renew(struct nfs4_state *st, struct nfs4_client *c)
@@ -152,23 +157,31 @@ static void drop_unconfirmed(struct nfs4_state *st)
 	list_each_safe(e, tmp, &st->by_renewal) {
 		struct nfs4_client *c = container_of(e, struct nfs4_client, entry);
 
-		if (!nfs4_client_expired(st, c))
+		if (!is_late(st, c))
 			break;
 		if (!c->confirmed)
 			nfs4_client_drop(st, c);
 	}
 }
 
-/* The client whose lease ran out first; false: of all it runs still. */
+/* The client whose lease ran out first makes room; false: of all it runs still. */
 static bool drop_oldest(struct nfs4_state *st)
 {
-	struct nfs4_client *c;
+	struct list *e;
 
-	c = container_of(st->by_renewal.next, struct nfs4_client, entry);
-	if (!nfs4_client_expired(st, c))
+	if (st->recovery.nleaving >= NFS4_CLIENTS_MAX)
 		return false;
-	nfs4_client_drop(st, c);
-	return true;
+	list_each(e, &st->by_renewal) {
+		struct nfs4_client *c = container_of(e, struct nfs4_client, entry);
+
+		if (!is_late(st, c))
+			break;
+		if (!c->active) {
+			nfs4_client_expire(st, c);
+			return true;
+		}
+	}
+	return false;
 }
 
 /* Of this run, and nobody's. */
@@ -221,16 +234,12 @@ struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct nfs4_v40 *v40,
 	return c;
 }
 
-void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c)
+void nfs4_client_leave(struct nfs4_state *st, struct nfs4_client *c)
 {
-	if (c->dead)
-		return;
 	c->dead = true;
 	nfs4_offloads_drop(st, c);
 	while (!list_empty(&c->waiters))
 		nfs4_waiter_free(container_of(c->waiters.next, struct nfs4_waiter, in_client));
-	while (!list_empty(&c->opens))
-		nfs4_open_free(st, container_of(c->opens.next, struct nfs4_open, in_client));
 	nfs4_cbs_drop(st, c);
 	nfs4_owners_drop(st, c);
 	while (!list_empty(&c->sessions))
@@ -238,8 +247,23 @@ void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c)
 	nfs4_table_del(&st->clients, &c->by_id);
 	nfs4_table_del(&st->owners_of_clients, &c->by_owner);
 	list_del(&c->entry);
+}
+
+void nfs4_client_release(struct nfs4_state *st, struct nfs4_client *c)
+{
+	while (!list_empty(&c->opens))
+		nfs4_open_free(st, container_of(c->opens.next, struct nfs4_open, in_client));
+	c->released = true;
 	if (!c->active)
 		free_client(c);
+}
+
+void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c)
+{
+	if (c->dead)
+		return;
+	nfs4_client_leave(st, c);
+	nfs4_client_release(st, c);
 }
 
 void nfs4_client_get(struct nfs4_client *c)
@@ -250,7 +274,7 @@ void nfs4_client_get(struct nfs4_client *c)
 void nfs4_client_put(struct nfs4_state *st, struct nfs4_client *c)
 {
 	assert(c->active);
-	if (!--c->active && c->dead)
+	if (!--c->active && c->released)
 		free_client(c);
 }
 
@@ -409,6 +433,7 @@ void nfs4_state_stop(struct nfs4_state *st)
 int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 {
 	struct nfs4_state *st = calloc(1, sizeof(*st));
+	int err;
 
 	if (!st)
 		return -ENOMEM;
@@ -424,13 +449,13 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 	waitq_init(&st->spawned_end);
 	waitq_init(&st->senders_gone);
 	list_init(&st->idle_owners);
+	err = nfs4_recovery_init(st);
+	if (err) {
+		free(st);
+		return err;
+	}
 	*ret_state = st;
 	return 0;
-}
-
-void nfs4_reclaims_over(struct nfs4_state *st)
-{
-	fs_drop_orphans(st->server->fs);
 }
 
 void nfs4_state_free(struct nfs4_state *st)
@@ -438,6 +463,7 @@ void nfs4_state_free(struct nfs4_state *st)
 	if (!st)
 		return;
 	st->ending = true;
+	nfs4_recovery_done(st);
 	while (!list_empty(&st->by_renewal))
 		nfs4_client_drop(st, container_of(st->by_renewal.next, struct nfs4_client, entry));
 	assert(!st->sids.n && !st->files.n && !st->owners.n && !st->sessions.n);

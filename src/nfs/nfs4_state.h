@@ -22,6 +22,7 @@
 #include "nfs/locks.h"
 #include "nfs/nfs4.h"
 #include "nfs/nfs4_callback.h"
+#include "nfs/nfs4_recovery.h"
 
 #define NFS4_CLIENTS_MAX 4096
 #define NFS4_SESSIONS_MAX 16		/* of a client */
@@ -50,7 +51,9 @@ struct nfs4_client {
 	struct nfs4_link by_id, by_owner;
 	uint64_t id, verifier;
 	struct nfs4_principal principal;
-	bool confirmed, dead, reclaimed;
+	bool confirmed, reclaimed;
+	bool recorded;			/* of 4.0: is on record in this run */
+	bool dead, released;		/* is not found any more; has nothing any more */
 	uint32_t seq;			/* of the last CREATE_SESSION */
 	struct nfs4_created created;
 	uint64_t renewed_ns;
@@ -65,7 +68,7 @@ struct nfs4_client {
 	struct nfs4_v40 *v40;		/* of a client of 4.0, which has no sessions; else NULL */
 	struct list offloads;		/* copies, begun longest ago first */
 	unsigned noffloads;
-	struct list entry;		/* st's clients, renewed longest ago first */
+	struct list entry;		/* st's, renewed longest ago first; or st's leaving ones */
 	uint32_t owner_len;
 	uint8_t owner[];
 };
@@ -162,6 +165,7 @@ struct nfs4_state {
 	struct list by_renewal;
 	struct list idle_owners;	/* nfs4_owner.c's */
 	unsigned nidle_owners;
+	struct nfs4_recovery recovery;
 	/* Tells C that OWNER's lock of ID may be had now; must not wait.  NULL: nobody is told, and
 	 * who waits isn't remembered. */
 	void (*notify_lock)(struct nfs4_state *st, struct nfs4_client *c, const struct fs_id *id,
@@ -207,8 +211,10 @@ struct nfs4_client *nfs4_client_by_owner(const struct nfs4_state *st, uint32_t m
 void nfs4_client_renew(struct nfs4_state *st, struct nfs4_client *c);
 bool nfs4_client_expired(const struct nfs4_state *st, const struct nfs4_client *c);
 bool nfs4_client_has_state(const struct nfs4_client *c);
-/* Takes away all that it has. */
+/* Takes away all that it has: first its sessions and that it is found, then its opens and locks. */
 void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c);
+void nfs4_client_leave(struct nfs4_state *st, struct nfs4_client *c);
+void nfs4_client_release(struct nfs4_state *st, struct nfs4_client *c);
 /* A COMPOUND of it begins, ends. */
 void nfs4_client_get(struct nfs4_client *c);
 void nfs4_client_put(struct nfs4_state *st, struct nfs4_client *c);
@@ -251,21 +257,23 @@ void nfs4_lock_free(struct nfs4_state *st, struct nfs4_lock *l);
 struct nfs4_lock *nfs4_lock_find(const struct nfs4_state *st, const struct nfs4_client *c,
 				 struct xdr_bytes owner, const struct nfs4_file *f);
 /*
- * Whether opening FILE for ACCESS and with DENY is against what others have (an open of SELF's is
- * not looked at), NLM's shares included.  Clients whose lease ran out make way.
+ * Whether opening FILE for ACCESS and with DENY is against what others have (SELF is not looked
+ * at), NLM's shares included: OK or SHARE_DENIED.  DELAY: a client whose lease ran out is about to
+ * make way.
  */
-bool nfs4_share_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
-			 uint32_t access, uint32_t deny);
+uint32_t nfs4_share_conflict(struct nfs4_state *st, struct nfs4_file *f,
+			     const struct nfs4_open *self, uint32_t access, uint32_t deny);
 /* The same without NLM's shares. */
-bool nfs4_open_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
-			uint32_t access, uint32_t deny);
+uint32_t nfs4_open_conflict(struct nfs4_state *st, struct nfs4_file *f,
+			    const struct nfs4_open *self, uint32_t access, uint32_t deny);
 /*
- * A lock of others than SELF (or NULL) that excludes SPAN of F; or NULL.  Clients other than C
- * (or NULL) whose lease ran out make way, which may take the file along: *F is then NULL.
+ * Whether a lock of others than SELF (or NULL) excludes SPAN of F: OK, or DENIED by RET_RANGE.
+ * DELAY: a client other than C (or NULL), whose lease ran out, is about to make way.  One that
+ * was gone at once may take the file along: *F is then NULL.
  */
-const struct lock_range *nfs4_lock_conflict(struct nfs4_state *st, struct nfs4_file **f,
-					    const struct lock_holder *self,
-					    const struct nfs4_client *c, struct lock_span span);
+uint32_t nfs4_lock_conflict(struct nfs4_state *st, struct nfs4_file **f,
+			    const struct lock_holder *self, const struct nfs4_client *c,
+			    struct lock_span span, const struct lock_range **ret_range);
 /* nfs4_lock_wait.c: the client's OWNER was refused SPAN of F; to be told when it gets free. */
 void nfs4_lock_wait(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes owner,
 		    struct nfs4_file *f, struct lock_span span);

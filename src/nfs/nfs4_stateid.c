@@ -184,37 +184,49 @@ void nfs4_open_free(struct nfs4_state *st, struct nfs4_open *o)
 	free(o);
 }
 
-bool nfs4_open_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
-			uint32_t access, uint32_t deny)
+/* The first open that excludes another; those of clients whose lease runs go first. */
+static struct nfs4_open *find_conflict(const struct nfs4_state *st, const struct nfs4_file *f,
+				       const struct nfs4_open *self, uint32_t access, uint32_t deny)
 {
+	struct nfs4_open *late = NULL;
 	struct list *e;
-again:
-	if (!f)
-		return false;
+
 	list_each(e, &f->opens) {
 		struct nfs4_open *o = container_of(e, struct nfs4_open, in_file);
 
 		if (o == self || (!(o->deny & access) && !(o->access & deny)))
 			continue;
-		if (!nfs4_client_expired(st, o->sid.client) ||
-		    (self && self->sid.client == o->sid.client))
-			return true;
-		const struct fs_id id = f->id;	/* its client's going may take the file along */
-
-		nfs4_client_drop(st, o->sid.client);
-		f = nfs4_file_find(st, &id);
-		goto again;
+		if (!nfs4_client_expired(st, o->sid.client))
+			return o;
+		late = o;
 	}
-	return false;
+	return late;
 }
 
-bool nfs4_share_conflict(struct nfs4_state *st, struct nfs4_file *f, const struct nfs4_open *self,
-			 uint32_t access, uint32_t deny)
+uint32_t nfs4_open_conflict(struct nfs4_state *st, struct nfs4_file *f,
+			    const struct nfs4_open *self, uint32_t access, uint32_t deny)
 {
-	if (!f)
-		return false;
-	return nlm_share_conflict(f, NULL, access, deny) ||
-	       nfs4_open_conflict(st, f, self, access, deny);
+	while (f) {
+		struct nfs4_open *o = find_conflict(st, f, self, access, deny);
+		const struct fs_id id = f->id;	/* its client's going may take the file along */
+
+		if (!o)
+			return NFS4_OK;
+		if (!nfs4_client_expired(st, o->sid.client))
+			return NFS4ERR_SHARE_DENIED;
+		if (!nfs4_client_expire(st, o->sid.client))
+			return NFS4ERR_DELAY;
+		f = nfs4_file_find(st, &id);
+	}
+	return NFS4_OK;
+}
+
+uint32_t nfs4_share_conflict(struct nfs4_state *st, struct nfs4_file *f,
+			     const struct nfs4_open *self, uint32_t access, uint32_t deny)
+{
+	if (f && nlm_share_conflict(f, NULL, access, deny))
+		return NFS4ERR_SHARE_DENIED;
+	return nfs4_open_conflict(st, f, self, access, deny);
 }
 
 /* ---- locks --------------------------------------------------------------------------- */
@@ -260,25 +272,29 @@ void nfs4_lock_free(struct nfs4_state *st, struct nfs4_lock *l)
 	free(l);
 }
 
-const struct lock_range *nfs4_lock_conflict(struct nfs4_state *st, struct nfs4_file **f,
-					    const struct lock_holder *self,
-					    const struct nfs4_client *c, struct lock_span span)
+uint32_t nfs4_lock_conflict(struct nfs4_state *st, struct nfs4_file **f,
+			    const struct lock_holder *self, const struct nfs4_client *c,
+			    struct lock_span span, const struct lock_range **ret_range)
 {
 	while (*f) {
 		const struct lock_range *r = lock_conflict(&(*f)->locks, self, span);
 		struct nfs4_client *holder;
 
-		if (!r || r->holder->kind != LOCK_NFS4)
-			return r;
+		if (!r)
+			return NFS4_OK;
+		*ret_range = r;
+		if (r->holder->kind != LOCK_NFS4)
+			return NFS4ERR_DENIED;
 		holder = nfs4_lock_of(r->holder)->sid.client;
 		if (holder == c || !nfs4_client_expired(st, holder))
-			return r;
+			return NFS4ERR_DENIED;
 		const struct fs_id id = (*f)->id;
 
-		nfs4_client_drop(st, holder);
+		if (!nfs4_client_expire(st, holder))
+			return NFS4ERR_DELAY;
 		*f = nfs4_file_find(st, &id);
 	}
-	return NULL;
+	return NFS4_OK;
 }
 
 /* ---- stateids ------------------------------------------------------------------------ */
@@ -400,11 +416,24 @@ uint32_t nfs4_stateid_here(struct nfs4_compound *cp, const struct nfs4_stateid *
 	return NFS4_OK;
 }
 
+static uint32_t to_io(uint32_t share_status)
+{
+	return share_status == NFS4ERR_SHARE_DENIED ? NFS4ERR_LOCKED : share_status;
+}
+
 /* Who has opened a file only to write may read it too, for a cache that writes whole pages: unless
  * others deny it (RFC 7530 section 9.1.6, RFC 8881 section 9.1.2). */
 static uint32_t read_to_write(struct nfs4_state *st, struct nfs4_open *o)
 {
-	return nfs4_share_conflict(st, o->sid.file, o, NFS4_OPEN_READ, 0) ? NFS4ERR_LOCKED : NFS4_OK;
+	return to_io(nfs4_share_conflict(st, o->sid.file, o, NFS4_OPEN_READ, 0));
+}
+
+/* Without an open: what nobody denies.  In the grace period nobody knows what is denied. */
+static uint32_t io_conflict(struct nfs4_state *st, const struct fs_id *id, uint32_t access)
+{
+	if (nfs4_in_grace(st))
+		return NFS4ERR_GRACE;
+	return to_io(nfs4_share_conflict(st, nfs4_file_find(st, id), NULL, access, 0));
 }
 
 uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
@@ -426,8 +455,7 @@ uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 	if (kind == BYPASS && access == NFS4_OPEN_READ)
 		return NFS4_OK;
 	if (kind == ANONYMOUS || kind == BYPASS)
-		return nfs4_share_conflict(cp->st, nfs4_file_find(cp->st, &fh->id), NULL,
-					   access, 0) ? NFS4ERR_LOCKED : NFS4_OK;
+		return io_conflict(cp->st, &fh->id, access);
 	status = nfs4_stateid_find(cp, &want, &s);
 	if (status)
 		return status;

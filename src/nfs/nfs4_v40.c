@@ -62,6 +62,8 @@ uint32_t nfs4_v40_sid(struct nfs4_compound *cp, const struct nfs4_stateid *id,
 			       NFS4ERR_BAD_STATEID : NFS4ERR_EXPIRED;
 	if (!s->client->v40)
 		return NFS4ERR_BAD_STATEID;
+	if (s->client->dead)
+		return NFS4ERR_EXPIRED;
 	use(cp, s->client);
 	*ret_sid = s;
 	return NFS4_OK;
@@ -213,8 +215,12 @@ static void confirm(struct nfs4_compound *cp, struct nfs4_client *c)
 	const struct xdr_bytes id = { c->owner, c->owner_len };
 	struct nfs4_client *old = nfs4_client_by_owner(cp->st, 0, id, true);
 
-	if (old)
+	/* the same client that started again knows of nothing that it had; another one's state goes
+	 * as if it were in the way */
+	if (old && nfs4_same_principal(old->principal, c->principal))
 		nfs4_client_drop(cp->st, old);
+	else if (old)
+		nfs4_client_expire(cp->st, old);
 	c->confirmed = true;
 	call_back(cp, c);
 }

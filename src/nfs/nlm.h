@@ -178,7 +178,8 @@ void nlm_blocks_end(struct nlm_state *nlm, struct nlm_locker *l, struct lock_spa
 /* Whether another share than SELF (or NULL) of F is against ACCESS or DENY. */
 bool nlm_share_conflict(const struct nfs4_file *f, const struct nlm_share *self, uint32_t access,
 			uint32_t deny);
-/* GRANTED, DENIED or DENIED_NOLOCKS; a v4 client whose lease ran out makes way. */
+/* GRANTED, DENIED or DENIED_NOLOCKS; DENIED_GRACE_PERIOD while a v4 client whose lease ran out makes
+ * way. */
 enum nlm_stat nlm_share(struct nlm_state *nlm, struct nlm_host *h, const struct nlm_args *a,
 			const struct fs_id *id);
 void nlm_unshare(struct nlm_state *nlm, struct nlm_host *h, const struct nlm_args *a,

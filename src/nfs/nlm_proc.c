@@ -83,6 +83,19 @@ static struct nlm_locker *find_locker(struct rpc_call *c, const struct nlm_args 
 	return h ? nlm_locker_find(nlm, h, a->svid, f) : NULL;
 }
 
+/* After a restart nothing is given that a client could still reclaim, and then nothing is reclaimed. */
+static enum nlm_stat check_grace(const struct nlm_state *nlm, bool reclaim)
+{
+	return nfs4_in_grace(nlm->st) == reclaim ? NLM_GRANTED : NLM_DENIED_GRACE_PERIOD;
+}
+
+/* What was found out about a lock or a share.  Of one that will soon be free there is no word but
+ * this for "come again". */
+static enum nlm_stat found(uint32_t status)
+{
+	return status == NFS4ERR_DELAY ? NLM_DENIED_GRACE_PERIOD : status ? NLM_DENIED : NLM_GRANTED;
+}
+
 /* ---- TEST ---------------------------------------------------------------------------- */
 
 static void put_holder(struct nlm_res *r, const struct lock_range *other)
@@ -114,15 +127,16 @@ static enum nlm_stat do_test(struct rpc_call *c, const struct nlm_args *a, struc
 
 	if (!stat)
 		stat = enter(c, a, &id);
+	if (!stat)
+		stat = check_grace(nlm, false);
 	if (stat)
 		return stat;
 	f = nfs4_file_find(nlm->st, &id);
 	l = find_locker(c, a, f);
-	other = nfs4_lock_conflict(nlm->st, &f, l ? &l->holder : NULL, NULL, span);
-	if (!other)
-		return NLM_GRANTED;
-	put_holder(r, other);
-	return NLM_DENIED;
+	stat = found(nfs4_lock_conflict(nlm->st, &f, l ? &l->holder : NULL, NULL, span, &other));
+	if (stat == NLM_DENIED)
+		put_holder(r, other);
+	return stat;
 }
 
 /* ---- LOCK, CANCEL, UNLOCK ------------------------------------------------------------ */
@@ -131,10 +145,11 @@ static enum nlm_stat take(struct nlm_state *nlm, struct nlm_locker *l, const str
 			  struct lock_span span)
 {
 	struct nfs4_file *f = l->file;
-	const struct lock_range *other = nfs4_lock_conflict(nlm->st, &f, &l->holder, NULL, span);
+	const struct lock_range *other;
+	enum nlm_stat stat = found(nfs4_lock_conflict(nlm->st, &f, &l->holder, NULL, span, &other));
 	struct nlm_block *b = nlm_block_find(l, span);
 
-	if (!other) {
+	if (!stat) {
 		if (lock_take(&l->holder, span))
 			return NLM_DENIED_NOLOCKS;
 		if (b)
@@ -142,7 +157,7 @@ static enum nlm_stat take(struct nlm_state *nlm, struct nlm_locker *l, const str
 		return NLM_GRANTED;
 	}
 	if (!a->block)
-		return NLM_DENIED;
+		return stat;
 	return b || !nlm_block_new(nlm, l, a, span) ? NLM_BLOCKED : NLM_DENIED_NOLOCKS;
 }
 
@@ -157,6 +172,8 @@ static enum nlm_stat lock_file(struct rpc_call *c, const struct nlm_args *a)
 
 	if (!stat)
 		stat = enter(c, a, &id);
+	if (!stat)
+		stat = check_grace(nlm, a->reclaim);
 	if (stat)
 		return stat;
 	h = nlm_host_get(nlm, &c->peer, &c->local, a->caller);
@@ -227,6 +244,8 @@ static enum nlm_stat do_share(struct rpc_call *c, const struct nlm_args *a, stru
 	struct fs_id id;
 	enum nlm_stat stat = enter(c, a, &id);
 
+	if (!stat)
+		stat = check_grace(nlm, a->reclaim);
 	if (stat)
 		return stat;
 	h = nlm_host_get(nlm, &c->peer, &c->local, a->caller);

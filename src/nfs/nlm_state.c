@@ -356,9 +356,10 @@ enum nlm_stat nlm_share(struct nlm_state *nlm, struct nlm_host *h, const struct 
 {
 	struct nfs4_file *f = nfs4_file_find(nlm->st, id);
 	struct nlm_share *s;
+	uint32_t status = nfs4_open_conflict(nlm->st, f, NULL, a->access, a->mode);
 
-	if (nfs4_open_conflict(nlm->st, f, NULL, a->access, a->mode))
-		return NLM_DENIED;
+	if (status)
+		return status == NFS4ERR_DELAY ? NLM_DENIED_GRACE_PERIOD : NLM_DENIED;
 	f = nfs4_file_get(nlm->st, id);
 	if (!f)
 		return NLM_DENIED_NOLOCKS;

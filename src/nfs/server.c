@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "base/log.h"
 #include "nfs/names.h"
+#include "nfs/nfs4_recovery.h"
 #include "nfs/nlm.h"
 
 #define DRC_ENTRIES 32768		/* some seconds of creating and removing at full speed */
@@ -57,6 +58,7 @@ static int copy_config(struct nfs_server *s, const struct nfs_config *cfg)
 
 	s->cfg = *cfg;
 	s->cfg.lease_s = cfg->lease_s ? cfg->lease_s : LEASE_S;
+	s->cfg.grace_s = cfg->grace_s ? cfg->grace_s : s->cfg.lease_s;
 	s->cfg.portmap = strdup(cfg->portmap ? cfg->portmap : "127.0.0.1:111");
 	s->cfg.listen = copy;
 	s->cfg.nlisten = copy ? n : 0;
@@ -214,17 +216,19 @@ static void start_portmap(struct nfs_server *s)
 
 int nfs_server_start(struct nfs_server *s, char *why, size_t why_len)
 {
-	for (unsigned i = 0; i < s->cfg.nlisten; i++) {
-		int err = rpc_server_listen(s->rpc, s->cfg.listen[i], &s->service, &s->ports[i],
-					    why, why_len);
+	int err = nfs4_recovery_start(s->nfs4);
 
+	for (unsigned i = 0; !err && i < s->cfg.nlisten; i++) {
+		err = rpc_server_listen(s->rpc, s->cfg.listen[i], &s->service, &s->ports[i],
+					why, why_len);
 		if (err)
-			return err;
+			break;
 		s->listening_all |= is_wildcard(s->cfg.listen[i]);
 		s->udp |= listen_udp(s, s->cfg.listen[i], s->ports[i], &s->udp_service) && !i;
 	}
+	if (err)
+		return err;
 	start_portmap(s);
-	nfs4_reclaims_over(s->nfs4);
 	return nsm_start(s->nlm);
 }
 
@@ -245,6 +249,7 @@ void nfs_server_stop(struct nfs_server *s)
 		rpcbind_unregister();
 	nlm_state_stop(s->nlm);
 	rpc_server_stop(s->rpc, STOP_GRACE_MS);
+	nfs4_recovery_stop(s->nfs4);
 	nfs4_state_stop(s->nfs4);
 }
 

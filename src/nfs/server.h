@@ -27,6 +27,8 @@ struct nfs_config {
 	const char *portmap;
 	/* How long a client of NFSv4 keeps what it has without a word, seconds; 0: 90. */
 	unsigned lease_s;
+	/* How long clients may reclaim after a restart, seconds; 0: the lease. */
+	unsigned grace_s;
 	struct rpc_limits limits;
 };
 

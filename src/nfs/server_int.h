@@ -88,8 +88,6 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state);
 /* Ends what runs in the background, and begins nothing more; waits. */
 void nfs4_state_stop(struct nfs4_state *st);
 void nfs4_state_free(struct nfs4_state *st);
-/* Who was there before the restart has come back by now, or never will. */
-void nfs4_reclaims_over(struct nfs4_state *st);
 /* nfs4_compound.c: FN for each operation that is served, as if it were a procedure. */
 void nfs4_tell_ops(const struct nfs4_state *st,
 		   void (*fn)(void *arg, const struct nfs_proc_info *i), void *arg);

@@ -123,14 +123,24 @@ static int set_upload_timeout(struct reader *r, const char *value)
 	return 0;
 }
 
-static int set_lease(struct reader *r, const char *value)
+static int hour_set(struct reader *r, unsigned *field_s, const char *value)
 {
 	uint64_t seconds;
 
 	if (number_parse(value, &seconds) || seconds < 1 || seconds > 3600)
 		return refuse(r, "%s: write seconds, from 1 to 3600", value);
-	r->cfg->lease_s = (unsigned)seconds;
+	*field_s = (unsigned)seconds;
 	return 0;
+}
+
+static int set_lease(struct reader *r, const char *value)
+{
+	return hour_set(r, &r->cfg->lease_s, value);
+}
+
+static int set_grace(struct reader *r, const char *value)
+{
+	return hour_set(r, &r->cfg->grace_s, value);
 }
 
 static int set_readonly(struct reader *r, const char *value)
@@ -186,6 +196,8 @@ static const struct row {
 	  set_upload_timeout },
 	{ "lease", "SECONDS", "how long NFSv4 clients may be silent and keep locks (default 90)",
 	  set_lease },
+	{ "grace", "SECONDS", "how long they may reclaim locks after a start (default: the lease)",
+	  set_grace },
 	{ "read-only", NULL, "serve the pool without changing anything", set_readonly },
 	{ "log-level", "LEVEL", "error, warn, info (the default) or debug", set_log_level },
 	{ "ready-fd", "N", "write one line to this descriptor when everything is served",

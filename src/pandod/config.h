@@ -26,6 +26,7 @@ struct config {
 	unsigned checkpoint_ms;
 	unsigned upload_timeout_s;
 	unsigned lease_s;
+	unsigned grace_s;		/* 0: the lease */
 	bool readonly;
 	enum log_level log_level;
 	int ready_fd;			/* -1: none */

@@ -145,7 +145,7 @@ static int nfs_begin(struct daemon *d)
 	char address[80], why[WHY] = "";
 	struct nfs_config cfg = { .listen = (const char *const *)d->cfg.listen,
 				  .nlisten = d->cfg.nlisten,
-				  .lease_s = d->cfg.lease_s };
+				  .lease_s = d->cfg.lease_s, .grace_s = d->cfg.grace_s };
 	int err;
 
 	fs_pool_secret(d->fs, cfg.handle_key);

@@ -247,15 +247,23 @@ U uint32_t reclaim_complete(struct sess *s)
 	return res(OP_RECLAIM_COMPLETE) == status ? status : UINT32_MAX;
 }
 
-/* A client with a session that has nothing to reclaim. */
-U struct sess new_client(const char *owner)
+/* A client with a session, that has not said yet that it reclaims nothing. */
+U struct sess arrive(const char *owner, uint64_t verifier)
 {
 	struct sess s = { 0 };
 	struct chan got;
 	uint32_t flags;
 
-	assert_int_equal(exchange(owner, 1, 0, &s, &flags), NFS4_OK);
+	assert_int_equal(exchange(owner, verifier, 0, &s, &flags), NFS4_OK);
 	assert_int_equal(create_session(&s, (struct chan){ 1 << 20, 4096, 16, 8 }, &got), NFS4_OK);
+	return s;
+}
+
+/* A client with a session that has nothing to reclaim. */
+U struct sess new_client(const char *owner)
+{
+	struct sess s = arrive(owner, 1);
+
 	assert_int_equal(reclaim_complete(&s), NFS4_OK);
 	return s;
 }
@@ -326,6 +334,33 @@ U uint32_t open_file(struct sess *s, uint32_t access, uint32_t deny, const char 
 	seq(s);
 	putfh(P.root);
 	put_open(access, deny, owner, name);
+	run();
+	ok_seq();
+	ok(OP_PUTFH);
+	status = res(OP_OPEN);
+	if (!status)
+		*ret_sid = get_open();
+	end_of_reply();
+	return status;
+}
+
+/* OPEN that reclaims, for owner "o". */
+U uint32_t reopen(struct sess *s, const uint8_t *fh, uint32_t access, uint32_t deny,
+		  struct sid *ret_sid)
+{
+	uint32_t status;
+
+	begin(2);
+	seq(s);
+	putfh(fh);
+	op(OP_OPEN);
+	msg_u32(&M, 0);
+	msg_u32(&M, access);
+	msg_u32(&M, deny);
+	put_owner("o");
+	msg_u32(&M, 0);
+	msg_u32(&M, NFS4_CLAIM_PREVIOUS);
+	msg_u32(&M, 0);
 	run();
 	ok_seq();
 	ok(OP_PUTFH);

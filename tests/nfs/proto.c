@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "base/fiber.h"
 #include "base/loop.h"
+#include "nfs/nfs4_recovery.h"
 #include "proto.h"
 #include "storage.h"
 
@@ -49,7 +50,7 @@ void proto_sleep(uint64_t ns)
 static void new_server(struct proto *p)
 {
 	struct nfs_config cfg = { .handle_key = "0123456789abcde", .portmap = "",
-				  .lease_s = p->lease_s };
+				  .lease_s = p->lease_s, .grace_s = p->grace_s };
 	int err = nfs_server_new(p->fs, &cfg, &p->server);
 
 	assert(!err);
@@ -127,6 +128,19 @@ void proto_restart(struct proto *p)
 	proto_run(restart_fiber, p);
 }
 
+static void crash_fiber(void *arg)
+{
+	struct proto *p = arg;
+
+	storage_crash(p->fs);
+	restart_fiber(p);
+}
+
+void proto_crash(struct proto *p)
+{
+	proto_run(crash_fiber, p);
+}
+
 static void end_fiber(void *arg)
 {
 	struct proto *p = arg;
@@ -178,6 +192,11 @@ static void serve_fiber(void *arg)
 		loop_stop(loop);
 }
 
+static void behind_calls(void *arg)
+{
+	nfs4_recovery_run(proto_nfs4(arg));
+}
+
 static void check_reply(struct proto *p, const struct msg *m, const struct serve_job *j)
 {
 	char why[200];
@@ -205,6 +224,8 @@ void proto_serve_all(struct proto *p, const struct msg *m, unsigned n, uint8_t *
 	}
 	loop_run(loop);
 	assert(!left);			/* else they wait for what will never be */
+	if (!p->foreground)
+		proto_run(behind_calls, p);
 	for (unsigned i = 0; i < n; i++) {
 		free(jobs[i].call);
 		ret_replies[i] = jobs[i].err ? NULL : jobs[i].reply;

@@ -20,7 +20,8 @@ struct proto {
 	struct nfs_server *server;
 	struct rpc_addr peer;
 	uint32_t xid, uid;
-	unsigned lease_s;		/* of servers made from now on */
+	unsigned lease_s, grace_s;	/* of servers made from now on */
+	bool foreground;		/* don't do after each call what a fiber would do behind it */
 	/* Who the calls come from, as far as the server can call back; by default somebody who
 	 * answers CB_NULL and nothing else.  proto_end() lets go of it. */
 	struct rpc_peer *via;
@@ -31,6 +32,7 @@ struct proto {
 /* A volume with file "f" (10,000 bytes), directory "d" and symlink "l" in its root. */
 void proto_begin(struct proto *p);
 void proto_restart(struct proto *p);		/* a new server on the same fs */
+void proto_crash(struct proto *p);		/* and what was not stable is lost */
 void proto_end(struct proto *p);
 void proto_set_exports(struct proto *p, uint32_t volume, const char *text);
 /* Runs FN(ARG) in a fiber until it returns; lets NS of the loop's time pass. */

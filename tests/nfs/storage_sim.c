@@ -13,7 +13,7 @@
 #define LOG_BYTES (1u << 20)		/* small, as it is read at every opening */
 #define CACHE_BYTES (16u << 20)
 
-static struct dev_sim_image *empty;
+static struct dev_sim_image *empty, *crashed;
 static struct dev *disk;
 static struct memfs_control nothing = { .real = true };
 
@@ -91,11 +91,22 @@ void storage_free(struct fs *fs)
 	disk = NULL;
 }
 
+void storage_crash(struct fs *fs)
+{
+	crashed = dev_sim_crash_image(disk, DEV_SIM_CUT_DROP, 0, NULL);
+}
+
 struct fs *storage_restart(struct fs *fs)
 {
 	int err = fs_close(fs);
 
 	assert(!err);
+	if (crashed) {
+		dev_close(disk);
+		disk = new_disk(crashed);
+		dev_sim_image_put(crashed);
+		crashed = NULL;
+	}
 	return open_pool(disk);
 }
 

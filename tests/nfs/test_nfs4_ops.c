@@ -380,6 +380,7 @@ static void test_readdir(void **state)
 	assert_int_equal(list(P.root, 1, 0, 1000), E(BAD_COOKIE));
 	assert_int_equal(list(P.root, 2, 0, 1000), E(BAD_COOKIE));
 	assert_int_equal(list(P.root, 9, 12345, 1000), E(NOT_SAME));
+	assert_int_equal(list(P.root, 9, 0, 1000), NFS4_OK);
 	assert_int_equal(list(P.root, 0, 0, 0), E(TOOSMALL));
 	assert_int_equal(list(P.root, 0, 0, UINT32_MAX), NFS4_OK);
 }

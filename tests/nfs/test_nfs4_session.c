@@ -611,6 +611,7 @@ static void test_courtesy(void **state)
 	assert_int_equal(run(), NFS4_OK);		/* late, but nobody was in need of it */
 	assert_int_equal(open_file(&other, 1, 0, "o", "f", &sid2), NFS4ERR_SHARE_DENIED);
 	state_now()->skew_ns += 91000000000ull;
+	assert_int_equal(open_file(&other, 1, 0, "o", "f", &sid2), NFS4ERR_DELAY);
 	assert_int_equal(open_file(&other, 1, 0, "o", "f", &sid2), NFS4_OK);
 	begin(1);
 	seq(&S);
@@ -624,7 +625,7 @@ static void test_lease_time(void **state)
 
 	P.lease_s = 7;
 	proto_restart(&P);
-	S = new_client("client");
+	S = new_client("client");		/* the only one on record: the grace period is over */
 	other = new_client("other");
 	on(P.root);
 	op(OP_GETATTR);
@@ -638,6 +639,7 @@ static void test_lease_time(void **state)
 	state_now()->skew_ns += 6000000000ull;
 	assert_int_equal(open_file(&other, 1, 0, "o", "f", &sid), NFS4ERR_SHARE_DENIED);
 	state_now()->skew_ns += 2000000000ull;
+	assert_int_equal(open_file(&other, 1, 0, "o", "f", &sid), NFS4ERR_DELAY);
 	assert_int_equal(open_file(&other, 1, 0, "o", "f", &sid), NFS4_OK);
 }
 

@@ -157,10 +157,26 @@ static void test_restart(void **state)
 	assert_int_equal(open_file(&S, 1, 0, "o", "f", &sid), NFS4_OK);
 	assert_int_equal(remove_f(), NFS4_OK);
 	proto_restart(&P);
-	S = new_client("client");
+	S = arrive("client", 1);
 	assert_int_equal(links(&n), NFS4_OK);
 	assert_int_equal(n, 0);
-	nfs4_reclaims_over(state_now());
+	assert_int_equal(reopen(&S, P.file, 1, 0, &sid), NFS4_OK);
+	assert_int_equal(reclaim_complete(&S), NFS4_OK);
+	proto_sleep(1000000000);
+	assert_int_equal(read_f(&sid), NFS4_OK);
+	assert_int_equal(close_f(&sid), NFS4_OK);
+	expect_stale();
+}
+
+/* And when they don't, it goes. */
+static void test_not_reclaimed(void **state)
+{
+	struct sid sid;
+
+	assert_int_equal(open_file(&S, 1, 0, "o", "f", &sid), NFS4_OK);
+	assert_int_equal(remove_f(), NFS4_OK);
+	proto_restart(&P);
+	S = new_client("client");
 	expect_stale();
 }
 
@@ -168,7 +184,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T4(test_flag), T4(test_removed), T4(test_replaced), T4(test_dropped),
-		T4(test_no_memory), T4(test_restart),
+		T4(test_no_memory), T4(test_restart), T4(test_not_reclaimed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -388,6 +388,7 @@ static void test_v4_locks(void **state)
 	assert_int_equal(nlm_lock(&A, true, 15, 1), NLM_DENIED);
 	/* one whose lease ran out is in the way no longer */
 	state_now()->skew_ns += state_now()->lease_ns + 1000000000;
+	assert_int_equal(nlm_lock(&A, true, 15, 1), NLM_DENIED_GRACE_PERIOD);
 	assert_int_equal(nlm_lock(&A, true, 15, 1), NLM_GRANTED);
 	assert_int_equal(state_now()->sids.n, 0);
 }
