@@ -6,7 +6,8 @@ monitor, against an NFS server that calls them back.  In a network namespace, fo
 
     nlm.py PORT granted        locks that are waited for, told by TCP and UDP
     nlm.py PORT before FILE    takes locks, keeps in FILE what is needed to take them again
-    nlm.py PORT after FILE     the server was restarted: is told so, and takes them again
+    nlm.py PORTFILE after FILE  prints "ready", then is told that the server was restarted, reads
+                               its port from PORTFILE, and takes them again
 
 Says what is wrong by an exception.
 """
@@ -248,5 +249,66 @@ def granted(port):
     one_granted(6, port, (UDP,), (UDP,), "127.0.0.7")
 
 
+def before(port, path):
+    """A and B have locks; so has C, which won't come back."""
+    fhs = {}
+    for n, name in enumerate("abc"):
+        client = Client(f"127.0.3.{n + 1}", name, port)
+        fhs[name] = client.file(f"kept-{name}")
+        same(client.nlm(LOCK, fhs[name], 1, 0, 10), OK)
+    with open(path, "wb") as f:
+        pickle.dump(fhs, f)
+
+
+def expect_notice(host, server):
+    prog, proc, args, peer = host.next_call(30)
+    r = Reader(args)
+    assert (prog, proc, peer) == (NSM, 6, server), (prog, proc, peer)
+    assert r.opaque() == server.encode()
+    state = r.u32()
+    assert state & 1 and not r.data, state
+    return state
+
+
+def read_when_there(path):
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            with open(path) as f:
+                return int(f.read())
+        except (FileNotFoundError, ValueError):
+            time.sleep(0.05)
+    raise AssertionError("no port")
+
+
+def after(port, path):
+    """The server is started while A's and B's monitors run; B's is to be had by UDP only."""
+    with open(path, "rb") as f:
+        fhs = pickle.load(f)
+    hosts = {"a": Host("127.0.3.1", "a", (TCP,), (TCP,)),
+             "b": Host("127.0.3.2", "b", (UDP,), (UDP,))}
+    print("ready", flush=True)
+    states = {expect_notice(host, "127.0.0.1") for host in hosts.values()}
+    assert len(states) == 1, states
+    number = read_when_there(port)
+    clients = {name: Client(f"127.0.3.{n + 1}", name, number) for n, name in enumerate("abcd")}
+    a, b, d = clients["a"], clients["b"], clients["d"]
+    same(a.nlm(LOCK, fhs["a"], 1, 0, 10), GRACE)
+    same(a.nlm(LOCK, fhs["a"], 1, 0, 10, reclaim=True), OK)
+    same(b.nlm(LOCK, fhs["b"], 1, 0, 10, reclaim=True), OK)
+    same(d.nlm(LOCK, fhs["c"], 1, 0, 10, reclaim=True), DENIED)
+    end = time.monotonic() + 60
+    while d.nlm(LOCK, fhs["c"], 1, 0, 10) == GRACE:
+        assert time.monotonic() < end, "the grace period doesn't end"
+        time.sleep(0.2)
+    same(d.nlm(LOCK, fhs["c"], 1, 0, 10), OK)
+    same(d.nlm(LOCK, fhs["a"], 1, 0, 10), DENIED)
+    same(d.nlm(LOCK, fhs["b"], 1, 0, 10), DENIED)
+    same(clients["c"].nlm(LOCK, fhs["c"], 1, 0, 10, reclaim=True), GRACE)
+    for host in hosts.values():
+        host.no_call(0)
+
+
 if __name__ == "__main__":
-    {"granted": granted}[sys.argv[2]](int(sys.argv[1]), *sys.argv[3:])
+    {"granted": granted, "before": before, "after": after}[sys.argv[2]](
+        int(sys.argv[1]) if sys.argv[1].isdigit() else sys.argv[1], *sys.argv[3:])
