@@ -17,6 +17,7 @@ void nfs4_waiter_free(struct nfs4_waiter *w)
 	lock_wait_end(&w->wait);
 	list_del(&w->in_client);
 	w->client->nwaiters--;
+	nfs4_state_give(w->st, w->client, sizeof(*w) + w->owner_len);
 	free(w);
 }
 
@@ -80,9 +81,13 @@ void nfs4_lock_wait(struct nfs4_state *st, struct nfs4_client *c, struct xdr_byt
 		list_del(&w->in_client);
 	} else {
 		drop_old(st, c);
-		w = calloc(1, sizeof(*w) + owner.len);
-		if (!w)
+		if (!nfs4_state_take(st, c, sizeof(*w) + owner.len))
 			return;		/* he asks again in any case */
+		w = calloc(1, sizeof(*w) + owner.len);
+		if (!w) {
+			nfs4_state_give(st, c, sizeof(*w) + owner.len);
+			return;
+		}
 		*w = (struct nfs4_waiter){
 			.wait = { .span = span, .kind = LOCK_NFS4, .freed = freed },
 			.st = st, .client = c, .file = f, .owner_len = owner.len,

@@ -192,8 +192,7 @@ static uint32_t enter_open(struct opening *o)
 		    nfs4_open_new(o->cp->st, c, o->op->open.owner, &o->a.id, &own))
 			return NFS4ERR_DELAY;
 	}
-	own->access |= access;
-	own->deny |= o->op->open.deny;
+	nfs4_open_set(own, own->access | access, own->deny | o->op->open.deny);
 	own->seen_access |= 1 << access;
 	own->seen_deny |= 1 << o->op->open.deny;
 	if (is_reclaim(o->op))
@@ -325,8 +324,7 @@ uint32_t nfs4_open_downgrade(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (!access || op->stateid.access & ~(uint32_t)(ACCESS_MASK | WANT_KNOWN) || deny > 3 ||
 	    !union_of(o->seen_access, access) || !union_of(o->seen_deny, deny))
 		return NFS4ERR_INVAL;
-	o->access = access;
-	o->deny = deny;
+	nfs4_open_set(o, access, deny);
 	o->seen_access = only_within(o->seen_access, access);
 	o->seen_deny = only_within(o->seen_deny, deny);
 	nfs4_stateid_raise(&o->sid);

@@ -49,14 +49,24 @@ static struct nfs4_seq *new_seq(struct nfs4_owner *o)
 	return q;
 }
 
+static size_t owner_bytes(const struct nfs4_client *c, uint32_t len)
+{
+	return sizeof(struct nfs4_owner) + len + (c->v40 ? sizeof(struct nfs4_seq) : 0);
+}
+
 static struct nfs4_owner *new_owner(struct nfs4_state *st, struct nfs4_client *c,
 				    struct xdr_bytes name, bool locks)
 {
-	struct nfs4_owner *o;
+	struct nfs4_owner *o = NULL;
 
-	o = nfs4_table_room(&st->owners) ? calloc(1, sizeof(*o) + name.len) : NULL;
-	if (!o)
+	if (!nfs4_state_take(st, c, owner_bytes(c, name.len)))
 		return NULL;
+	if (nfs4_table_room(&st->owners))
+		o = calloc(1, sizeof(*o) + name.len);
+	if (!o) {
+		nfs4_state_give(st, c, owner_bytes(c, name.len));
+		return NULL;
+	}
 	o->client = c;
 	o->locks = locks;
 	o->len = name.len;
@@ -65,6 +75,7 @@ static struct nfs4_owner *new_owner(struct nfs4_state *st, struct nfs4_client *c
 	if (c->v40) {
 		o->seq = new_seq(o);
 		if (!o->seq) {
+			nfs4_state_give(st, c, owner_bytes(c, name.len));
 			free(o);
 			return NULL;
 		}
@@ -83,6 +94,7 @@ static void forget_closed(struct nfs4_state *st, struct nfs4_seq *q)
 static void free_owner(struct nfs4_state *st, struct nfs4_owner *o)
 {
 	nfs4_table_del(&st->owners, &o->link);
+	nfs4_state_give(st, o->client, owner_bytes(o->client, o->len));
 	if (o->seq) {
 		assert(!o->seq->busy && waitq_empty(&o->seq->turn));
 		forget_closed(st, o->seq);

@@ -184,6 +184,28 @@ static bool drop_oldest(struct nfs4_state *st)
 	return false;
 }
 
+bool nfs4_state_take(struct nfs4_state *st, struct nfs4_client *c, size_t bytes)
+{
+	if (st->bytes + bytes > st->bytes_max || c->bytes + bytes > st->bytes_max / 2)
+		return false;
+	st->bytes += bytes;
+	c->bytes += bytes;
+	return true;
+}
+
+void nfs4_state_give(struct nfs4_state *st, struct nfs4_client *c, size_t bytes)
+{
+	assert(bytes <= c->bytes && c->bytes <= st->bytes);
+	st->bytes -= bytes;
+	c->bytes -= bytes;
+}
+
+void nfs4_state_make_room(struct nfs4_state *st, size_t bytes)
+{
+	while (st->bytes + bytes > st->bytes_max && !st->recovery.nleaving && drop_oldest(st))
+		;				/* one that leaves in its own time is waited for */
+}
+
 /* Of this run, and nobody's. */
 static uint64_t new_id(struct nfs4_state *st)
 {
@@ -445,6 +467,7 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 	while (!st->boot || st->boot == UINT32_MAX);	/* the special stateids' */
 	st->notify_lock = nfs4_notify_lock;
 	st->ranges.max = NFS4_RANGES_ALL;
+	st->bytes_max = NFS4_STATE_BYTES;
 	list_init(&st->by_renewal);
 	waitq_init(&st->spawned_end);
 	waitq_init(&st->senders_gone);

@@ -34,6 +34,8 @@
 #define NFS4_LOCKS_MAX 65536		/* of a client: lock states, and as many ranges again */
 #define NFS4_RANGES_ALL 262144		/* ranges that are locked, of all clients and of NLM */
 #define NFS4_WAITERS_MAX 256		/* of a client, for locks that others have */
+/* Of all opens, lock states, waiters and their owners; one client has half of it at most. */
+#define NFS4_STATE_BYTES (128u << 20)
 
 struct nfs4_link { struct nfs4_link *next; uint64_t hash; };
 struct nfs4_table { struct nfs4_link **buckets; unsigned size, n; };
@@ -61,6 +63,7 @@ struct nfs4_client {
 	struct list sessions, opens;
 	unsigned nsessions, nopens, nlocks;
 	struct lock_quota ranges;
+	size_t bytes;			/* of st->bytes */
 	struct list waiters;		/* asked longest ago first */
 	unsigned nwaiters;
 	struct nfs4_cbs cbs;
@@ -108,6 +111,7 @@ struct nfs4_file {			/* held (fs_hold()) while it is there */
 	struct nfs4_link link;
 	struct fs_id id;
 	struct list opens;
+	unsigned accessed[2], denied[2];	/* by how many of them; to read, to write */
 	struct lock_set locks;
 	struct list shares;		/* NLM's */
 	unsigned nlm;			/* owners of locks and shares of NLM */
@@ -159,6 +163,7 @@ struct nfs4_state {
 	uint32_t next_client;
 	uint64_t skew_ns, started_ns, lease_ns;
 	size_t cached_bytes;		/* reserved */
+	size_t bytes, bytes_max;	/* of what clients have open and locked */
 	bool ending;			/* what is open stays held: clients come back to it */
 	struct lock_quota ranges;	/* of all */
 	struct nfs4_table clients, owners_of_clients, sessions, sids, pairs, owners, files;
@@ -215,6 +220,13 @@ bool nfs4_client_has_state(const struct nfs4_client *c);
 void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c);
 void nfs4_client_leave(struct nfs4_state *st, struct nfs4_client *c);
 void nfs4_client_release(struct nfs4_state *st, struct nfs4_client *c);
+/*
+ * Counts BYTES that are kept for C; false: it or all together have what they may.  Room is made for
+ * them before, where nothing of other clients is in hand: those whose lease ran out go.
+ */
+bool nfs4_state_take(struct nfs4_state *st, struct nfs4_client *c, size_t bytes);
+void nfs4_state_give(struct nfs4_state *st, struct nfs4_client *c, size_t bytes);
+void nfs4_state_make_room(struct nfs4_state *st, size_t bytes);
 /* A COMPOUND of it begins, ends. */
 void nfs4_client_get(struct nfs4_client *c);
 void nfs4_client_put(struct nfs4_state *st, struct nfs4_client *c);
@@ -250,6 +262,8 @@ struct nfs4_open *nfs4_open_find(const struct nfs4_state *st, const struct nfs4_
 int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes owner,
 		  const struct fs_id *id, struct nfs4_open **ret_open);
 void nfs4_open_free(struct nfs4_state *st, struct nfs4_open *o);
+/* What it has from now on. */
+void nfs4_open_set(struct nfs4_open *o, uint32_t access, uint32_t deny);
 int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes owner,
 		  struct nfs4_lock **ret_lock);
 void nfs4_lock_free(struct nfs4_state *st, struct nfs4_lock *l);

@@ -6,6 +6,9 @@
 #include "nfs/nfs4_v40.h"
 #include "nfs/nlm.h"
 
+/* The file is counted with each of its opens. */
+#define OPEN_BYTES (sizeof(struct nfs4_open) + sizeof(struct nfs4_file))
+
 /* ---- files --------------------------------------------------------------------------- */
 
 static bool same_file(const struct fs_id *a, const struct fs_id *b)
@@ -131,17 +134,40 @@ struct nfs4_open *nfs4_open_find(const struct nfs4_state *st, const struct nfs4_
 	return s ? container_of(s, struct nfs4_open, sid) : NULL;
 }
 
+/* SIZE bytes for an open or a lock state, and room in the tables; counted as BYTES. */
+static void *new_state(struct nfs4_state *st, struct nfs4_client *c, size_t size, size_t bytes)
+{
+	void *p = NULL;
+
+	nfs4_state_make_room(st, bytes + sizeof(struct nfs4_owner) + NFS4_OPAQUE_MAX);
+	if (!nfs4_state_take(st, c, bytes))
+		return NULL;
+	if (sid_room(st))
+		p = calloc(1, size);
+	if (!p)
+		nfs4_state_give(st, c, bytes);
+	return p;
+}
+
+static void free_state(struct nfs4_state *st, struct nfs4_client *c, void *p, size_t bytes)
+{
+	if (!p)
+		return;
+	nfs4_state_give(st, c, bytes);
+	free(p);
+}
+
 int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes owner,
 		  const struct fs_id *id, struct nfs4_open **ret_open)
 {
-	struct nfs4_open *o = sid_room(st) ? calloc(1, sizeof(*o)) : NULL;
+	struct nfs4_open *o = new_state(st, c, sizeof(*o), OPEN_BYTES);
 	struct nfs4_owner *who = o ? nfs4_owner_get(st, c, owner, false) : NULL;
 	struct nfs4_file *f = who ? nfs4_file_get(st, id) : NULL;
 
 	if (!f) {
 		if (who)
 			nfs4_owner_put(st, who);
-		free(o);
+		free_state(st, c, o, OPEN_BYTES);
 		return -ENOMEM;
 	}
 	o->sid.client = c;
@@ -154,6 +180,25 @@ int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes
 	sid_add(st, &o->sid);
 	*ret_open = o;
 	return 0;
+}
+
+static void count_bits(unsigned n[2], uint32_t before, uint32_t after)
+{
+	for (int i = 0; i < 2; i++)
+		n[i] += (after >> i & 1) - (before >> i & 1);
+}
+
+void nfs4_open_set(struct nfs4_open *o, uint32_t access, uint32_t deny)
+{
+	count_bits(o->sid.file->accessed, o->access, access);
+	count_bits(o->sid.file->denied, o->deny, deny);
+	o->access = access;
+	o->deny = deny;
+}
+
+static bool any_of(const unsigned n[2], uint32_t bits)
+{
+	return (bits & 1 && n[0]) || (bits & 2 && n[1]);
 }
 
 static void forget_waiters(struct nfs4_client *c, const struct nfs4_file *f)
@@ -172,16 +217,19 @@ static void forget_waiters(struct nfs4_client *c, const struct nfs4_file *f)
  * asks again. */
 void nfs4_open_free(struct nfs4_state *st, struct nfs4_open *o)
 {
-	forget_waiters(o->sid.client, o->sid.file);
+	struct nfs4_client *c = o->sid.client;
+
+	forget_waiters(c, o->sid.file);
+	nfs4_open_set(o, 0, 0);
 	while (!list_empty(&o->locks))
 		nfs4_lock_free(st, container_of(o->locks.next, struct nfs4_lock, in_open));
 	sid_del(st, &o->sid);
 	list_del(&o->in_file);
 	list_del(&o->in_client);
-	o->sid.client->nopens--;
+	c->nopens--;
 	nfs4_owner_put(st, o->sid.owner);
 	nfs4_file_put(st, o->sid.file);
-	free(o);
+	free_state(st, c, o, OPEN_BYTES);
 }
 
 /* The first open that excludes another; those of clients whose lease runs go first. */
@@ -191,6 +239,8 @@ static struct nfs4_open *find_conflict(const struct nfs4_state *st, const struct
 	struct nfs4_open *late = NULL;
 	struct list *e;
 
+	if (!any_of(f->denied, access) && !any_of(f->accessed, deny))
+		return NULL;			/* so it mostly is, however many have it open */
 	list_each(e, &f->opens) {
 		struct nfs4_open *o = container_of(e, struct nfs4_open, in_file);
 
@@ -242,21 +292,22 @@ struct nfs4_lock *nfs4_lock_find(const struct nfs4_state *st, const struct nfs4_
 int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes owner,
 		  struct nfs4_lock **ret_lock)
 {
-	struct nfs4_lock *l = sid_room(st) ? calloc(1, sizeof(*l)) : NULL;
-	struct nfs4_owner *who = l ? nfs4_owner_get(st, o->sid.client, owner, true) : NULL;
+	struct nfs4_client *c = o->sid.client;
+	struct nfs4_lock *l = new_state(st, c, sizeof(*l), sizeof(*l));
+	struct nfs4_owner *who = l ? nfs4_owner_get(st, c, owner, true) : NULL;
 
 	if (!who) {
-		free(l);
+		free_state(st, c, l, sizeof(*l));
 		return -ENOMEM;
 	}
 	l->sid.kind = NFS4_SID_LOCK;
-	l->sid.client = o->sid.client;
+	l->sid.client = c;
 	l->sid.owner = who;
 	l->sid.file = o->sid.file;
 	l->open = o;
-	lock_holder_init(&l->holder, &o->sid.file->locks, &o->sid.client->ranges, LOCK_NFS4);
+	lock_holder_init(&l->holder, &o->sid.file->locks, &c->ranges, LOCK_NFS4);
 	list_add_tail(&o->locks, &l->in_open);
-	o->sid.client->nlocks++;
+	c->nlocks++;
 	sid_add(st, &l->sid);
 	*ret_lock = l;
 	return 0;
@@ -269,7 +320,7 @@ void nfs4_lock_free(struct nfs4_state *st, struct nfs4_lock *l)
 	list_del(&l->in_open);
 	l->sid.client->nlocks--;
 	nfs4_owner_put(st, l->sid.owner);
-	free(l);
+	free_state(st, l->sid.client, l, sizeof(*l));
 }
 
 uint32_t nfs4_lock_conflict(struct nfs4_state *st, struct nfs4_file **f,
