@@ -231,6 +231,22 @@ static uint32_t check_saved(const struct nfs4_compound *cp)
 	       NFS4ERR_XDEV;
 }
 
+static bool is_dir(struct nfs4_compound *cp, const struct nfs4_fh *fh)
+{
+	struct fs_attr a;
+
+	return !fs_getattr(&cp->f.req, fh->id, &a) && a.type == FS_DIR;
+}
+
+/* A directory can't take a file's place, nor a file a directory's: RFC 8881 section 18.26.3. */
+static uint32_t rename_status(struct nfs4_compound *cp, int err)
+{
+	if (err == -EISDIR ||
+	    (err == -ENOTDIR && is_dir(cp, &cp->saved) && is_dir(cp, &cp->cur)))
+		return NFS4ERR_EXIST;
+	return nfs4_status(err);
+}
+
 uint32_t nfs4_rename(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct fs_wcc from_w = { 0 }, to_w = { 0 };
@@ -247,11 +263,9 @@ uint32_t nfs4_rename(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (status)
 		return status;
 	err = fs_rename(&cp->f.req, cp->saved.id, from, cp->cur.id, to, &from_w, &to_w);
-	if (err == -EISDIR)
-		return NFS4ERR_EXIST;		/* RFC 8881 section 18.26.3 */
 	op->name.from = nfs4_change_of(&from_w);
 	op->name.change = nfs4_change_of(&to_w);
-	return nfs4_status(err);
+	return rename_status(cp, err);
 }
 
 uint32_t nfs4_link(struct nfs4_compound *cp, struct nfs4_op *op)
