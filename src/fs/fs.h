@@ -333,7 +333,8 @@ int fs_rename(struct fs_req *req, struct fs_id from_dir, struct fs_name from, st
  * it becomes an orphan, with nlink 0, that is used through its fs_id as before.  The last fs_unhold()
  * has it removed in the background.  Holds nest.  They are in memory: an orphan is found by the next
  * opening, which removes it, unless fs_config.keep_orphans has it wait until whoever comes back has had
- * the time to hold it again, and fs_drop_orphans() ends that.  Directories are removed though held.
+ * the time to hold it again, and fs_drop_orphans() ends that; what loses its last name meanwhile, and
+ * was there before, becomes an orphan too.  Directories are removed though held.
  *
  * None of these waits.  fs_hold() doesn't ask whether ID is there, which is known without a wait after
  * an operation that has returned its attributes.  -ENOMEM, -ENFILE: FS_HOLDS_MAX files are held.
@@ -341,7 +342,8 @@ int fs_rename(struct fs_req *req, struct fs_id from_dir, struct fs_name from, st
 #define FS_HOLDS_MAX (1u << 20)
 int fs_hold(struct fs *fs, struct fs_id id);
 void fs_unhold(struct fs *fs, struct fs_id id);
-/* Has the orphans of before this opening removed, in the background, as far as nobody holds them. */
+/* Has the orphans of before this opening removed, in the background, as far as nobody holds them; and
+ * from now on they come from holds alone. */
 void fs_drop_orphans(struct fs *fs);
 
 /*

@@ -43,6 +43,7 @@ struct holds {
 	struct list doomed;		/* orphans that nobody holds any more */
 	bool running, stopping;		/* the fiber */
 	bool sweep;			/* it shall look for orphans of earlier lives */
+	bool keeping;			/* files of earlier lives may be held again: none is removed */
 	uint64_t removed;
 	struct waitq idle;		/* the fiber has ended */
 };

@@ -8,6 +8,8 @@
  *                  │ └─── fs_unhold, an orphan ──> doomed ──> removed by a fiber of its own
  *                  └────────── fs_hold ──────────────┘
  *
+ * With keep_orphans, files of earlier lives of the pool count as held until fs_drop_orphans().
+ *
  * Whether a file is held is asked in load passes and is as true in the apply pass, since nothing
  * runs between them.
  */
@@ -185,7 +187,9 @@ bool is_held(struct fs *fs, struct fs_id id)
 {
 	const struct hold *h = find(&fs->holds, &id);
 
-	return h && h->count;
+	if (h && h->count)
+		return true;
+	return fs->holds.keeping && id.generation >> EVENT_LIFE_SHIFT < pool_life(fs->pool);
 }
 
 void hold_orphaned(struct fs *fs, struct fs_id id)
@@ -198,6 +202,7 @@ void hold_orphaned(struct fs *fs, struct fs_id id)
 
 void fs_drop_orphans(struct fs *fs)
 {
+	fs->holds.keeping = false;
 	fs->holds.sweep = true;
 	kick(fs);
 }
@@ -208,6 +213,7 @@ void holds_init(struct fs *fs)
 {
 	list_init(&fs->holds.doomed);
 	waitq_init(&fs->holds.idle);
+	fs->holds.keeping = fs->cfg.keep_orphans;
 }
 
 void holds_stop(struct fs *fs)

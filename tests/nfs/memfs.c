@@ -80,6 +80,7 @@ void memfs_restart(struct fs *fs)
 	for (int i = 0; i < INODES_MAX; i++)
 		fs->inodes[i].holds = 0;
 	fs->ctl.holds = 0;
+	fs->keeping = true;
 }
 
 void memfs_set_exports(struct fs *fs, uint32_t volume, const char *text)
@@ -753,7 +754,7 @@ static void unlink_entry(struct fs *fs, struct entry **p)
 
 	*p = e->next;
 	free(e);
-	if (n->attr.type == FS_DIR || (!--n->attr.nlink && !n->holds))
+	if (n->attr.type == FS_DIR || (!--n->attr.nlink && !n->holds && !fs->keeping))
 		free_content(n);
 }
 
@@ -775,13 +776,15 @@ void fs_unhold(struct fs *fs, struct fs_id id)
 	struct inode *n = &fs->inodes[id.ino];
 
 	fs->ctl.holds--;
-	if (n->attr.id.generation == id.generation && !--n->holds && !n->attr.nlink)
+	if (n->attr.id.generation == id.generation && !--n->holds && !n->attr.nlink &&
+	    !fs->keeping)
 		free_content(n);
 }
 
 void fs_drop_orphans(struct fs *fs)
 {
 	fs->ctl.drops++;
+	fs->keeping = false;
 	for (int i = 0; i < INODES_MAX; i++)
 		if (fs->inodes[i].attr.type && !fs->inodes[i].attr.nlink && !fs->inodes[i].holds)
 			free_content(&fs->inodes[i]);

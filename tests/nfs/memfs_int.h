@@ -36,6 +36,7 @@ struct fs {
 	char exports[3][FS_EXPORTS_MAX + 1];
 	uint64_t seq, epoch, clock;
 	const struct fs_guard *guard;
+	bool keeping;				/* what loses its last name stays for now */
 };
 
 /* Begins an operation that wants BITS (4 read, 2 write, 1 execute) of the caller's rights. */

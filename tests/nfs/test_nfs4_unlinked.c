@@ -168,6 +168,29 @@ static void test_restart(void **state)
 	expect_stale();
 }
 
+/* Version 3 knows of no grace period: what it removes stays for who may come back for it. */
+static void test_removed_by_v3(void **state)
+{
+	struct sid sid;
+	uint32_t n;
+
+	assert_int_equal(open_file(&S, 1, 0, "o", "f", &sid), NFS4_OK);
+	proto_restart(&P);
+	S = arrive("client", 1);
+	proto_head(&P, NFS_PROGRAM, 3, 12, &M);
+	put_fh(&M, P.root);
+	msg_string(&M, "f");
+	assert_int_equal(nfs(), 0);
+	assert_int_equal(links(&n), NFS4_OK);
+	assert_int_equal(n, 0);
+	assert_int_equal(reopen(&S, P.file, 1, 0, &sid), NFS4_OK);
+	assert_int_equal(reclaim_complete(&S), NFS4_OK);
+	proto_sleep(1000000000);
+	assert_int_equal(read_f(&sid), NFS4_OK);
+	assert_int_equal(close_f(&sid), NFS4_OK);
+	expect_stale();
+}
+
 /* And when they don't, it goes. */
 static void test_not_reclaimed(void **state)
 {
@@ -184,7 +207,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T4(test_flag), T4(test_removed), T4(test_replaced), T4(test_dropped),
-		T4(test_no_memory), T4(test_restart), T4(test_not_reclaimed),
+		T4(test_no_memory), T4(test_restart), T4(test_removed_by_v3),
+		T4(test_not_reclaimed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -240,6 +240,33 @@ static void kept(struct rig *r)
 	sim_check(attr(r, c).nlink == 1, "nlink %u", attr(r, c).nlink);
 }
 
+/* What is removed before anybody had the time to come back is kept for him; but not what is new. */
+static void removed_early(struct rig *r)
+{
+	struct fs_id a = make(r, "a", 1), b = make(r, "b", 2), c = make(r, "c", 3), d;
+
+	r->cfg.keep_orphans = true;
+	rig_reopen(r);
+	d = make(r, "d", 4);
+	rig_remove(r, "a");
+	sim_ok(fs_rename(&r->req, r->root, nm("c"), r->root, nm("b"), NULL, NULL));
+	rig_remove(r, "d");
+	expect_orphan(r, a, 1);
+	expect_orphan(r, b, 2);
+	expect_gone(r, d);
+	sim_ok(fs_hold(r->fs, a));
+	fs_unhold(r->fs, a);
+	expect_orphan(r, a, 1);
+	sim_ok(fs_hold(r->fs, b));
+	fs_drop_orphans(r->fs);
+	expect_gone(r, a);
+	expect_orphan(r, b, 2);
+	rig_remove(r, "b");
+	expect_gone(r, c);
+	fs_unhold(r->fs, b);
+	expect_gone(r, b);
+}
+
 /* Closed at once after the last of many has gone: what is left is the next opening's. */
 static void closed(struct rig *r)
 {
@@ -411,6 +438,7 @@ static const struct rig_test tests[] = {
 	{ "forgotten", forgotten, 20000, 0, false },
 	{ "crashed", crashed, 20000, 0, false },
 	{ "kept", kept, 20000, 2, true },
+	{ "removed early", removed_early, 20000, 0, true },
 	{ "closed", closed, 20000, 0, true },
 	{ "full", full, 6000, 0, true },
 	{ "many", many, 20000, 0, false },
