@@ -2,13 +2,15 @@
 /*
  * NFSv4 of all minor versions, several clients of it, on the real file system.  The input is a
  * series of commands: COMPOUNDs of operations that gen4.c makes up, one at a time or several at
- * once; the same call again; time that passes, a restart of the server, other export rules, a
- * new session, a call of NFSv3.
+ * once; the same call again; time that passes, a restart of the server, a power cut, other export
+ * rules, a new session, a call of NFSv3; and what clients answer that are called back.
  *
  * What must hold: a reply is one (tests/nfs/grammar.h), with statuses that the RFCs allow; the
  * same call on the same slot gets the same bytes, or is told that they were not kept; afterwards
  * the server and the file system close with nothing held.
  */
+#include <errno.h>
+#include "base/loop.h"
 #include "gen4.h"
 #include "nfs/nfs4_state.h"
 
@@ -30,6 +32,7 @@ static struct sent batch[BATCH];
 static unsigned nbatch;
 static struct last lasts[GEN_CLIENTS];
 static bool alone;			/* what a reply tells is G.client's */
+static uint8_t called_how;		/* see called() */
 
 /* ---- replies ------------------------------------------------------------------------- */
 
@@ -342,6 +345,72 @@ static void open_and_lock(unsigned client)
 	simple(client, client % GEN_CLIENTS == GEN_CLIENTS - 1 ? 0 : 2, fill_open);
 }
 
+/* ---- callbacks ----------------------------------------------------------------------- */
+
+/* CB_COMPOUND's reply: STATUS for the operation that is not CB_SEQUENCE. */
+static void answer(const struct rpc_request *q, struct xdr_out *x, uint32_t status)
+{
+	enum { CB_SEQUENCE = 11 };
+	const uint8_t *session;
+	struct xdr_in in;
+	uint32_t nops, op, seq;
+
+	xdr_in_init(&in, q->args, q->args_len);
+	xdr_get_opaque(&in, 1024);
+	xdr_get_u64(&in);
+	nops = xdr_get_u32(&in);
+	fuzz_check(!in.bad && nops <= 2, "a callback of %u operations", nops);
+	xdr_put_u32(x, status);
+	xdr_put_u32(x, 0);
+	xdr_put_u32(x, nops);
+	op = xdr_get_u32(&in);
+	if (op == CB_SEQUENCE) {
+		session = xdr_get_fixed(&in, 16);
+		seq = xdr_get_u32(&in);
+		xdr_get_fixed(&in, 12);
+		fuzz_check(!xdr_get_u32(&in) && !in.bad, "a callback with referring calls");
+		xdr_put_u64(x, (uint64_t)CB_SEQUENCE << 32);
+		xdr_put_fixed(x, session, 16);
+		xdr_put_u32(x, seq);
+		xdr_put_u32(x, 0);
+		xdr_put_u64(x, 0);
+		if (nops < 2)
+			return;
+		op = xdr_get_u32(&in);
+	}
+	fuzz_check(!in.bad, "a callback that isn't whole");
+	xdr_put_u32(x, op);
+	xdr_put_u32(x, status);
+}
+
+/* What a client answers that is called back, as the input has it. */
+static int called(void *arg, const struct rpc_request *q, void *buf, size_t cap, size_t *ret_len)
+{
+	static const uint32_t statuses[] = { 0, 10008, 10025, 10001, 70, 10006, 10052, 10063 };
+	struct xdr_out x;
+	uint8_t *p = buf;
+
+	*ret_len = 0;
+	if (called_how >> 6 == 1)
+		loop_sleep_ns((called_how & 63) * 100000000ull);
+	if (called_how == 255)
+		return -ECONNRESET;
+	if (called_how == 254)
+		return -ETIMEDOUT;
+	if (!q->proc)
+		return 0;
+	if (called_how >> 6 == 2) {
+		*ret_len = called_how & 60;
+		memset(p, called_how, *ret_len);
+		return 0;
+	}
+	xdr_out_init(&x, buf, cap);
+	answer(q, &x, statuses[called_how & 7]);
+	*ret_len = xdr_out_len(&x);
+	xdr_out_done(&x);
+	return 0;
+}
+
 /* ---- what else happens --------------------------------------------------------------- */
 
 static void other_rules(void)
@@ -367,11 +436,22 @@ static void call_v3(void)
 	msg_free(&m);
 }
 
-static void restart(void)
+static void recover(void *arg) { nfs4_recovery_run(proto_nfs4(&P)); }
+
+static void restart(uint8_t how)
 {
 	for (unsigned i = 0; i < GEN_CLIENTS; i++)
 		lasts[i].ran = false;
-	proto_restart(&P);
+	if (how & 1)
+		proto_crash(&P);
+	else
+		proto_restart(&P);
+}
+
+static void time_passes(void)
+{
+	proto_nfs4(&P)->skew_ns += take8(&G.s) * 1000000000ull;
+	proto_run(recover, NULL);
 }
 
 static void command(uint8_t what)
@@ -388,12 +468,18 @@ static void command(uint8_t what)
 	switch (what & 7) {
 	case 0: again(who); break;
 	case 1: open_and_lock(who); break;
-	case 2: proto_nfs4(&P)->skew_ns += take8(&G.s) * 1000000000ull; break;
+	case 2: time_passes(); break;
 	case 3: establish(who); break;
 	case 4: other_rules(); break;
 	case 5: call_v3(); break;
 	case 6: P.uid = who ? who * 1000 : 0; break;
-	case 7: who == 3 ? restart() : proto_sleep(take8(&G.s) * 100000000ull); break;
+	case 7:
+		if (who == 3)
+			restart(take8(&G.s));
+		else if (who == 2)
+			called_how = take8(&G.s);
+		else
+			proto_sleep(take8(&G.s) * 100000000ull);
 	}
 }
 
@@ -426,8 +512,11 @@ void fuzz_input(const uint8_t *data, size_t len)
 
 	memset(&G, 0, sizeof(G));
 	G.s = (struct stream){ data, data + (len < INPUT_MAX ? len : INPUT_MAX) };
+	called_how = 0;
 	proto_begin(&P);
 	P.visit = &visit;
+	rpc_peer_put(P.via);
+	P.via = rpc_peer_local(called, NULL);
 	for (unsigned i = 0; i < GEN_CLIENTS; i++) {
 		G.clients[i].nr = i;
 		establish(i);

@@ -130,6 +130,61 @@ static void test_not_exported(void **state)
 		}
 }
 
+static void recover(void *arg) { nfs4_recovery_run(state_now()); }
+
+/* A grace period that lasts, as somebody who had state isn't back. */
+static void into_grace(void)
+{
+	struct sid sid;
+
+	fresh();
+	assert_int_equal(open_file(&S, 3, 0, "o", "f", &sid), NFS4_OK);
+	proto_restart(&P);
+	assert_true(nfs4_in_grace(state_now()));
+	S = new_client("newcomer");
+	C = client40("old newcomer");
+}
+
+static bool waits_for_grace(uint32_t num)
+{
+	switch (num) {
+	case OP_OPEN: case OP_LOCK: case OP_LOCKT: case OP_REMOVE: case OP_RENAME:
+	/* with a stateid that names no open: somebody could have denied it */
+	case OP_READ: case OP_WRITE: case OP_SETATTR: case OP_ALLOCATE: case OP_COPY: case OP_DEALLOCATE:
+	case OP_IO_ADVISE: case OP_READ_PLUS: case OP_SEEK: case OP_WRITE_SAME: case OP_CLONE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* RFC 8881 section 8.4.2.1, RFC 7530 section 9.6.2. */
+static void test_grace(void **state)
+{
+	into_grace();
+	for (const struct table_op *t = table_ops; t < table_ops + NTABLE; t++)
+		for (uint32_t m = t->minor; m <= 2; m++) {
+			uint32_t want = status_in(m, t->num, status_word(t->on, t->right)), got;
+
+			if (t->num == OP_LOCK && !m)
+				continue;		/* whose number is it? */
+			if (waits_for_grace(t->num))
+				want = E(GRACE);
+			got = run_table(t, m, t->right, t->saved);
+			if (got == E(NOTSUPP) && t->flags & OPTIONAL)
+				continue;
+			expect(t->num, "in grace", got, want);
+			if (!got && changes_files(t))
+				into_grace();
+		}
+	state_now()->skew_ns += 1000 * 1000000000ull;
+	proto_run(recover, NULL);
+	assert_false(nfs4_in_grace(state_now()));
+	for (const struct table_op *t = table_ops; t < table_ops + NTABLE; t++)
+		if (t->num == OP_READ || t->num == OP_OPEN)
+			expect(t->num, "after grace", run_table(t, 2, t->right, t->saved), NFS4_OK);
+}
+
 /* ---- which there are ----------------------------------------------------------------- */
 
 static void test_unknown(void **state)
@@ -279,7 +334,7 @@ static void test_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TT(test_objects), TT(test_saved), TT(test_read_only), TT(test_not_exported),
+		TT(test_objects), TT(test_saved), TT(test_read_only), TT(test_not_exported), TT(test_grace),
 		TT(test_unknown), TT(test_minor_versions), TT(test_not_there), TT(test_place),
 		TT(test_order),
 	};
