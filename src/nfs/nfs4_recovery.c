@@ -58,11 +58,11 @@ void nfs4_reclaimed(struct nfs4_state *st)
 	st->recovery.reclaimed = true;
 }
 
-uint32_t nfs4_recovery_record(struct nfs4_state *st, struct nfs4_client *c)
+static uint32_t record(struct nfs4_state *st, enum nfs4_record_kind kind, struct xdr_bytes owner,
+		       const char *note)
 {
 	static struct log_limit limit = { .burst = 5, .interval_ns = 10 * SECOND_NS };
-	int err = nfs4_record_add(st->recovery.records, kind_of(c),
-				  (struct xdr_bytes){ c->owner, c->owner_len }, NULL);
+	int err = nfs4_record_add(st->recovery.records, kind, owner, note);
 
 	if (err == -EAGAIN)
 		return NFS4ERR_DELAY;
@@ -74,15 +74,40 @@ uint32_t nfs4_recovery_record(struct nfs4_state *st, struct nfs4_client *c)
 	return NFS4_OK;
 }
 
-bool nfs4_recovery_forget(struct nfs4_state *st, struct nfs4_client *c)
+uint32_t nfs4_recovery_record(struct nfs4_state *st, struct nfs4_client *c)
 {
-	struct nfs4_record *r = record_of(st, c);
+	return record(st, kind_of(c), (struct xdr_bytes){ c->owner, c->owner_len }, NULL);
+}
 
+uint32_t nfs4_recovery_record_host(struct nfs4_state *st, struct xdr_bytes key, const char *note)
+{
+	return record(st, NFS4_RECORD_NLM, key, note);
+}
+
+static bool forget(struct nfs4_state *st, struct nfs4_record *r)
+{
 	if (!r || r->state == NFS4_RECORD_ADDING)
 		return false;			/* nothing was given on its strength yet */
 	nfs4_record_doom(st->recovery.records, r);
 	kick(&st->recovery);
 	return true;
+}
+
+bool nfs4_recovery_forget(struct nfs4_state *st, struct nfs4_client *c)
+{
+	return forget(st, record_of(st, c));
+}
+
+void nfs4_recovery_forget_host(struct nfs4_state *st, struct xdr_bytes key)
+{
+	forget(st, nfs4_record_find(st->recovery.records, NFS4_RECORD_NLM, key));
+}
+
+bool nfs4_recovery_host_may_reclaim(const struct nfs4_state *st, struct xdr_bytes key)
+{
+	const struct nfs4_record *r = nfs4_record_find(st->recovery.records, NFS4_RECORD_NLM, key);
+
+	return st->recovery.grace && r && r->earlier && r->state == NFS4_RECORD_KEPT;
 }
 
 bool nfs4_client_expire(struct nfs4_state *st, struct nfs4_client *c)

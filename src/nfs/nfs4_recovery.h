@@ -65,6 +65,10 @@ void nfs4_reclaimed(struct nfs4_state *st);
  * OK or DELAY.  May wait.
  */
 uint32_t nfs4_recovery_record(struct nfs4_state *st, struct nfs4_client *c);
+/* The same for hosts of NLM, whose owner is KEY; NOTE is kept with the record. */
+uint32_t nfs4_recovery_record_host(struct nfs4_state *st, struct xdr_bytes key, const char *note);
+bool nfs4_recovery_host_may_reclaim(const struct nfs4_state *st, struct xdr_bytes key);
+void nfs4_recovery_forget_host(struct nfs4_state *st, struct xdr_bytes key);
 /*
  * C is confirmed and goes for good, not replaced by another of its owner: its record is to go as
  * well.  False: there is none.

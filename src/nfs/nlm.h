@@ -13,6 +13,10 @@
  * apart.  An owner is a host and the number of its process, as Linux has it.  There are no leases:
  * locks stay until the client lets go, or says that it was restarted (SM_NOTIFY, FREE_ALL).
  *
+ * A host is on record in the pool (nfs4_recovery.h) before it gets its first lock, and until it has
+ * had none for a while.  Who was on record when the server starts is told that it was restarted, and
+ * may reclaim his locks in the grace period.
+ *
  * Nothing in nlm_state.c waits.  What is sent to a host is sent by one fiber for it, which exists
  * while there is something (nlm_call.c).
  */
@@ -30,6 +34,7 @@
 #define NLM_ANSWERS_MAX 64		/* of a host */
 #define NLM_BYTES_MAX (32u << 20)	/* of all: hosts, lockers, shares, blocks, answers */
 #define NLM_CALLERS_MAX 64		/* hosts that are called at a time */
+#define NSM_CALLERS_MAX 32		/* that are told of a restart at a time */
 #define NLM_IDLE_S 300			/* a host without anything is forgotten after that */
 
 enum nlm_stat {
@@ -71,6 +76,7 @@ struct nlm_host {
 	struct lock_quota ranges;
 	struct list lockers, shares, blocks, answers;
 	unsigned nblocks, nanswers;
+	bool recorded;
 	struct list calls;		/* nlm's to_call: waits for a fiber */
 	bool calling;			/* it has one */
 	struct host_way lockd;		/* if it was found */
@@ -116,22 +122,33 @@ struct nlm_answer {
 	uint8_t args[];
 };
 
+/* A host that is to be told of our restart. */
+struct nsm_notice {
+	struct list entry;
+	struct rpc_addr addr, local;
+	unsigned tries;
+	uint64_t due_ns;
+};
+
 struct nlm_state {
 	struct nfs_server *server;
 	struct nfs4_state *st;
 	struct nfs4_table hosts, lockers;
 	struct list by_use, to_call;
+	struct list notices;		/* those that nobody works at, in the order of their times */
 	unsigned ncallers;
 	size_t bytes;
 	uint32_t nsm_state;		/* odd: up; another at every start */
 	bool stop;
 	struct waitq work;		/* of the fibers */
 	uint64_t cookie;
-	/* Calls Q at H: nlm_call_by_network(), but for tests. */
-	int (*call)(struct nlm_state *nlm, struct nlm_host *h, const struct rpc_request *q,
-		    void *buf, size_t cap, size_t *ret_len);
+	/* Calls Q at TO, from FROM, by WAY if that was found; nlm_call_by_network(), but for tests. */
+	int (*call)(struct nlm_state *nlm, const struct rpc_addr *to, const struct rpc_addr *from,
+		    struct host_way *way, const struct rpc_request *q, void *buf, size_t cap,
+		    size_t *ret_len);
 };
 
+/* May wait. */
 int nlm_state_new(struct nfs_server *s, struct nlm_state **ret_nlm);
 /* Before nfs4_state_stop(), which waits for the fibers; and after it, before nfs4_state_free(). */
 void nlm_state_stop(struct nlm_state *nlm);
@@ -144,6 +161,9 @@ struct nlm_host *nlm_host_find(struct nlm_state *nlm, const struct rpc_addr *add
 			       struct xdr_bytes name);
 struct nlm_host *nlm_host_get(struct nlm_state *nlm, const struct rpc_addr *addr,
 			      const struct rpc_addr *local, struct xdr_bytes name);
+/* Puts H on record, if it isn't yet: OK or DELAY.  May wait. */
+uint32_t nlm_host_record(struct nlm_state *nlm, struct nlm_host *h);
+bool nlm_host_may_reclaim(const struct nlm_state *nlm, const struct nlm_host *h);
 /*
  * The host that calls itself NAME was restarted: all its locks and shares go.  A name that isn't
  * known stands for the only host at ADDR, if there is only one.  Nobody can speak for a host at
@@ -197,14 +217,16 @@ void nlm_call_host(struct nlm_state *nlm, struct nlm_host *h);
 void nlm_answer_later(struct nlm_state *nlm, struct nlm_host *h, uint32_t proc,
 		      const struct nlm_res *r);
 void nlm_answers_drop(struct nlm_state *nlm, struct nlm_host *h);
-int nlm_call_by_network(struct nlm_state *nlm, struct nlm_host *h, const struct rpc_request *q,
-			void *buf, size_t cap, size_t *ret_len);
-/* Ends what connects us to H. */
-void nlm_hang_up(struct nlm_host *h);
+int nlm_call_by_network(struct nlm_state *nlm, const struct rpc_addr *to,
+			const struct rpc_addr *from, struct host_way *way,
+			const struct rpc_request *q, void *buf, size_t cap, size_t *ret_len);
 
 /* ---- nsm.c --------------------------------------------------------------------------- */
 
-/* What goes on as long as the server listens, in the background. */
+/* Reads from the records who is to be told that we were restarted.  May wait. */
+int nsm_init(struct nlm_state *nlm);
+void nsm_done(struct nlm_state *nlm);
+/* What goes on as long as the server listens, in the background.  -EAGAIN as nfs4_spawn(). */
 int nsm_start(struct nlm_state *nlm);
 
 /* ---- nlm_xdr.c ----------------------------------------------------------------------- */

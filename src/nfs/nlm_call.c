@@ -24,32 +24,29 @@ static const struct rpc_cred root = { .flavor = RPC_AUTH_SYS };
 /* ---- one call ------------------------------------------------------------------------ */
 
 /* On the way that worked the last time. */
-int nlm_call_by_network(struct nlm_state *nlm, struct nlm_host *h, const struct rpc_request *q,
-			void *buf, size_t cap, size_t *ret_len)
+int nlm_call_by_network(struct nlm_state *nlm, const struct rpc_addr *to,
+			const struct rpc_addr *from, struct host_way *way,
+			const struct rpc_request *q, void *buf, size_t cap, size_t *ret_len)
 {
 	struct rpc_server *rpc = nlm->server->rpc;
-	struct host_way way;
+	struct host_way found;
 	int err;
 
-	if (!host_found(&h->lockd)) {
-		err = host_find(rpc, &h->addr, &h->local, q->prog, q->vers, q->timeout_ms,
-				&h->lockd);
-		if (err)			/* nothing has left for its lockd */
+	if (!host_found(way)) {
+		err = host_find(rpc, to, from, q->prog, q->vers, q->timeout_ms, &found);
+		if (err)		/* nothing has left for the program itself */
 			return err == -ESHUTDOWN ? err : -EHOSTUNREACH;
+		host_forget(way);	/* another may have been found meanwhile */
+		*way = found;
 	}
-	way = h->lockd;				/* H may be told to hang up meanwhile */
-	if (way.tcp)
-		rpc_peer_get(way.tcp);
-	err = host_call(rpc, &way, &h->local, q, buf, cap, ret_len);
+	found = *way;				/* which may be forgotten while we call */
+	if (found.tcp)
+		rpc_peer_get(found.tcp);
+	err = host_call(rpc, &found, from, q, buf, cap, ret_len);
 	if (err)
-		nlm_hang_up(h);
-	rpc_peer_put(way.tcp);
+		host_forget(way);
+	rpc_peer_put(found.tcp);
 	return err;
-}
-
-void nlm_hang_up(struct nlm_host *h)
-{
-	host_forget(&h->lockd);
 }
 
 /* The host has certainly not got the call. */
@@ -69,7 +66,7 @@ static int call(struct nlm_state *nlm, struct nlm_host *h, uint32_t proc, const 
 {
 	const struct rpc_request q = { NLM_PROGRAM, 4, proc, &root, args, len, CALL_MS };
 
-	return nlm->call(nlm, h, &q, buf, cap, ret_len);
+	return nlm->call(nlm, &h->addr, &h->local, &h->lockd, &q, buf, cap, ret_len);
 }
 
 /* ---- GRANTED ------------------------------------------------------------------------- */

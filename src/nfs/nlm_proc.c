@@ -84,9 +84,27 @@ static struct nlm_locker *find_locker(struct rpc_call *c, const struct nlm_args 
 }
 
 /* After a restart nothing is given that a client could still reclaim, and then nothing is reclaimed. */
-static enum nlm_stat check_grace(const struct nlm_state *nlm, bool reclaim)
+static enum nlm_stat check_grace(const struct nlm_state *nlm, const struct nlm_host *h, bool reclaim)
 {
-	return nfs4_in_grace(nlm->st) == reclaim ? NLM_GRANTED : NLM_DENIED_GRACE_PERIOD;
+	if (nfs4_in_grace(nlm->st) != reclaim)
+		return NLM_DENIED_GRACE_PERIOD;
+	return reclaim && !nlm_host_may_reclaim(nlm, h) ? NLM_DENIED : NLM_GRANTED;
+}
+
+/* The caller's host, on record if it is MONITORED, for something new or reclaimed.  May wait. */
+static enum nlm_stat get_host(struct rpc_call *c, const struct nlm_args *a, bool monitored,
+			      struct nlm_host **ret_host)
+{
+	struct nlm_state *nlm = nlm_of(c);
+	struct nlm_host *h = nlm_host_get(nlm, &c->peer, &c->local, a->caller);
+	enum nlm_stat stat = h ? check_grace(nlm, h, a->reclaim) : NLM_DENIED_NOLOCKS;
+
+	if (!stat && monitored && nlm_host_record(nlm, h))
+		return NLM_DENIED_GRACE_PERIOD;
+	if (!stat)
+		stat = check_grace(nlm, h, a->reclaim);		/* time has passed */
+	*ret_host = h;
+	return stat;
 }
 
 /* What was found out about a lock or a share.  Of one that will soon be free there is no word but
@@ -127,8 +145,8 @@ static enum nlm_stat do_test(struct rpc_call *c, const struct nlm_args *a, struc
 
 	if (!stat)
 		stat = enter(c, a, &id);
-	if (!stat)
-		stat = check_grace(nlm, false);
+	if (!stat && nfs4_in_grace(nlm->st))
+		stat = NLM_DENIED_GRACE_PERIOD;
 	if (stat)
 		return stat;
 	f = nfs4_file_find(nlm->st, &id);
@@ -161,7 +179,7 @@ static enum nlm_stat take(struct nlm_state *nlm, struct nlm_locker *l, const str
 	return b || !nlm_block_new(nlm, l, a, span) ? NLM_BLOCKED : NLM_DENIED_NOLOCKS;
 }
 
-static enum nlm_stat lock_file(struct rpc_call *c, const struct nlm_args *a)
+static enum nlm_stat lock_file(struct rpc_call *c, const struct nlm_args *a, bool monitored)
 {
 	struct nlm_state *nlm = nlm_of(c);
 	struct lock_span span;
@@ -173,21 +191,27 @@ static enum nlm_stat lock_file(struct rpc_call *c, const struct nlm_args *a)
 	if (!stat)
 		stat = enter(c, a, &id);
 	if (!stat)
-		stat = check_grace(nlm, a->reclaim);
+		stat = get_host(c, a, monitored, &h);
 	if (stat)
 		return stat;
-	h = nlm_host_get(nlm, &c->peer, &c->local, a->caller);
-	l = h ? nlm_locker_get(nlm, h, a->svid, a->oh, &id) : NULL;
+	l = nlm_locker_get(nlm, h, a->svid, a->oh, &id);
 	if (!l)
 		return NLM_DENIED_NOLOCKS;
 	stat = take(nlm, l, a, span);
 	nlm_locker_put(nlm, l);
+	if (!stat && a->reclaim)
+		nfs4_reclaimed(nlm->st);
 	return stat;
 }
 
 static enum nlm_stat do_lock(struct rpc_call *c, const struct nlm_args *a, struct nlm_res *r)
 {
-	return lock_file(c, a);
+	return lock_file(c, a, true);
+}
+
+static enum nlm_stat do_nm_lock(struct rpc_call *c, const struct nlm_args *a, struct nlm_res *r)
+{
+	return lock_file(c, a, false);
 }
 
 static enum nlm_stat do_cancel(struct rpc_call *c, const struct nlm_args *a, struct nlm_res *r)
@@ -245,11 +269,12 @@ static enum nlm_stat do_share(struct rpc_call *c, const struct nlm_args *a, stru
 	enum nlm_stat stat = enter(c, a, &id);
 
 	if (!stat)
-		stat = check_grace(nlm, a->reclaim);
-	if (stat)
-		return stat;
-	h = nlm_host_get(nlm, &c->peer, &c->local, a->caller);
-	return h ? nlm_share(nlm, h, a, &id) : NLM_DENIED_NOLOCKS;
+		stat = get_host(c, a, true, &h);
+	if (!stat)
+		stat = nlm_share(nlm, h, a, &id);
+	if (!stat && a->reclaim)
+		nfs4_reclaimed(nlm->st);
+	return stat;
 }
 
 static enum nlm_stat do_unshare(struct rpc_call *c, const struct nlm_args *a, struct nlm_res *r)
@@ -326,6 +351,7 @@ static int null(struct rpc_call *c, void *args, void *res) { return 0; }
 	}
 HANDLER(test)
 HANDLER(lock)
+HANDLER(nm_lock)
 HANDLER(cancel)
 HANDLER(unlock)
 HANDLER(share)
@@ -367,7 +393,7 @@ static const struct rpc_proc procs[] = {
 	[NLM_PROC_UNLOCK_MSG] = ROW("UNLOCK_MSG", unlock_msg, unlock, NULL, 0),
 	[NLM_PROC_SHARE] = ROW("SHARE", share, share, enc_share, RPC_ONCE),
 	[NLM_PROC_UNSHARE] = ROW("UNSHARE", unshare, share, enc_share, RPC_ONCE),
-	[NLM_PROC_NM_LOCK] = ROW("NM_LOCK", lock, lock, enc_res, RPC_ONCE),
+	[NLM_PROC_NM_LOCK] = ROW("NM_LOCK", nm_lock, lock, enc_res, RPC_ONCE),
 	[NLM_PROC_FREE_ALL] = { .name = "FREE_ALL", .decode = dec_free_all, .handle = free_all,
 				.args_bytes = sizeof(struct free_all_args),
 				.flags = RPC_ANY_AUTH | RPC_ONCE },

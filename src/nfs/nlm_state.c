@@ -59,11 +59,55 @@ static bool is_idle(const struct nlm_host *h)
 static void host_free(struct nlm_state *nlm, struct nlm_host *h)
 {
 	assert(is_idle(h) && !h->calling);
-	nlm_hang_up(h);
+	host_forget(&h->lockd);
 	nfs4_table_del(&nlm->hosts, &h->link);
 	list_del(&h->entry);
 	list_del(&h->calls);
 	nlm_free(nlm, h, sizeof(*h) + h->name_len);
+}
+
+/* What its record is found by: its address and its name. */
+struct key { uint8_t bytes[16 + NLM_STRING_MAX]; };
+
+static struct xdr_bytes key_of(const struct nlm_host *h, struct key *k)
+{
+	memcpy(k->bytes, h->addr.ip, 16);
+	memcpy(k->bytes + 16, h->name, h->name_len);
+	return (struct xdr_bytes){ k->bytes, 16 + h->name_len };
+}
+
+uint32_t nlm_host_record(struct nlm_state *nlm, struct nlm_host *h)
+{
+	char note[2 * RPC_ADDR_TEXT + 1], local[RPC_ADDR_TEXT];
+	uint32_t status;
+	struct key k;
+
+	if (h->recorded)
+		return NFS4_OK;
+	rpc_addr_text(&h->addr, note);
+	rpc_addr_text(&h->local, local);
+	strcat(strcat(note, " "), local);
+	h->active++;
+	status = nfs4_recovery_record_host(nlm->st, key_of(h, &k), note);
+	h->active--;
+	h->recorded = !status;
+	return status;
+}
+
+bool nlm_host_may_reclaim(const struct nlm_state *nlm, const struct nlm_host *h)
+{
+	struct key k;
+
+	return nfs4_recovery_host_may_reclaim(nlm->st, key_of(h, &k));
+}
+
+static void host_forget_record(struct nlm_state *nlm, struct nlm_host *h)
+{
+	struct key k;
+
+	if (h->recorded)
+		nfs4_recovery_forget_host(nlm->st, key_of(h, &k));
+	h->recorded = false;
 }
 
 /* Of the idle hosts those unused since BEFORE_NS, MOST at most, unused for longest first. */
@@ -78,6 +122,7 @@ static void drop_idle(struct nlm_state *nlm, uint64_t before_ns, unsigned most)
 			return;
 		if (!is_idle(h))
 			continue;
+		host_forget_record(nlm, h);
 		host_free(nlm, h);
 		most--;
 	}
@@ -405,7 +450,7 @@ static void release_all(struct nlm_state *nlm, struct nlm_host *h)
 	}
 	while (!list_empty(&h->shares))
 		share_free(nlm, container_of(h->shares.next, struct nlm_share, in_host));
-	nlm_hang_up(h);
+	host_forget(&h->lockd);
 }
 
 /* "client" and "client.example.org" are one. */
@@ -457,10 +502,11 @@ int nlm_state_new(struct nfs_server *s, struct nlm_state **ret_nlm)
 	nlm->nsm_state = ((uint32_t)status.life << 1 | 1) & INT32_MAX;
 	list_init(&nlm->by_use);
 	list_init(&nlm->to_call);
+	list_init(&nlm->notices);
 	waitq_init(&nlm->work);
 	nlm->call = nlm_call_by_network;
-	*ret_nlm = nlm;
-	return 0;
+	*ret_nlm = nlm;			/* which is freed with the server */
+	return nsm_init(nlm);
 }
 
 void nlm_state_stop(struct nlm_state *nlm)
@@ -482,6 +528,7 @@ void nlm_state_free(struct nlm_state *nlm)
 		host_free(nlm, h);
 	}
 	assert(!nlm->bytes && !nlm->lockers.n);
+	nsm_done(nlm);
 	free(nlm->hosts.buckets);
 	free(nlm->lockers.buckets);
 	free(nlm);

@@ -44,6 +44,16 @@ void rpc_addr_text(const struct rpc_addr *a, char ret_text[RPC_ADDR_TEXT])
 		inet_ntop(AF_INET6, a->ip, ret_text, RPC_ADDR_TEXT);
 }
 
+bool rpc_addr_parse(const char *text, struct rpc_addr *ret_addr)
+{
+	struct rpc_addr a = { .ip = { [10] = 0xff, [11] = 0xff } };
+
+	if (inet_pton(AF_INET, text, a.ip + 12) != 1 && inet_pton(AF_INET6, text, a.ip) != 1)
+		return false;
+	*ret_addr = a;
+	return true;
+}
+
 void rpc_service_check(const struct rpc_service *s)
 {
 	for (unsigned i = 0; i < s->nbindings; i++) {

@@ -49,6 +49,8 @@ bool rpc_addr_is_v4(const struct rpc_addr *a);
 /* "127.0.0.1" or "::1"; never waits. */
 #define RPC_ADDR_TEXT 48
 void rpc_addr_text(const struct rpc_addr *a, char ret_text[RPC_ADDR_TEXT]);
+/* The other way round, with port 0; false: TEXT is none. */
+bool rpc_addr_parse(const char *text, struct rpc_addr *ret_addr);
 
 struct rpc_cred {
 	uint32_t flavor;		/* AUTH_NONE or AUTH_SYS; others don't get through */

@@ -153,7 +153,7 @@ static struct {
 	uint64_t delay_ns;
 	/* the last one */
 	uint32_t proc, svid, result;
-	unsigned host;
+	unsigned host, hosts;		/* hosts: that were told of a restart, as bits */
 	bool exclusive;
 	uint64_t offset, len;
 } called;
@@ -189,16 +189,41 @@ static void take_granted(const struct rpc_request *q)
 	assert_int_equal(xdr_left(&in), 0);
 }
 
-static int client(struct nlm_state *n, struct nlm_host *h, const struct rpc_request *q, void *buf,
-		  size_t cap, size_t *ret_len)
+/* Of a restart: by the address that the client came to, which is his own here. */
+static void take_notice(const struct rpc_request *q, const struct rpc_addr *from)
+{
+	char name[RPC_ADDR_TEXT];
+	struct xdr_bytes b;
+	struct xdr_in in;
+
+	assert_int_equal(q->vers, 1);
+	assert_int_equal(q->proc, 6);
+	rpc_addr_text(from, name);
+	xdr_in_init(&in, q->args, q->args_len);
+	b = xdr_get_opaque(&in, 1024);
+	assert_int_equal(b.len, strlen(name));
+	assert_memory_equal(b.s, name, b.len);
+	assert_int_equal(xdr_get_u32(&in), nlm()->nsm_state);
+	assert_false(in.bad);
+	called.hosts |= 1u << called.host;
+}
+
+static int client(struct nlm_state *n, const struct rpc_addr *to, const struct rpc_addr *from,
+		  struct host_way *way, const struct rpc_request *q, void *buf, size_t cap,
+		  size_t *ret_len)
 {
 	struct xdr_out out;
 
-	assert_int_equal(q->prog, NLM_PROGRAM);
-	assert_int_equal(q->vers, 4);
 	called.n++;
 	called.proc = q->proc;
-	called.host = h->addr.ip[15];
+	called.host = to->ip[15];
+	if (q->prog == NSM_PROGRAM) {
+		take_notice(q, from);
+		*ret_len = 0;
+		return called.err;
+	}
+	assert_int_equal(q->prog, NLM_PROGRAM);
+	assert_int_equal(q->vers, 4);
 	take_granted(q);
 	if (called.delay_ns)
 		loop_sleep_ns(called.delay_ns);
@@ -787,6 +812,127 @@ static void test_nsm(void **state)
 	}
 }
 
+/* ---- our restart --------------------------------------------------------------------- */
+
+static uint32_t reclaim(const struct proc_id *who, uint32_t proc, uint64_t offset, uint64_t len)
+{
+	put_call(who, proc, false, true, offset, len, true);
+	return run_nlm();
+}
+
+static void start_nsm(void *arg)
+{
+	assert_int_equal(nsm_start(nlm()), 0);
+}
+
+static void crash(void)
+{
+	proto_crash(&P);
+	nlm()->call = client;
+	called.n = called.hosts = 0;
+}
+
+static void end_grace(void)
+{
+	state_now()->skew_ns += 1000 * 1000000000ull;
+	for (int i = 0; i < 3 && nfs4_in_grace(state_now()); i++)
+		nlm_test(&B, true, 0, 1);		/* what follows a call looks at the time */
+	assert_false(nfs4_in_grace(state_now()));
+}
+
+static void test_reclaim(void **state)
+{
+	const struct proc_id c = { 3, "gamma", 1 }, d = { 4, "delta", 1 };
+
+	assert_int_equal(reclaim(&A, NLM_PROC_LOCK, 0, 10), NLM_DENIED_GRACE_PERIOD);
+	assert_int_equal(nlm_lock(&A, true, 0, 10), NLM_GRANTED);
+	assert_int_equal(share(&B, NLM_PROC_SHARE, 1, 2), NLM_GRANTED);
+	assert_int_equal(nlm_lock(&d, true, 50, 10), NLM_GRANTED);
+	assert_int_equal(call_nlm(&c, NLM_PROC_NM_LOCK, false, true, 20, 10), NLM_GRANTED);
+	crash();
+	assert_true(nfs4_in_grace(state_now()));
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(nlm_lock(&A, true, 0, 10), NLM_DENIED_GRACE_PERIOD);
+		assert_int_equal(nlm_wait(&A, true, 0, 10), NLM_DENIED_GRACE_PERIOD);
+		assert_int_equal(nlm_test(&B, true, 0, 10), NLM_DENIED_GRACE_PERIOD);
+		assert_int_equal(share(&A, NLM_PROC_SHARE, 1, 0), NLM_DENIED_GRACE_PERIOD);
+		assert_int_equal(nlm_unlock(&A, 0, 10), NLM_GRANTED);
+		assert_int_equal(nlm_cancel(&A, true, 0, 10), NLM_DENIED);
+		assert_int_equal(reclaim(&c, NLM_PROC_LOCK, 20, 10), NLM_DENIED);
+		assert_int_equal(reclaim(&c, NLM_PROC_NM_LOCK, 20, 10), NLM_DENIED);
+		assert_int_equal(reclaim(&A, NLM_PROC_LOCK, 0, 10), NLM_GRANTED);
+		assert_int_equal(reclaim(&B, NLM_PROC_LOCK, 5, 10), NLM_DENIED);
+		assert_int_equal(reclaim(&B, NLM_PROC_LOCK, 70, 10), NLM_GRANTED);
+		if (!i)
+			crash();			/* in the middle of it */
+	}
+	end_grace();
+	assert_int_equal(reclaim(&A, NLM_PROC_LOCK, 0, 10), NLM_DENIED_GRACE_PERIOD);
+	assert_int_equal(nlm_lock(&c, true, 5, 1), NLM_DENIED);
+	assert_int_equal(nlm_lock(&c, true, 50, 10), NLM_GRANTED);	/* D was too late */
+	crash();
+	assert_int_equal(reclaim(&d, NLM_PROC_LOCK, 50, 10), NLM_DENIED);
+	assert_int_equal(reclaim(&c, NLM_PROC_LOCK, 50, 10), NLM_GRANTED);
+}
+
+/* Opens and locks of NFSv4 wait for NLM's clients, too. */
+static void test_grace_for_v4(void **state)
+{
+	struct sid sid;
+
+	assert_int_equal(nlm_lock(&A, true, 0, 10), NLM_GRANTED);
+	nfs4_client_drop(state_now(), nfs4_client_find(state_now(), S.clientid));
+	crash();
+	S = new_client("another");
+	assert_int_equal(open_file(&S, 3, 0, "o", "f", &sid), E(GRACE));
+	assert_int_equal(reclaim(&A, NLM_PROC_LOCK, 0, 10), NLM_GRANTED);
+	assert_int_equal(open_file(&S, 3, 0, "o", "f", &sid), E(GRACE));
+	end_grace();
+	S = new_client("another one");
+	assert_int_equal(open_file(&S, 3, 0, "o", "f", &sid), NFS4_OK);
+	assert_int_equal(test_lock(&S, "v4", NFS4_READ_LT, 0, 1), E(DENIED));
+}
+
+static void test_told_of_restart(void **state)
+{
+	const struct proc_id c = { 3, "gamma", 1 }, a2 = { 1, "behind the same address", 1 };
+
+	assert_int_equal(nlm_lock(&A, true, 0, 10), NLM_GRANTED);
+	assert_int_equal(nlm_lock(&a2, true, 10, 10), NLM_GRANTED);
+	assert_int_equal(nlm_lock(&B, true, 20, 10), NLM_GRANTED);
+	assert_int_equal(call_nlm(&c, NLM_PROC_NM_LOCK, false, true, 30, 10), NLM_GRANTED);
+	crash();
+	proto_run(start_nsm, NULL);
+	let_call();
+	assert_int_equal(called.n, 2);
+	assert_int_equal(called.hosts, 1 << 1 | 1 << 2);
+	/* who doesn't answer is told again, but not for ever */
+	crash();
+	called.err = -ETIMEDOUT;
+	proto_run(start_nsm, NULL);
+	proto_sleep(60 * 1000000000ull);
+	assert_in_range(called.n, 8, 14);
+	proto_sleep(3600 * 1000000000ull);
+	assert_int_equal(called.n, 36);
+	assert_true(list_empty(&nlm()->notices));
+}
+
+/* Who has had no lock for a while is off the record. */
+static void test_off_the_record(void **state)
+{
+	assert_int_equal(nlm_lock(&A, true, 0, 10), NLM_GRANTED);
+	assert_int_equal(nlm_lock(&B, true, 20, 10), NLM_GRANTED);
+	assert_int_equal(nlm_unlock(&A, 0, 0), NLM_GRANTED);
+	nfs4_client_drop(state_now(), nfs4_client_find(state_now(), S.clientid));
+	state_now()->skew_ns += (NLM_IDLE_S + 1) * 1000000000ull;
+	nlm_sweep(nlm());
+	assert_int_equal(nlm()->hosts.n, 1);
+	assert_int_equal(nlm_test(&A, true, 20, 1), NLM_DENIED);	/* what follows removes it */
+	crash();
+	assert_int_equal(reclaim(&A, NLM_PROC_LOCK, 0, 10), NLM_DENIED);
+	assert_int_equal(reclaim(&B, NLM_PROC_LOCK, 20, 10), NLM_GRANTED);
+}
+
 /* ---- limits -------------------------------------------------------------------------- */
 
 static void test_limit_of_blocks(void **state)
@@ -846,6 +992,8 @@ static void test_limit_of_memory(void **state)
 	}
 	assert_in_range(n, NLM_BYTES_MAX / 1300, NLM_BYTES_MAX / 1100);
 	assert_in_range(nlm()->bytes, NLM_BYTES_MAX - 3000, NLM_BYTES_MAX);
+	for (int i = 0; nlm_lock(&(struct proc_id){ 1, "alpha", i }, false, 0, 0) == NLM_GRANTED; i++)
+		assert_in_range(i, 0, 30);
 	assert_int_equal(share(&A, NLM_PROC_SHARE, 1, 0), NLM_DENIED_NOLOCKS);
 	who.svid = 0;
 	who.host = 1;
@@ -933,7 +1081,8 @@ int main(void)
 		TN(test_granted), TN(test_not_wanted), TN(test_unreachable), TN(test_maybe_told),
 		TN(test_grace_of_client), TN(test_asks_again), TN(test_cancel), TN(test_messages),
 		TN(test_restarted), TN(test_restarted_behind_nat), TN(test_restarted_while_told),
-		TN(test_nsm), TN(test_limit_of_blocks), TN(test_limit_of_ranges),
+		TN(test_nsm), TN(test_reclaim), TN(test_grace_for_v4), TN(test_told_of_restart),
+		TN(test_off_the_record), TN(test_limit_of_blocks), TN(test_limit_of_ranges),
 		TN(test_limit_of_memory), TN(test_limit_of_hosts), TN(test_truncated),
 		TN(test_unknown_procedures),
 	};
