@@ -73,7 +73,8 @@ static void settle_here(struct batch *b, bool *pending, uint64_t last)
 	for (unsigned i = 0; i < b->n; i++) {
 		struct op *op = &b->ops[i];
 
-		if (!pending[i] || (!op->rc && op->seq > last && op->kind != OP_READ))
+		if (!pending[i] || op->kind == OP_HOLD ||
+		    (!op->rc && op->seq > last && op->kind != OP_READ))
 			continue;
 		model_run(b->m, op, false, &e);
 		if (!expect_allows(&e, op->rc) || (!op->rc && !e.noop))
@@ -84,7 +85,19 @@ static void settle_here(struct batch *b, bool *pending, uint64_t last)
 	}
 }
 
-/* The change with the smallest number; of equal ones, one that really changes something. */
+/* Whether A leaves nothing to do for B: of the same number, A is the event then. */
+static bool makes_noop(struct batch *b, const struct op *a, const struct op *other)
+{
+	struct model *m = model_clone(b->m);
+	struct expect e;
+
+	model_run(m, a, true, &e);
+	model_run(m, other, false, &e);
+	model_free(m);
+	return e.noop;
+}
+
+/* The change with the smallest number; of equal ones, the one that was the event. */
 static struct op *settle_next(struct batch *b, bool *pending, uint64_t last)
 {
 	struct op *best = NULL;
@@ -94,10 +107,12 @@ static struct op *settle_next(struct batch *b, bool *pending, uint64_t last)
 	for (unsigned i = 0; i < b->n; i++) {
 		struct op *op = &b->ops[i];
 
-		if (!pending[i] || op->rc || op->kind == OP_READ || op->seq <= last)
+		if (!pending[i] || op->rc || op->kind == OP_READ || op->kind == OP_HOLD ||
+		    op->seq <= last)
 			continue;
 		model_run(b->m, op, false, &e);
-		if (!best || op->seq < best->seq || (op->seq == best->seq && best_noop)) {
+		if (!best || op->seq < best->seq ||
+		    (op->seq == best->seq && (best_noop || (!e.noop && makes_noop(b, op, best))))) {
 			best = op;
 			best_noop = e.noop;
 		}
@@ -116,6 +131,19 @@ static void settle_fail(struct batch *b, const struct op *bad, const char *why)
 	sim_fail("a batch of %u: %s", b->n, why);
 }
 
+/* Holds are no events, but it is known behind which one they came. */
+static void settle_holds(struct batch *b, bool *pending, uint64_t last)
+{
+	struct expect e;
+
+	for (unsigned i = 0; i < b->n; i++) {
+		if (!pending[i] || b->ops[i].kind != OP_HOLD || b->ops[i].rc || b->ops[i].seq > last)
+			continue;
+		model_run(b->m, &b->ops[i], true, &e);
+		pending[i] = false;
+	}
+}
+
 static void settle(struct batch *b, uint64_t last)
 {
 	bool pending[BATCH_MAX];
@@ -126,6 +154,7 @@ static void settle(struct batch *b, uint64_t last)
 		pending[i] = true;
 	settle_here(b, pending, last);
 	while ((op = settle_next(b, pending, last))) {
+		settle_holds(b, pending, op->seq - 1);
 		model_run(b->m, op, true, &e);
 		if (e.nmust || e.noop)
 			settle_fail(b, op, e.noop ? "nothing to do, yet an event" :
@@ -136,11 +165,12 @@ static void settle(struct batch *b, uint64_t last)
 			b->applied(b->arg, op);
 		settle_here(b, pending, last);
 	}
+	settle_holds(b, pending, UINT64_MAX);
 	for (unsigned i = 0; i < b->n; i++) {
 		if (!pending[i])
 			continue;
 		if (b->ops[i].rc == -ENOSPC && sim_space_short(b->fs, &b->ops[i]))
-			b->nospace++;
+			b->nospace += b->ops[i].kind != OP_ALLOCATE;
 		else
 			settle_fail(b, &b->ops[i], "right at no point of the order");
 	}

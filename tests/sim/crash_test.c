@@ -162,6 +162,42 @@ static void volume_op(struct test *t, enum op_kind kind, const char *name)
 	free(a);
 }
 
+/* Nobody holds it any more: that is an event, if it has no name. */
+static void unhold(struct test *t)
+{
+	uint32_t k = t->m->nheld ? rng_below(&t->rng, t->m->nheld) : 0;
+
+	if (!t->m->nheld)
+		return;
+	fs_unhold(t->fs, t->m->held[k]);
+	if (!model_unhold(t->m, k))
+		return;
+	sim_ok(fs_reap_all(t->fs));
+	history_push(&t->h, t->m, fs_last_seq(t->fs));
+}
+
+/* One by one, or it would not be known what there is in between. */
+static void come_back(struct test *t)
+{
+	for (uint32_t i = t->m->nnodes; i-- > 0;) {
+		struct op op = { .kind = OP_FORGET, .id = t->m->nodes[i]->id };
+		struct expect e;
+
+		if (!t->m->nodes[i]->unnamed)
+			continue;
+		if (t->m->nheld < MHELD_MAX / 2 && rng_one_in(&t->rng, 2))
+			op.kind = OP_HOLD;
+		sim_exec(t->fs, &op, NULL);
+		sim_ok(op.rc);
+		model_run(t->m, &op, true, &e);
+		if (op.kind == OP_FORGET)
+			history_push(&t->h, t->m, op.seq);
+	}
+	fs_drop_orphans(t->fs);
+	sim_ok(fs_reap_all(t->fs));
+	model_drop_orphans(t->m);
+}
+
 /* The daemon dies, the disk's cache lives on.  The history goes on from what is found. */
 static void kill_and_open(struct test *t)
 {
@@ -178,10 +214,12 @@ static void kill_and_open(struct test *t)
 	t->lost += history_lose(&t->h, k, died);
 	model_free(t->m);
 	t->m = model_clone(t->h.states[k].m);
-	model_restart(t->m);
+	model_restart(t->m, t->h.keep);
 	t->batch->m = t->m;
 	t->batch->fs = t->fs;
 	t->kills++;
+	if (t->h.keep)
+		come_back(t);
 }
 
 static void step(struct test *t)
@@ -207,6 +245,8 @@ static void step(struct test *t)
 		loop_sleep_ns(rng_below(&t->rng, 50000000));
 	} else if (what < 45) {
 		beside_checkpoint(t);
+	} else if (what < 50) {
+		unhold(t);
 	} else {
 		run_batch(t, rng_one_in(&t->rng, 2) ? 1 : rng_range(&t->rng, 2, 8));
 	}
@@ -221,6 +261,7 @@ static void choose(struct test *t)
 	t->cfg.checkpoint_ms = rng_range(&t->rng, 2, 40);
 	t->cfg.no_background = rng_one_in(&t->rng, 3);
 	t->cfg.max_refs = rng_one_in(&t->rng, 3) ? rng_range(&t->rng, 2, 9) : 0;
+	t->cfg.keep_orphans = t->h.keep = rng_one_in(&t->rng, 2);
 	gen_init(&t->gen, rng_u64(&t->rng));
 	t->gen.users = 1;
 	t->gen.odd = false;
@@ -230,6 +271,7 @@ static void choose(struct test *t)
 	t->gen.weights[OP_READ] = 0;
 	t->gen.weights[OP_CLONE] = 14;
 	t->gen.weights[OP_REMOVE] = 16;
+	t->gen.weights[OP_HOLD] = 10;
 }
 
 static void history(void *arg)
@@ -301,11 +343,16 @@ static void work_on(struct fs *fs, uint64_t seed)
 static void again_same(struct test *t, struct fs **fs, struct dev *d, const struct fs_config *cfg,
 		       uint32_t k, struct rng *rng)
 {
+	struct model *m;
+
 	if (!rng_one_in(rng, 8))
 		return;
 	sim_ok(fs_close(*fs));
 	*fs = sim_open(d, cfg);
-	sim_compare(*fs, t->h.states[k].m, "after recovery, a clean end and another opening");
+	m = model_clone(t->h.states[k].m);
+	model_restart(m, t->h.keep);
+	sim_compare(*fs, m, "after recovery, a clean end and another opening");
+	model_free(m);
 }
 
 static void try_image(struct test *t, struct dev_sim_image *image, const struct cut *c, uint64_t seed,

@@ -89,8 +89,32 @@ static uint64_t dump_content(struct fs_req *req, const struct fs_attr *a)
 	return sum;
 }
 
+uint64_t sim_xattrs(struct fs_req *req, struct fs_id id, int *ret_rc)
+{
+	unsigned char *value = test_alloc(FS_XATTR_VALUE_MAX);
+	struct fs_xattr_list l = { .buf = test_alloc(FS_NAME_MAX + 1), .cap = FS_NAME_MAX + 1 };
+	uint64_t sum = 0;
+	uint32_t len;
+
+	do {
+		const char *s = l.buf;
+
+		*ret_rc = fs_xattr_list(req, id, l.cookie, &l);
+		for (uint32_t i = 0; !*ret_rc && i < l.n; i++, s += strlen(s) + 1) {
+			*ret_rc = fs_xattr_get(req, id, (struct fs_name){ s, strlen(s) }, value,
+					       FS_XATTR_VALUE_MAX, &len);
+			if (!*ret_rc)
+				sum = xattr_hash(sum, s, strlen(s), text_hash((char *)value, len));
+		}
+	} while (!*ret_rc && !l.eof);
+	free(l.buf);
+	free(value);
+	return sum;
+}
+
 static void dump_inode(struct fs_req *req, struct dump *d, const struct fs_attr *a)
 {
+	int rc = 0;
 	struct noderec *r;
 	char *target;
 
@@ -116,6 +140,9 @@ static void dump_inode(struct fs_req *req, struct dump *d, const struct fs_attr 
 		r->target = text_hash(target, strlen(target));
 		free(target);
 	}
+	if (a->type == FS_REG || a->type == FS_DIR)
+		r->xattrs = sim_xattrs(req, a->id, &rc);
+	sim_ok(rc);
 	d->hash += noderec_hash(r);
 }
 
@@ -172,6 +199,30 @@ static void dump_dir(struct fs_req *req, struct dump *d, struct fs_id dir, uint3
 	free(list.buf);
 }
 
+/* The hidden directory of a volume's files without a name. */
+static void dump_orphans(struct fs_req *req, struct dump *d, uint32_t volume)
+{
+	struct fs_id dir = { .volume = volume, .ino = 2 };
+	struct fs_dirlist list = { .cap = LIST_BUF };
+	struct dump orphans = { 0 };
+	uint64_t cookie = 2;
+
+	list.buf = test_alloc(LIST_BUF);
+	do {
+		const struct fs_dirent *e = list.buf;
+
+		sim_ok(fs_readdir(req, dir, cookie, true, &list));
+		for (unsigned i = 0; i < list.n; i++, e = fs_dirent_next(e)) {
+			cookie = e->cookie;
+			dump_inode(req, &orphans, &e->attr);
+		}
+	} while (!list.eof);
+	free(list.buf);
+	d->orphans_hash += orphans.hash;
+	d->norphans += orphans.nrecs;
+	dump_done(&orphans);
+}
+
 void dump_take(struct fs *fs, struct dump *d)
 {
 	struct fs_volume_info *v = test_alloc(sizeof(*v));
@@ -189,6 +240,7 @@ void dump_take(struct fs *fs, struct dump *d)
 		d->hash += text_hash(v->name, strlen(v->name)) * (v->id + 1);
 		sim_ok(fs_getattr(&req, v->root, &root));
 		dump_inode(&req, d, &root);
+		dump_orphans(&req, d, v->id);
 		/* D grows as directories are found: a walk without recursion. */
 		for (uint32_t i = first; i < d->nrecs; i++) {
 			struct noderec *r = &d->recs[i];
@@ -302,6 +354,8 @@ void sim_compare(struct fs *fs, struct model *m, const char *when)
 		dump_diff(&d, m);
 		sim_fail("store and model differ %s", when);
 	}
+	sim_check(d.orphans_hash == model_orphans_hash(m), "files without a name differ %s (%u)", when,
+		  d.norphans);
 	dump_done(&d);
 }
 
@@ -337,6 +391,21 @@ static void tolerant_data(struct tolerant *t, const struct mnode *n, uint64_t of
 	free(want);
 }
 
+static void tolerant_xattrs(struct tolerant *t, struct mnode *n)
+{
+	struct noderec want;
+	struct fs_req req;
+	uint64_t sum;
+	int rc;
+
+	fs_req_admin(&req, t->fs);
+	model_noderec(n, &want);
+	sum = sim_xattrs(&req, n->id, &rc);
+	if (!failed(t, rc, "attributes"))
+		sim_check(sum == want.xattrs, "ino %llu: wrong extended attributes, and no error",
+			  (unsigned long long)n->id.ino);
+}
+
 static void tolerant_node(struct tolerant *t, struct mnode *n)
 {
 	struct fs_attr a;
@@ -348,6 +417,8 @@ static void tolerant_node(struct tolerant *t, struct mnode *n)
 			  (n->type != FS_REG || (a.size == n->size && a.mapped_bytes ==
 						 (uint64_t)n->content->n * MBLOCK)),
 			  "ino %llu: wrong attributes, and no error", (unsigned long long)n->id.ino);
+	if (n->type == FS_REG || n->type == FS_DIR)
+		tolerant_xattrs(t, n);
 	for (uint32_t i = 0; i < n->nents; i++) {
 		struct mdirent *e = &n->ents[i];
 

@@ -123,7 +123,7 @@ static void on_file(struct test *t, enum op_kind kind, const char *name, uint64_
 		op.set = (struct fs_setattr){ .mask = FS_SET_SIZE, .size = offset };
 		op.len = 0;
 	}
-	op.length = len;		/* OP_PUNCH */
+	op.length = len;		/* OP_PUNCH, OP_ALLOCATE */
 	run_op(t, &op);
 }
 
@@ -154,6 +154,15 @@ static void to_name(struct test *t, enum op_kind kind, const char *from, const c
 	run_op(t, &op);
 }
 
+static void on_xattr(struct test *t, enum op_kind kind, const char *file, const char *name, uint32_t len)
+{
+	struct op op = { .kind = kind, .len = len, .seed = len * 16 + 5 };
+
+	op.id = dir_id(t, file);
+	set_name(&op, name);
+	run_op(t, &op);
+}
+
 static void call(struct test *t, int (*fn)(struct fs *), const char *name)
 {
 	int rc;
@@ -162,6 +171,25 @@ static void call(struct test *t, int (*fn)(struct fs *), const char *name)
 	rc = fn(t->fs);
 	fault_alloc_arm(false);
 	sim_check(!rc || clean_error(t, rc), "step %u: %s: %s", t->step, name, sim_err(rc));
+}
+
+/* Removed while it is held, used as before, and let go of. */
+static void unlinked(struct test *t, const char *name)
+{
+	struct op op = { .kind = OP_HOLD, .id = dir_id(t, name) };
+	struct fs_id id = op.id;
+
+	run_op(t, &op);
+	if (!t->m->nheld)
+		return;
+	simple(t, OP_REMOVE, "", name);
+	op = (struct op){ .kind = OP_WRITE, .id = id, .offset = 100, .len = 50000, .seed = 5 };
+	run_op(t, &op);
+	op = (struct op){ .kind = OP_READ, .id = id, .len = 60000 };
+	run_op(t, &op);
+	fs_unhold(t->fs, id);
+	model_unhold(t->m, 0);
+	call(t, fs_reap_all, "reap");
 }
 
 static void script_base(struct test *t)
@@ -178,6 +206,8 @@ static void script_base(struct test *t)
 	}
 	to_name(t, OP_CLONE, "gold", "old", 3);
 	on_file(t, OP_WRITE, "old", 8192, 100, true);
+	on_xattr(t, OP_XSET, "old", "small", 10);
+	on_xattr(t, OP_XSET, "old", "large", 9000);
 }
 
 static void script_log(struct test *t)
@@ -186,6 +216,8 @@ static void script_log(struct test *t)
 	to_name(t, OP_CLONE, "old", "older", 2);
 	simple(t, OP_REMOVE, "", "old.1");
 	on_file(t, OP_WRITE, "older", 5, 5, false);
+	on_xattr(t, OP_XSET, "older", "small", 11);
+	on_xattr(t, OP_XREMOVE, "older.1", "large", 0);
 }
 
 static void script(struct test *t)
@@ -202,6 +234,10 @@ static void script(struct test *t)
 	to_name(t, OP_RENAME, "hard", "harder", 0);
 	to_name(t, OP_RENAME, "harder", "new.2", 0);
 	call(t, fs_checkpoint, "checkpoint");
+	unlinked(t, "new.9");
+	on_xattr(t, OP_XSET, "old", "another", 20000);
+	on_xattr(t, OP_XREMOVE, "old", "large", 0);
+	on_xattr(t, OP_XSET, "dir", "x", 3);
 	on_range(t, "gold", 4096, "new.6", 0, 100 * 4096);
 	on_range(t, "gold", 0, "new.7", 2 << 20, 4 << 20);
 	on_range(t, "old", 8192, "old", 1 << 20, 40960);
@@ -211,6 +247,7 @@ static void script(struct test *t)
 	on_file(t, OP_PUNCH, "new.7", 3, 5 << 20, false);
 	on_file(t, OP_SETATTR, "new.1", 100001, 0, false);
 	on_file(t, OP_WRITE, "gold", 5000001000ULL, 5000, true);
+	on_file(t, OP_ALLOCATE, "new.10", 600000, 100000, false);
 	simple(t, OP_REMOVE, "", "new.3");
 	simple(t, OP_REMOVE, "", "gold");
 	simple(t, OP_REMOVE, "", "old.2");

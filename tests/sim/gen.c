@@ -13,7 +13,8 @@ void gen_init(struct gen *g, uint64_t seed)
 		[OP_UNNAMED] = 1, [OP_FORGET] = 1, [OP_LINK] = 4, [OP_WRITE] = 34,
 		[OP_SETATTR] = 14, [OP_CLONE] = 8, [OP_REMOVE] = 12, [OP_RMDIR] = 4,
 		[OP_RENAME] = 9, [OP_VCREATE] = 0, [OP_VDESTROY] = 0, [OP_READ] = 14,
-		[OP_RANGE] = 12, [OP_PUNCH] = 7,
+		[OP_RANGE] = 12, [OP_PUNCH] = 7, [OP_ALLOCATE] = 4, [OP_XSET] = 8,
+		[OP_XREMOVE] = 3, [OP_HOLD] = 5,
 	};
 
 	*g = (struct gen){ .names = 30, .users = MUSERS, .max_write = FS_IO_MAX, .max_clones = 12,
@@ -326,6 +327,56 @@ static void gen_punch(struct gen *g, struct model *m, struct op *op)
 		op->offset = rng_u64(&g->rng);
 }
 
+static void gen_allocate(struct gen *g, struct model *m, struct op *op)
+{
+	op->id = pick(g, m, FS_REG);
+	op->offset = gen_offset(g, model_find(m, op->id));
+	op->length = below(g, 1ULL << rng_range(&g->rng, 1, rng_one_in(&g->rng, 15) ? 60 : 18));
+	if (g->odd && rng_one_in(&g->rng, 50))
+		op->offset = rng_u64(&g->rng);
+	if (!g->odd && !op->length)
+		op->length = 1;
+	if (op->offset > FS_MAX_SIZE / 2 && !g->odd)
+		op->offset = op->length = 1;
+}
+
+/* Few names, so that they meet; mostly small, as attributes are. */
+static void gen_xattr(struct gen *g, struct model *m, struct op *op)
+{
+	static const unsigned bits[] = { 4, 4, 7, 7, 9, 12, 13, 16 };
+	struct mnode *n;
+
+	op->id = pick(g, m, rng_one_in(&g->rng, 5) ? FS_DIR : FS_REG);
+	n = model_find(m, op->id);
+	op->name_len = snprintf(op->name, OP_NAME_BUF, "x%u", (unsigned)below(g, 7));
+	if (n && n->xattrs && rng_one_in(&g->rng, 2)) {
+		const struct mxattr *x = &n->xattrs->x[below(g, n->xattrs->n)];
+
+		memcpy(op->name, x->name, x->name_len);
+		op->name_len = x->name_len;
+	}
+	if (g->odd && rng_one_in(&g->rng, 30)) {
+		op->name_len = rng_one_in(&g->rng, 3) ? FS_NAME_MAX + 1 : FS_NAME_MAX;
+		memset(op->name, 'x', op->name_len);
+	} else if (g->odd && rng_one_in(&g->rng, 100)) {
+		op->name_len = 0;
+	}
+	if (op->kind == OP_XREMOVE)
+		return;
+	op->len = below(g, 1u << bits[below(g, sizeof(bits) / sizeof(*bits))]);
+	if (g->odd && rng_one_in(&g->rng, 60))
+		op->len = FS_XATTR_VALUE_MAX + below(g, 2);
+	op->seed = rng_one_in(&g->rng, 4) ? below(g, 32) : rng_u64(&g->rng);
+	op->xattr_how = below(g, rng_one_in(&g->rng, 3) ? 3 : 1);
+}
+
+/* What has names, mostly: or nothing would come of it. */
+static void gen_hold(struct gen *g, struct model *m, struct op *op)
+{
+	op->id = pick(g, m, rng_one_in(&g->rng, 5) ? FS_FREE : FS_REG);
+	op->user = 0;
+}
+
 static const uint32_t modes[] = { 0644, 0644, 0600, 0755, 0777, 0, 0444, 0222, 0111, 0660, 0640 };
 static uint32_t gen_mode(struct gen *g, bool dir)
 {
@@ -466,6 +517,8 @@ static enum op_kind gen_kind(struct gen *g)
 void gen_op(struct gen *g, struct model *m, struct op *op)
 {
 	*op = (struct op){ .kind = gen_kind(g) };
+	if (op->kind == OP_HOLD && m->nheld > MHELD_MAX / 2)	/* leaves room for a batch */
+		op->kind = OP_READ;
 	if (g->users > 1 && rng_one_in(&g->rng, 4))
 		op->user = below(g, g->users);
 	switch (op->kind) {
@@ -512,6 +565,15 @@ void gen_op(struct gen *g, struct model *m, struct op *op)
 		break;
 	case OP_PUNCH:
 		gen_punch(g, m, op);
+		break;
+	case OP_ALLOCATE:
+		gen_allocate(g, m, op);
+		break;
+	case OP_XSET: case OP_XREMOVE:
+		gen_xattr(g, m, op);
+		break;
+	case OP_HOLD:
+		gen_hold(g, m, op);
 		break;
 	case OP_KINDS:
 		abort();

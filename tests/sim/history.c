@@ -21,7 +21,7 @@ void history_done(struct history *h)
 	while (h->n)
 		model_free(h->states[--h->n].m);
 	free(h->states);
-	*h = (struct history){ 0 };
+	*h = (struct history){ .keep = h->keep };
 }
 
 unsigned history_lose(struct history *h, uint32_t k, uint32_t cut)
@@ -69,6 +69,7 @@ uint32_t history_identify(struct history *h, struct fs *fs, uint32_t cut, uint64
 	dump_take(fs, &d);
 	for (uint32_t i = low; i < h->n; i++)
 		if (h->states[i].hash == d.hash && h->states[i].dead_at > cut &&
+		    d.orphans_hash == (h->keep ? model_orphans_hash(h->states[i].m) : 0) &&
 		    (i == low || h->states[i].seq <= last))
 			found = i;
 	if (found == UINT32_MAX)

@@ -10,7 +10,8 @@
 
 /* States that a kill lost can't be found by cuts from number DEAD_AT on. */
 struct state { uint64_t seq, hash; struct model *m; uint32_t dead_at; };
-struct history { struct state *states; uint32_t n, cap; };
+/* keep: the pool is opened with fs_config.keep_orphans. */
+struct history { struct state *states; uint32_t n, cap; bool keep; };
 
 void history_push(struct history *h, const struct model *m, uint64_t seq);
 void history_done(struct history *h);

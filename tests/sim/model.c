@@ -11,7 +11,8 @@
 
 const char *const op_names[OP_KINDS] = {
 	"create", "mkdir", "symlink", "mknod", "unnamed", "forget", "link", "write", "setattr",
-	"clone", "remove", "rmdir", "rename", "vcreate", "vdestroy", "read", "range", "punch"
+	"clone", "remove", "rmdir", "rename", "vcreate", "vdestroy", "read", "range", "punch", "allocate",
+	"xset", "xremove", "hold"
 };
 
 static void *xcalloc(size_t n, size_t size)
@@ -62,14 +63,14 @@ void op_print(const struct op *op, char *buf, size_t len)
 	if (op->kind == OP_RENAME)
 		n += snprintf(buf + n, len - n, " to %u:%llu '%.40s'", op->dir2.volume,
 			      (unsigned long long)op->dir2.ino, op->name2);
-	if (op->kind == OP_WRITE || op->kind == OP_READ)
+	if (op->kind == OP_WRITE || op->kind == OP_READ || op->kind == OP_XSET)
 		n += snprintf(buf + n, len - n, " at %llu len %u seed %#llx%s",
 			      (unsigned long long)op->offset, op->len,
 			      (unsigned long long)op->seed, op->stable ? " stable" : "");
 	if (op->kind == OP_RANGE)
 		n += snprintf(buf + n, len - n, " from %u:%llu at %llu", op->src.volume,
 			      (unsigned long long)op->src.ino, (unsigned long long)op->src_offset);
-	if (op->kind == OP_RANGE || op->kind == OP_PUNCH)
+	if (op->kind == OP_RANGE || op->kind == OP_PUNCH || op->kind == OP_ALLOCATE)
 		n += snprintf(buf + n, len - n, " at %llu length %llu",
 			      (unsigned long long)op->offset, (unsigned long long)op->length);
 	if (op->set.mask)
@@ -109,6 +110,7 @@ void model_node_free(struct model *m, struct mnode *n)
 		free(n->ents[i].name);
 	free(n->ents);
 	free(n->target);
+	xattrs_put(n->xattrs);
 	content_put(n->content);
 	free(n);
 }
@@ -151,6 +153,8 @@ static void node_clone(struct model *m, const struct mnode *n)
 	c->nents = c->ents_cap = 0;
 	if (c->content)
 		c->content->refs++;
+	if (c->xattrs)
+		c->xattrs->refs++;
 	if (c->target)
 		c->target = strdup(n->target);
 }
@@ -283,11 +287,48 @@ void model_volume_del(struct model *m, const char *name)
 	*v = m->volumes[--m->nvolumes];
 }
 
-void model_restart(struct model *m)
+/* ---- without a name --------------------------------------------------------------------- */
+
+static void drop_unheld(struct model *m)
 {
 	for (uint32_t i = m->nnodes; i-- > 0;)
-		if (m->nodes[i]->unnamed)
+		if (m->nodes[i]->unnamed && !model_held(m, m->nodes[i]->id))
 			model_node_free(m, m->nodes[i]);
+}
+
+void model_restart(struct model *m, bool keep)
+{
+	m->nheld = 0;
+	if (!keep)
+		drop_unheld(m);
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		m->nodes[i]->orphan = false;	/* as long as nobody has looked */
+}
+
+bool model_held(const struct model *m, struct fs_id id)
+{
+	for (uint32_t k = 0; k < m->nheld; k++)
+		if (!memcmp(&m->held[k], &id, sizeof(id)))
+			return true;
+	return false;
+}
+
+bool model_unhold(struct model *m, uint32_t k)
+{
+	struct mnode *n = model_find(m, m->held[k]);
+
+	m->held[k] = m->held[--m->nheld];
+	if (!n || !n->orphan || model_held(m, n->id))
+		return false;
+	model_node_free(m, n);
+	return true;
+}
+
+void model_drop_orphans(struct model *m)
+{
+	drop_unheld(m);
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		m->nodes[i]->orphan = m->nodes[i]->unnamed;
 }
 
 /* ---- permissions ----------------------------------------------------------------------- */
@@ -351,6 +392,11 @@ void model_noderec(const struct mnode *n, struct noderec *ret)
 	}
 	if (n->target)
 		ret->target = text_hash(n->target, strlen(n->target));
+	for (uint32_t i = 0; n->xattrs && i < n->xattrs->n; i++) {
+		const struct mxattr *x = &n->xattrs->x[i];
+
+		ret->xattrs = xattr_hash(ret->xattrs, x->name, x->name_len, x->value);
+	}
 }
 
 uint64_t model_hash(const struct model *m)
@@ -372,5 +418,19 @@ uint64_t model_hash(const struct model *m)
 	for (uint32_t i = 0; i < m->nvolumes; i++)
 		sum += text_hash(m->volumes[i].name, strlen(m->volumes[i].name)) *
 		       (m->volumes[i].id + 1);
+	return sum;
+}
+
+uint64_t model_orphans_hash(const struct model *m)
+{
+	struct noderec rec;
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < m->nnodes; i++) {
+		if (!m->nodes[i]->unnamed)
+			continue;
+		model_noderec(m->nodes[i], &rec);
+		sum += noderec_hash(&rec);
+	}
 	return sum;
 }

@@ -14,6 +14,9 @@
  * A file's content is a sorted array of counted 4 KiB blocks.  A whole block of zeros makes a hole,
  * and holes are not in the array: so its length is what the store must report as mapped.  Clones share the array until one of them writes.
  *
+ * A file that is held outlives its last name: it is an orphan then, without a name but otherwise as
+ * before.  What is held is not part of the state: it is gone after a restart.
+ *
  * Where several errors apply, any of them will do: the order of the checks is the store's.
  */
 #ifndef SIM_MODEL_H
@@ -21,13 +24,14 @@
 
 #include "fs/fs.h"
 
+#define MHELD_MAX 64
 #define MBLOCK 4096
 #define MUSERS 4			/* 0: management; 1: uid 0; 2, 3: ordinary */
 
 enum op_kind {
 	OP_CREATE, OP_MKDIR, OP_SYMLINK, OP_MKNOD, OP_UNNAMED, OP_FORGET, OP_LINK, OP_WRITE,
 	OP_SETATTR, OP_CLONE, OP_REMOVE, OP_RMDIR, OP_RENAME, OP_VCREATE, OP_VDESTROY, OP_READ,
-	OP_RANGE, OP_PUNCH, OP_KINDS
+	OP_RANGE, OP_PUNCH, OP_ALLOCATE, OP_XSET, OP_XREMOVE, OP_HOLD, OP_KINDS
 };
 extern const char *const op_names[OP_KINDS];
 
@@ -38,14 +42,15 @@ struct op {
 	enum op_kind kind;
 	unsigned user;
 	struct fs_id id;		/* file: of write, setattr, link, clone (source), read, punch,
-					 * range (target) */
+					 * range (target), attributes (NAME; LEN and SEED of the value) */
 	struct fs_id src;		/* OP_RANGE: from where */
 	struct fs_id dir, dir2;		/* dir2: where rename goes */
 	char name[OP_NAME_BUF], name2[OP_NAME_BUF];
 	uint32_t name_len, name2_len;
 	uint64_t offset;
 	uint32_t len;
-	uint64_t src_offset, length;	/* OP_RANGE; OP_PUNCH: the length */
+	uint64_t src_offset, length;	/* OP_RANGE; OP_PUNCH, OP_ALLOCATE: the length */
+	enum fs_xattr_how xattr_how;
 	uint64_t seed;			/* of the pattern that is written */
 	bool stable, replace;
 	enum fs_create_how how;
@@ -84,6 +89,10 @@ struct mblk { uint32_t refs; uint64_t hash; unsigned char data[MBLOCK]; };
 struct mext { uint64_t index; struct mblk *blk; };
 struct mcontent { uint32_t refs, n, cap; uint64_t sum; struct mext *e; };
 
+/* In the order in which they came about. */
+struct mxattr { char name[FS_NAME_MAX + 1]; uint32_t name_len, len; uint64_t value; /* its hash */ };
+struct mxattrs { uint32_t refs, n; struct mxattr x[]; };
+
 struct mnode;
 struct mdirent { uint64_t hash; char *name; uint32_t len; struct mnode *node; };
 struct mnode {
@@ -94,7 +103,9 @@ struct mnode {
 	struct fs_time mtime, ctime;
 	struct fs_id origin;
 	bool unnamed;
+	bool orphan;			/* and to be removed when nobody holds it any more */
 	struct mcontent *content;	/* FS_REG */
+	struct mxattrs *xattrs;		/* NULL: none */
 	char *target;			/* FS_LNK */
 	struct mdirent *ents;		/* FS_DIR */
 	uint32_t nents, ents_cap;
@@ -111,6 +122,8 @@ struct model {
 	struct mnode **hash;
 	struct mvolume *volumes;
 	uint32_t nvolumes;
+	struct fs_id held[MHELD_MAX];	/* as often as it is held, whatever became of it */
+	uint32_t nheld;
 	/* Called for every entry that is added or taken away. */
 	void (*on_dirent)(void *arg, struct mnode *dir, const char *name, uint32_t len);
 	void *arg;
@@ -118,7 +131,7 @@ struct model {
 
 struct model *model_new(void);
 void model_free(struct model *m);
-/* The same state again, without on_dirent; contents are shared. */
+/* The same state again, without on_dirent and what is held; contents are shared. */
 struct model *model_clone(const struct model *m);
 void model_cred(unsigned user, struct fs_cred *ret);
 /* Volumes are learned: the store's answer is taken over. */
@@ -130,8 +143,14 @@ struct mvolume *model_volume(struct model *m, const char *name);
  * with what OP learned from the store.
  */
 void model_run(struct model *m, const struct op *op, bool apply, struct expect *ret);
-/* Unnamed files vanish: what a crash or a clean restart does. */
-void model_restart(struct model *m);
+/* What a crash or a clean restart does: nothing is held any more, and unnamed files vanish, unless the
+ * pool is opened with KEEP (fs_config.keep_orphans). */
+void model_restart(struct model *m, bool keep);
+bool model_held(const struct model *m, struct fs_id id);
+/* The hold number K ends; true if that makes an orphan vanish. */
+bool model_unhold(struct model *m, uint32_t k);
+/* fs_drop_orphans(), where all that is unnamed is from before. */
+void model_drop_orphans(struct model *m);
 
 struct mnode *model_find(struct model *m, struct fs_id id);
 struct mnode *model_lookup(struct mnode *dir, const char *name, uint32_t len);
@@ -145,7 +164,7 @@ int model_seek(const struct mnode *n, uint64_t offset, bool data, uint64_t *ret)
 struct noderec {
 	uint64_t volume, ino, generation, type, mode, uid, gid, nlink, rdev, size, mapped;
 	uint64_t content, target, change, mtime_sec, mtime_nsec, ctime_sec, ctime_nsec;
-	uint64_t origin_ino, origin_generation;
+	uint64_t origin_ino, origin_generation, xattrs;
 };
 uint64_t noderec_hash(const struct noderec *r);
 void noderec_print(const struct noderec *r, char *buf, size_t len);
@@ -153,8 +172,11 @@ uint64_t block_hash(uint64_t index, const void *data);	/* one block's part of co
 bool block_is_zero(const void *data);
 uint64_t dirent_hash(struct fs_id dir, const char *name, uint32_t len, uint64_t ino);
 uint64_t text_hash(const char *s, size_t len);
+/* Of all attributes up to one, from that of those before it (0 of none). */
+uint64_t xattr_hash(uint64_t before, const char *name, uint32_t name_len, uint64_t value);
 
 void model_noderec(const struct mnode *n, struct noderec *ret);
-uint64_t model_hash(const struct model *m);
+uint64_t model_hash(const struct model *m);	/* without what has no name */
+uint64_t model_orphans_hash(const struct model *m);
 
 #endif

@@ -63,7 +63,7 @@ void noderec_print(const struct noderec *r, char *buf, size_t len)
 	snprintf(buf, len,
 		 "v%llu ino %llu gen %#llx type %llu mode %llo owner %llu:%llu nlink %llu rdev %llx "
 		 "size %llu mapped %llu content %016llx target %016llx change %#llx "
-		 "mtime %llu.%09llu ctime %llu.%09llu origin %llu/%#llx",
+		 "mtime %llu.%09llu ctime %llu.%09llu origin %llu/%#llx xattrs %016llx",
 		 (unsigned long long)r->volume, (unsigned long long)r->ino,
 		 (unsigned long long)r->generation, (unsigned long long)r->type,
 		 (unsigned long long)r->mode, (unsigned long long)r->uid,
@@ -73,7 +73,8 @@ void noderec_print(const struct noderec *r, char *buf, size_t len)
 		 (unsigned long long)r->target, (unsigned long long)r->change,
 		 (unsigned long long)r->mtime_sec, (unsigned long long)r->mtime_nsec,
 		 (unsigned long long)r->ctime_sec, (unsigned long long)r->ctime_nsec,
-		 (unsigned long long)r->origin_ino, (unsigned long long)r->origin_generation);
+		 (unsigned long long)r->origin_ino, (unsigned long long)r->origin_generation,
+		 (unsigned long long)r->xattrs);
 }
 
 /* ---- patterns -------------------------------------------------------------------------- */
@@ -371,4 +372,78 @@ int model_seek(const struct mnode *n, uint64_t offset, bool data, uint64_t *ret)
 	}
 	*ret = at > offset ? at : offset;
 	return 0;
+}
+
+/* ---- extended attributes --------------------------------------------------------------- */
+
+uint64_t xattr_hash(uint64_t before, const char *name, uint32_t name_len, uint64_t value)
+{
+	uint64_t v[3] = { before, text_hash(name, name_len), value };
+
+	return XXH3_64bits(v, sizeof(v));
+}
+
+const struct mxattr *xattrs_find(const struct mxattrs *a, const char *name, uint32_t name_len)
+{
+	for (uint32_t i = 0; a && i < a->n; i++)
+		if (a->x[i].name_len == name_len && !memcmp(a->x[i].name, name, name_len))
+			return &a->x[i];
+	return NULL;
+}
+
+uint32_t xattrs_bytes(const struct mxattrs *a)
+{
+	uint32_t sum = 16;
+
+	for (uint32_t i = 0; a && i < a->n; i++)
+		sum += (16 + a->x[i].name_len + a->x[i].len + 7) & ~7u;
+	return sum;
+}
+
+void xattrs_put(struct mxattrs *a)
+{
+	if (a && !--a->refs)
+		free(a);
+}
+
+/* A copy with room for one more. */
+static struct mxattrs *xattrs_copy(const struct mxattrs *a)
+{
+	uint32_t n = a ? a->n : 0;
+	struct mxattrs *c = xrealloc(NULL, sizeof(*c) + (n + 1) * sizeof(c->x[0]));
+
+	c->refs = 1;
+	c->n = n;
+	if (n)
+		memcpy(c->x, a->x, n * sizeof(c->x[0]));
+	return c;
+}
+
+struct mxattrs *xattrs_set(struct mxattrs *old, const char *name, uint32_t name_len, uint32_t len,
+			   uint64_t value)
+{
+	const struct mxattr *there = xattrs_find(old, name, name_len);
+	struct mxattrs *c = xattrs_copy(old);
+	struct mxattr *x = there ? &c->x[there - old->x] : &c->x[c->n++];
+
+	memcpy(x->name, name, name_len);
+	x->name_len = name_len;
+	x->len = len;
+	x->value = value;
+	xattrs_put(old);
+	return c;
+}
+
+struct mxattrs *xattrs_remove(struct mxattrs *old, const char *name, uint32_t name_len)
+{
+	const struct mxattr *there = xattrs_find(old, name, name_len);
+	struct mxattrs *c = xattrs_copy(old);
+	uint32_t at = there - old->x;
+
+	memmove(&c->x[at], &c->x[at + 1], (--c->n - at) * sizeof(c->x[0]));
+	xattrs_put(old);
+	if (c->n)
+		return c;
+	xattrs_put(c);
+	return NULL;
 }

@@ -16,6 +16,14 @@ void content_copy(struct mcontent **pc, struct mcontent *src, uint64_t from, uin
 /* Zeros: whole blocks become holes; parts of a block leave it there. */
 void content_punch(struct mcontent **pc, uint64_t offset, uint64_t end);
 
+/* All take over OLD, and give the new set; NULL is the empty one. */
+struct mxattrs *xattrs_set(struct mxattrs *old, const char *name, uint32_t name_len, uint32_t len,
+			   uint64_t value);
+struct mxattrs *xattrs_remove(struct mxattrs *old, const char *name, uint32_t name_len);
+void xattrs_put(struct mxattrs *a);
+const struct mxattr *xattrs_find(const struct mxattrs *a, const char *name, uint32_t name_len);
+uint32_t xattrs_bytes(const struct mxattrs *a);	/* as the store counts */
+
 struct mnode *model_node_new(struct model *m, struct fs_id id, enum fs_type type);
 void model_node_free(struct model *m, struct mnode *n);
 void model_dirent_add(struct model *m, struct mnode *dir, const char *name, uint32_t len,

@@ -141,10 +141,14 @@ static struct mnode *made(struct run *r, struct mnode *dir, struct fs_id id, enu
 
 static void unlink_node(struct run *r, struct mnode *n)
 {
-	if (n->type == FS_DIR || !--n->nlink)
-		model_node_free(r->m, n);
-	else
-		touch(r, n, false);
+	if (n->type == FS_DIR || !--n->nlink) {
+		if (n->type == FS_DIR || !model_held(r->m, n->id)) {
+			model_node_free(r->m, n);
+			return;
+		}
+		n->unnamed = n->orphan = true;
+	}
+	touch(r, n, false);
 }
 
 static void existing_create(struct run *r, struct mnode *n)
@@ -222,8 +226,12 @@ static void run_unnamed(struct run *r)
 		n = need(r, op->id);
 		if (n && !n->unnamed)
 			must(r, EINVAL);
-		if (n && go(r))
+		if (n && model_held(r->m, n->id)) {
+			r->ex->noop = true;	/* until nobody holds it */
+			n->orphan |= go(r);
+		} else if (n && go(r)) {
 			model_node_free(r->m, n);
+		}
 		return;
 	}
 	if (!go(r))
@@ -267,7 +275,7 @@ static void run_link(struct run *r)
 		unlink_node(r, old);
 	}
 	n->nlink++;
-	n->unnamed = false;
+	n->unnamed = n->orphan = false;
 	touch(r, n, false);
 	model_dirent_add(r->m, dir, op->name, op->name_len, n);
 	touch(r, dir, true);
@@ -355,6 +363,9 @@ static void clone_one(struct run *r, struct mnode *src, struct mnode *dir, uint3
 	content_put(n->content);
 	n->content = src->content;
 	n->content->refs++;
+	n->xattrs = src->xattrs;
+	if (n->xattrs)
+		n->xattrs->refs++;
 	n->size = src->size;
 	n->mode = src->mode;
 	n->origin = src->id;
@@ -594,6 +605,82 @@ static void run_punch(struct run *r)
 	touch(r, n, true);
 }
 
+static void run_allocate(struct run *r)
+{
+	const struct op *op = r->op;
+	struct mnode *n = need_reg(r, op->id);
+
+	if (!op->length)
+		must(r, EINVAL);
+	if (op->offset > FS_MAX_SIZE || op->length > FS_MAX_SIZE - op->offset)
+		must(r, EFBIG);
+	if (!n || r->ex->nmust)
+		return;
+	if (!model_may(n, op->user, 2) && !model_is_owner(n, op->user))
+		denied(r);
+	r->ex->noop = op->offset + op->length <= n->size && !r->ex->nmust;
+	if (!go(r) || r->ex->noop)
+		return;
+	n->size = op->offset + op->length;
+	touch(r, n, true);
+}
+
+static void check_xattr(struct run *r, const struct mnode *n)
+{
+	const struct op *op = r->op;
+	const struct mxattr *x = xattrs_find(n->xattrs, op->name, op->name_len);
+	uint32_t bytes = xattrs_bytes(n->xattrs);
+
+	if (n->type != FS_REG && n->type != FS_DIR)
+		must(r, EPERM);
+	if (!model_may(n, op->user, 2))
+		denied(r);
+	if (!x && (op->kind == OP_XREMOVE || op->xattr_how == FS_XATTR_REPLACE))
+		must(r, ENODATA);
+	if (op->kind == OP_XREMOVE)
+		return;
+	if (x && op->xattr_how == FS_XATTR_CREATE)
+		must(r, EEXIST);
+	bytes -= x ? (16 + x->name_len + x->len + 7) & ~7u : 0;
+	if (bytes + ((16 + op->name_len + op->len + 7) & ~7u) > 17 * MBLOCK)
+		must(r, ENOSPC);
+}
+
+static void run_xattr(struct run *r)
+{
+	const struct op *op = r->op;
+	struct mnode *n = need(r, op->id);
+	unsigned char *value;
+
+	if (!op->name_len)
+		must(r, EINVAL);
+	if (op->name_len > FS_NAME_MAX)
+		must(r, ENAMETOOLONG);
+	if (op->len > FS_XATTR_VALUE_MAX)
+		must(r, E2BIG);
+	if (n)
+		check_xattr(r, n);
+	if (!n || !go(r))
+		return;
+	if (op->kind == OP_XREMOVE) {
+		n->xattrs = xattrs_remove(n->xattrs, op->name, op->name_len);
+	} else {
+		value = malloc(op->len + 1);
+		op_pattern(op->seed, 0, value, op->len);
+		n->xattrs = xattrs_set(n->xattrs, op->name, op->name_len, op->len,
+				       text_hash((char *)value, op->len));
+		free(value);
+	}
+	touch(r, n, false);
+}
+
+static void run_hold(struct run *r)
+{
+	r->ex->noop = true;
+	if (go(r))
+		r->m->held[r->m->nheld++] = r->op->id;
+}
+
 static void run_read(struct run *r)
 {
 	struct mnode *n = need_reg(r, r->op->id);
@@ -618,6 +705,8 @@ void model_run(struct model *m, const struct op *op, bool apply, struct expect *
 		[OP_CLONE] = run_clone, [OP_REMOVE] = run_remove, [OP_RMDIR] = run_remove,
 		[OP_RENAME] = run_rename, [OP_VCREATE] = run_volume, [OP_VDESTROY] = run_volume,
 		[OP_READ] = run_read, [OP_RANGE] = run_range, [OP_PUNCH] = run_punch,
+		[OP_ALLOCATE] = run_allocate, [OP_XSET] = run_xattr, [OP_XREMOVE] = run_xattr,
+		[OP_HOLD] = run_hold,
 	};
 	struct run r = { m, op, ret, apply };
 

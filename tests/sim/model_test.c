@@ -135,6 +135,8 @@ static void check_after(struct test *t, struct op *op)
 		check_read(t, op);
 		return;
 	}
+	if (op->kind == OP_HOLD)	/* of whatever it was */
+		return;
 	if (op->id.ino)
 		check_node(t, op->id);
 	if (op->src.ino)
@@ -167,6 +169,8 @@ static void check_nospace(struct test *t, const struct op *op)
 	sim_check(op->kind != OP_REMOVE && op->kind != OP_RMDIR && op->kind != OP_VDESTROY,
 		  "step %u: ENOSPC from %s", t->step, op_names[op->kind]);
 	t->nospace++;
+	if (op->kind == OP_ALLOCATE)	/* that may ask for anything */
+		return;
 	sim_compare(t->fs, t->m, "after ENOSPC");
 	if (!rng_one_in(&t->rng, 4))
 		t->purge = rng_range(&t->rng, 1, 60);
@@ -179,7 +183,8 @@ static void run_op(struct test *t, struct op *op)
 	char text[512];
 
 	obj = model_find(t->m, op->kind == OP_WRITE || op->kind == OP_SETATTR || op->kind == OP_RANGE ||
-			 op->kind == OP_PUNCH ? op->id : op->kind == OP_RENAME ? op->dir2 : op->dir);
+			 op->kind == OP_PUNCH || op->kind == OP_ALLOCATE || op->kind == OP_XSET ||
+			 op->kind == OP_XREMOVE ? op->id : op->kind == OP_RENAME ? op->dir2 : op->dir);
 	if (obj)
 		pre = *obj;
 	sim_exec(t->fs, op, t->answer);
@@ -308,6 +313,30 @@ static void ask_stale(struct test *t)
 	sim_check(fs_getattr(&req, id, &a) == -ESTALE, "step %u: a stale handle is alive", t->step);
 }
 
+static void ask_xattr(struct test *t)
+{
+	struct mnode *n = gen_node(&t->gen, t->m, rng_one_in(&t->rng, 4) ? FS_DIR : FS_REG);
+	unsigned user = rng_below(&t->rng, t->gen.users);
+	struct noderec want;
+	struct fs_req req;
+	uint64_t sum;
+	uint32_t len;
+	int rc;
+
+	if (!n)
+		return;
+	sim_req(&req, t->fs, user);
+	model_noderec(n, &want);
+	sum = sim_xattrs(&req, n->id, &rc);
+	sim_check(rc == (model_may(n, user, 4) ? 0 : -EACCES), "step %u: attributes of ino %llu: %s",
+		  t->step, (unsigned long long)n->id.ino, sim_err(rc));
+	sim_check(rc || sum == want.xattrs, "step %u: ino %llu: other attributes", t->step,
+		  (unsigned long long)n->id.ino);
+	if (!rc)
+		sim_check(fs_xattr_get(&req, n->id, (struct fs_name){ "none", 4 }, NULL, 0, &len) ==
+			  -ENODATA, "step %u: an attribute that was never set", t->step);
+}
+
 static void ask_stat(struct test *t)
 {
 	struct fs_fsstat st;
@@ -327,21 +356,42 @@ static void ask_stat(struct test *t)
 
 /* ---- the pool as a whole ----------------------------------------------------------------- */
 
+/* Some files that had no name when the pool was left are held again; then time is over. */
+static void come_back(struct test *t)
+{
+	for (uint32_t i = 0; i < t->m->nnodes; i++) {
+		struct mnode *n = t->m->nodes[i];
+
+		if (!n->unnamed || t->m->nheld > MHELD_MAX / 2 || rng_one_in(&t->rng, 2))
+			continue;
+		sim_ok(fs_hold(t->fs, n->id));
+		t->m->held[t->m->nheld++] = n->id;
+	}
+	fs_drop_orphans(t->fs);
+	sim_ok(fs_reap_all(t->fs));
+	model_drop_orphans(t->m);
+	sim_compare(t->fs, t->m, "after some came back, and others did not");
+}
+
 static void reopen(struct test *t)
 {
 	struct fs_status before, after;
+	bool keep = rng_one_in(&t->rng, 2);
 
 	sim_ok(fs_close(t->fs));
 	sim_fsck(t->dev, "after closing");
 	memset(&before, 0, sizeof(before));
+	t->cfg.keep_orphans = keep;
 	t->fs = sim_open(t->dev, &t->cfg);
 	fs_status(t->fs, &after);
 	sim_check(!after.replayed_records, "%llu records replayed after a clean end",
 		  (unsigned long long)after.replayed_records);
 	sim_check(fs_verifier(t->fs) != t->verifier, "the write verifier did not change");
 	t->verifier = fs_verifier(t->fs);
-	model_restart(t->m);
+	model_restart(t->m, keep);
 	sim_compare(t->fs, t->m, "after reopening");
+	if (keep)
+		come_back(t);
 }
 
 static void volume_op(struct test *t, enum op_kind kind, const char *name)
@@ -416,6 +466,29 @@ static void do_batch(struct test *t)
 		t->purge = 30;
 }
 
+/* Whatever goes then is on its way while others are at work. */
+static void do_unhold(struct test *t)
+{
+	struct fs_id gone[MHELD_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = rng_range(&t->rng, 1, 4); i && t->m->nheld; i--) {
+		uint32_t k = rng_below(&t->rng, t->m->nheld);
+		struct fs_id id = t->m->held[k];
+
+		fs_unhold(t->fs, id);
+		if (model_unhold(t->m, k))
+			gone[n++] = id;
+	}
+	if (rng_one_in(&t->rng, 2))
+		do_batch(t);
+	if (!n)
+		return;
+	sim_ok(fs_reap_all(t->fs));
+	while (n)
+		check_node(t, gone[--n]);
+}
+
 static void do_sync(struct test *t)
 {
 	struct mnode *n = gen_node(&t->gen, t->m, FS_REG);
@@ -438,9 +511,10 @@ static void step(struct test *t)
 		do_batch(t);
 	} else if (what < 230) {
 		static void (*const ask[])(struct test *) = { ask_seek, ask_seek, ask_lookup,
-			ask_lookup, ask_access, ask_list, ask_list, ask_list, ask_stale, ask_stat };
+			ask_lookup, ask_access, ask_list, ask_list, ask_list, ask_stale, ask_stat,
+			ask_xattr };
 
-		ask[rng_below(&t->rng, 10)](t);
+		ask[rng_below(&t->rng, 11)](t);
 	} else if (what < 250) {
 		do_sync(t);
 	} else if (what < 265) {
@@ -449,8 +523,10 @@ static void step(struct test *t)
 		reopen(t);
 	} else if (what < 272) {
 		maybe_volume(t);
-	} else if (what < 290) {
+	} else if (what < 275) {
 		loop_sleep_ns(rng_below(&t->rng, 2000000000));
+	} else if (what < 300) {
+		do_unhold(t);
 	} else {
 		gen_op(&t->gen, t->m, &op);
 		run_op(t, &op);
@@ -492,6 +568,8 @@ static void finish(struct test *t)
 		lister_stop(&t->listers[i]);
 	sim_compare(t->fs, t->m, "at the end");
 	reopen(t);
+	while (t->m->nheld)
+		do_unhold(t);
 	delete_all(t);
 	left = sim_free_blocks(t->fs);
 	sim_check(left == t->initial_free, "a leak: %llu blocks were free at first, %llu now",

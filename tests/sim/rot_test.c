@@ -56,7 +56,7 @@ static void make_base(void *arg)
 	t->gen.users = 1;
 	t->gen.odd = false;
 	t->gen.max_write = 60000;
-	t->gen.weights[OP_UNNAMED] = 0;
+	t->gen.weights[OP_UNNAMED] = t->gen.weights[OP_HOLD] = 0;
 	for (int i = 0; i < 60; i++) {
 		batch_gen(b, &t->gen, 4);
 		batch_run(b);

@@ -136,12 +136,15 @@ void sim_req(struct fs_req *req, struct fs *fs, unsigned user)
 		model_cred(user, &req->cred);
 }
 
+static bool few_refs;			/* of the pool that is open */
+
 struct fs *sim_open(struct dev *d, const struct fs_config *cfg)
 {
 	char why[256] = "";
 	struct fs *fs;
 	int rc = fs_open(d, cfg, &fs, why, sizeof(why));
 
+	few_refs = cfg->max_refs;
 	sim_check(!rc, "the pool does not open: %s: %s", sim_err(rc), why);
 	return fs;
 }
@@ -308,6 +311,28 @@ static void exec_range(struct fs_req *req, struct op *op, struct answer *a)
 		learn_wcc(op, &a->wcc);
 }
 
+static void exec_allocate(struct fs_req *req, struct op *op, struct answer *a)
+{
+	op->rc = fs_allocate(req, op->id, op->offset, op->length, &a->wcc);
+	if (!op->rc)
+		learn_wcc(op, &a->wcc);
+}
+
+static void exec_xattr(struct fs_req *req, struct op *op, struct answer *a)
+{
+	struct fs_name name = { op->name, op->name_len };
+	unsigned char *value = test_alloc(op->len + 1);
+
+	op_pattern(op->seed, 0, value, op->len);
+	if (op->kind == OP_XSET)
+		op->rc = fs_xattr_set(req, op->id, name, value, op->len, op->xattr_how, &a->wcc);
+	else
+		op->rc = fs_xattr_remove(req, op->id, name, &a->wcc);
+	if (!op->rc)
+		learn_wcc(op, &a->wcc);
+	free(value);
+}
+
 static void exec_volume(struct fs_req *req, struct op *op)
 {
 	struct fs_volume_info info;
@@ -383,6 +408,16 @@ static void exec_one(struct fs_req *req, struct op *op, struct answer *a)
 	case OP_RANGE: case OP_PUNCH:
 		exec_range(req, op, a);
 		break;
+	case OP_ALLOCATE:
+		exec_allocate(req, op, a);
+		break;
+	case OP_XSET: case OP_XREMOVE:
+		exec_xattr(req, op, a);
+		break;
+	case OP_HOLD:
+		op->rc = fs_hold(req->fs, op->id);
+		op->seq = fs_last_seq(req->fs);
+		break;
 	case OP_VCREATE: case OP_VDESTROY:
 		exec_volume(req, op);
 		break;
@@ -410,6 +445,18 @@ void sim_exec(struct fs *fs, struct op *op, struct answer *a)
 	free(own);
 }
 
+/* Where counts are at their limit, a clone's root is copied, and then what that points to, ... */
+static uint64_t copied_by_clone(struct fs *fs, struct fs_id src)
+{
+	struct fs_req req;
+	struct fs_attr a;
+
+	fs_req_admin(&req, fs);
+	if (!few_refs || fs_getattr(&req, src, &a))
+		return 0;
+	return a.mapped_bytes / MBLOCK + 18;
+}
+
 bool sim_space_short(struct fs *fs, const struct op *op)
 {
 	struct fs_status st;
@@ -417,8 +464,10 @@ bool sim_space_short(struct fs *fs, const struct op *op)
 
 	fs_status(fs, &st);
 	if (op->kind == OP_CLONE)
-		need += op->count;
-	if (op->kind == OP_RANGE)	/* index blocks; and copies, where counts are at their limit */
+		need += op->count * (1 + copied_by_clone(fs, op->id));
+	if (op->kind == OP_ALLOCATE)
+		need += op->length / MBLOCK + op->length / MBLOCK / 512;
+	if (op->kind == OP_RANGE || few_refs)	/* index blocks; and copies, where counts are at their limit */
 		need += 1200;
 	return st.free_blocks + st.pending_free_blocks < st.reserved_blocks + need;
 }

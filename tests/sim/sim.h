@@ -63,12 +63,16 @@ struct dump {
 	struct dump_dirent *ents;
 	uint32_t nents, ents_cap;
 	uint64_t hash;			/* comparable with model_hash() */
+	uint64_t orphans_hash;		/* with model_orphans_hash() */
+	uint32_t norphans;
 };
 /* Reads the whole pool, through names, as the management side. */
 void dump_take(struct fs *fs, struct dump *d);
 void dump_done(struct dump *d);
 /* Prints where D and M differ; returns how many lines. */
 unsigned dump_diff(const struct dump *d, struct model *m);
+/* Of all extended attributes of a file, comparable with noderec.xattrs. */
+uint64_t sim_xattrs(struct fs_req *req, struct fs_id id, int *ret_rc);
 /* Both at once; fails the test if they differ. */
 void sim_compare(struct fs *fs, struct model *m, const char *when);
 

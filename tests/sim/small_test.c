@@ -165,6 +165,67 @@ static bool punch(struct test *t, const char *name, uint64_t offset, uint64_t le
 	return true;
 }
 
+static bool set_xattr(struct test *t, const char *name, const char *attr, uint32_t len)
+{
+	struct mnode *n = named(t, name);
+	struct op *op;
+
+	if (!n)
+		return false;
+	op = add(t, OP_XSET, attr);
+	op->id = n->id;
+	op->len = len;
+	op->seed = 0x1000 + t->h.n * 64 + 7;
+	return true;
+}
+
+static bool drop_xattr(struct test *t, const char *name, const char *attr)
+{
+	struct mnode *n = named(t, name);
+
+	if (!n || !n->xattrs)
+		return false;
+	add(t, OP_XREMOVE, attr)->id = n->id;
+	return true;
+}
+
+static bool hold(struct test *t, const char *name)
+{
+	struct mnode *n = named(t, name);
+
+	if (!n || t->m->nheld)
+		return false;
+	add(t, OP_HOLD, NULL)->id = n->id;
+	return true;
+}
+
+/* To what is held, whether it has a name or not. */
+static bool write_held(struct test *t)
+{
+	struct op *op;
+
+	if (!t->m->nheld)
+		return false;
+	op = add(t, OP_WRITE, NULL);
+	op->id = t->m->held[0];
+	op->len = 40960;
+	op->stable = true;
+	op->seed = 0x1000 + t->h.n * 64 + 7;
+	return true;
+}
+
+static bool unhold(struct test *t)
+{
+	if (!t->m->nheld)
+		return false;
+	fs_unhold(t->fs, t->m->held[0]);
+	if (!model_unhold(t->m, 0))
+		return false;
+	sim_ok(fs_reap_all(t->fs));
+	history_push(&t->h, t->m, fs_last_seq(t->fs));
+	return true;
+}
+
 static bool rename_to(struct test *t, const char *from, const char *to, const char *dir)
 {
 	struct mnode *d = dir ? named(t, dir) : NULL;
@@ -248,6 +309,13 @@ STEP(rename_c_a, rename_to(t, "c", "a", NULL))
 STEP(link_a_c, link_to(t, "a", "c"))
 STEP(remove_a, drop(t, OP_REMOVE, "a"))
 STEP(remove_b, drop(t, OP_REMOVE, "b"))
+STEP(xattr_a, set_xattr(t, "a", "x", 10))
+STEP(xattr_a_large, set_xattr(t, "a", "y", 30000))
+STEP(xattr_d, set_xattr(t, "d", "x", 100))
+STEP(drop_xattr_a, drop_xattr(t, "a", "x"))
+STEP(hold_b, hold(t, "b"))
+STEP(write_held, write_held(t))
+STEP(unhold, unhold(t))
 STEP(fsync, sync_all(t))
 STEP(checkpoint, checkpoint(t))
 STEP(reap, reap(t))
@@ -258,7 +326,8 @@ static const struct step { const char *name; bool (*fn)(struct test *t); } steps
 	ROW(append_b), ROW(write_c), ROW(shorten_a), ROW(lengthen_a), ROW(clone_a_c), ROW(clone_b_e),
 	ROW(range_a_b), ROW(range_c_a), ROW(punch_a), ROW(punch_b), ROW(rename_a_b),
 	ROW(rename_b_into), ROW(rename_c_a), ROW(link_a_c), ROW(remove_a), ROW(remove_b),
-	ROW(fsync), ROW(checkpoint), ROW(reap),
+	ROW(xattr_a), ROW(xattr_a_large), ROW(xattr_d), ROW(drop_xattr_a), ROW(hold_b), ROW(write_held),
+	ROW(unhold), ROW(fsync), ROW(checkpoint), ROW(reap),
 };
 #define NSTEPS (sizeof(steps) / sizeof(*steps))
 
