@@ -62,6 +62,13 @@ struct nfs4_channel {
 
 struct nfs4_lock_range { uint32_t type; uint64_t offset, length; };
 
+/* What OPEN says of a delegation, and why there is none. */
+enum { NFS4_DELEG_NONE = 0, NFS4_DELEG_READ = 1, NFS4_DELEG_WRITE = 2, NFS4_DELEG_NONE_EXT = 3 };
+enum { NFS4_NO_DELEG_NOT_WANTED = 0, NFS4_NO_DELEG_CONTENTION = 1, NFS4_NO_DELEG_RESOURCE = 2,
+       NFS4_NO_DELEG_NOT_SUPP = 3, NFS4_NO_DELEG_UPGRADE = 5, NFS4_NO_DELEG_DOWNGRADE = 6,
+       NFS4_NO_DELEG_CANCELLED = 7, NFS4_DELEG_POSSIBLE = 100 };
+struct nfs4_offer { uint32_t type, why; struct nfs4_stateid id; };
+
 /* callback_sec_parms4<>: the first that will do. */
 struct nfs4_cb_sec { bool allowed; struct rpc_cred cred; };
 
@@ -101,6 +108,8 @@ struct nfs4_op {
 			struct nfs4_stateid id;
 			struct nfs4_change change;
 			struct nfs4_bitmap attrset;
+			struct nfs4_stateid deleg_id;	/* claimed with */
+			struct nfs4_offer deleg;
 			bool preserves;		/* the file stays until CLOSE, though it is removed */
 			bool may_notify;	/* CB_NOTIFY_LOCK may come */
 		} open;
@@ -406,6 +415,8 @@ HANDLER(readdir); HANDLER(create); HANDLER(remove); HANDLER(rename); HANDLER(lin
 /* nfs4_open.c */
 HANDLER(open); HANDLER(open_downgrade); HANDLER(close); HANDLER(free_stateid);
 HANDLER(test_stateid);
+/* nfs4_deleg.c */
+HANDLER(delegreturn);
 /* nfs4_lock.c */
 HANDLER(lock); HANDLER(lockt); HANDLER(locku);
 /* nfs4_v40.c */

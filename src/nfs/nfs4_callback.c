@@ -550,7 +550,7 @@ static void sender(void *arg)
 	c->cbs.running = false;
 	st->nsenders--;
 	waitq_wake_all(&st->senders_gone);
-	nfs4_client_put(st, c);
+	nfs4_client_idle(c);
 }
 
 /* There is something to do for C. */
@@ -563,7 +563,6 @@ static void sender_start(struct nfs4_state *st, struct nfs4_client *c)
 		return;				/* no memory: the next one tries again */
 	c->cbs.running = true;
 	st->nsenders++;
-	nfs4_client_get(c);
 }
 
 /* ---- the queue ----------------------------------------------------------------------- */

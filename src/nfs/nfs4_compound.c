@@ -23,6 +23,7 @@ _Static_assert(sizeof(struct nfs4_compound) <= RPC_RES_MAX, "a COMPOUND fits int
 #define FH NFS4_FH
 #define RW (NFS4_FH | NFS4_CHANGES)
 #define MOST_CHANGE 20
+#define MOST_OPEN 112
 #define DIGEST_BYTES 4096		/* of the operations that tell a false retry */
 #define ERROR_BYTES 12			/* of a result that is nothing but an error */
 #define MOST_BITMAP 16
@@ -42,7 +43,8 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[6] = OP("CREATE", create, .flags = RW | NFS4_ONCE, .most = MOST_CHANGE + MOST_BITMAP,
 		 DEC(create), ENC(create), NO_PSEUDO(ROFS)),
 	[7] = NO("DELEGPURGE", 0),
-	[8] = NO("DELEGRETURN", 0),
+	[8] = OP("DELEGRETURN", delegreturn, .flags = FH | NFS4_NO_ENTER, DEC(free_stateid),
+		 NO_PSEUDO(BAD_STATEID)),
 	[9] = OP("GETATTR", getattr, .flags = FH, DEC(getattr), ENC(getattr)),
 	[10] = OP("GETFH", getfh, .flags = FH | NFS4_NO_ENTER | NFS4_QUICK, ENC(getfh)),
 	[11] = OP("LINK", link, .flags = RW | NFS4_SAVED | NFS4_ONCE, .most = MOST_CHANGE,
@@ -56,7 +58,8 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[15] = OP("LOOKUP", lookup, .flags = FH, DEC(lookup)),
 	[16] = OP("LOOKUPP", lookupp, .flags = FH, NO_PSEUDO(NOENT)),
 	[17] = OP("NVERIFY", nverify, .flags = FH, DEC(verify)),
-	[18] = OP("OPEN", open, .flags = FH | NFS4_SEQID, .most = 96, DEC(open), ENC(open)),
+	[18] = OP("OPEN", open, .flags = FH | NFS4_SEQID, .most = MOST_OPEN,
+		  DEC(open), ENC(open)),
 	[19] = NO("OPENATTR", 0),
 	[20] = OP("OPEN_CONFIRM", open_confirm,
 		  .flags = FH | NFS4_NO_ENTER | NFS4_SEQID | NFS4_ONLY_V40, DEC(open_confirm),

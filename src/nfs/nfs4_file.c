@@ -4,7 +4,7 @@
  * see: a handle of volume 0, with the volumes' roots below it.
  */
 #include <stdlib.h>
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_deleg.h"
 
 static const struct fs_id pseudo_root = { .volume = 0, .ino = FS_ROOT_INO };
 
@@ -208,12 +208,25 @@ uint32_t nfs4_access(struct nfs4_compound *cp, struct nfs4_op *op)
 	return NFS4_OK;
 }
 
+/* Of the current file, as who may write to it on his own sees them. */
+static uint32_t load_attrs(struct nfs4_compound *cp, struct nfs4_attrs *at,
+			   const struct nfs4_bitmap *want)
+{
+	enum { CHANGE = 1 << 3, SIZE = 1 << 4, METADATA = 1 << (52 - 32), MODIFY = 1 << (53 - 32) };
+	uint32_t status = nfs4_attrs_load(cp, at, &cp->cur.id, want);
+
+	if (status || at->pseudo || at->a.type != FS_REG ||
+	    !(want->w[0] & (CHANGE | SIZE) || want->w[1] & (METADATA | MODIFY)))
+		return status;
+	return nfs4_deleg_attrs(cp, &at->a);
+}
+
 uint32_t nfs4_getattr(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct nfs4_attrs *at = &cp->attrs;
 	uint32_t status = nfs4_attrs_check(cp, &op->getattr.want);
 
-	return status ? status : nfs4_attrs_load(cp, at, &cp->cur.id, &op->getattr.want);
+	return status ? status : load_attrs(cp, at, &op->getattr.want);
 }
 
 /* Compares as it is on the wire. */
@@ -232,7 +245,7 @@ static uint32_t compare(struct nfs4_compound *cp, struct nfs4_op *op, bool *ret_
 		return NFS4ERR_ATTRNOTSUPP;
 	if (want.w[0] & 1u << 11)		/* rdattr_error */
 		return NFS4ERR_INVAL;
-	status = nfs4_attrs_load(cp, at, &cp->cur.id, &want);
+	status = load_attrs(cp, at, &want);
 	own = status ? NULL : nfs4_alloc(cp, NFS4_OP_ROOM);
 	if (!own)
 		return status ? status : NFS4ERR_DELAY;

@@ -6,10 +6,12 @@
  * OPEN first finds or makes the file, which waits, and then looks at share reservations and
  * enters the open, which doesn't: so no two opens that exclude each other are ever granted.
  */
+#include "nfs/nfs4_deleg.h"
 #include "nfs/nfs4_v40.h"
 
 #define CREATE_TRIES 8			/* of others that create and remove the same name */
-enum { ACCESS_MASK = 3, WANT_KNOWN = 0xff00 | 0x10000 | 0x20000 | 0x100000 | 0x200000 };
+enum { ACCESS_MASK = 3, WANT_MASK = 0xff00, WANT_LAST = 0x500,
+       WANT_KNOWN = WANT_MASK | 0x10000 | 0x20000 | 0x100000 | 0x200000 };
 
 struct opening {
 	struct nfs4_compound *cp;
@@ -17,7 +19,7 @@ struct opening {
 	struct fs_id dir;
 	struct fs_name name;
 	struct fs_attr a;		/* of the file */
-	bool made;
+	bool made, may_read;
 };
 
 /* ---- finding or making the file ------------------------------------------------------ */
@@ -108,6 +110,12 @@ static bool is_reclaim(const struct nfs4_op *op)
 
 /* ---- may it be opened so? ------------------------------------------------------------ */
 
+static bool claims_delegation(const struct nfs4_op *op)
+{
+	return op->open.claim == NFS4_CLAIM_DELEGATE_CUR ||
+	       op->open.claim == NFS4_CLAIM_DELEG_CUR_FH;
+}
+
 static uint32_t check_rights(struct opening *o)
 {
 	uint32_t access = o->op->open.access & ACCESS_MASK, want = 0, allowed;
@@ -120,11 +128,14 @@ static uint32_t check_rights(struct opening *o)
 		want |= FS_ACCESS_MODIFY;
 	if (access & NFS4_OPEN_WRITE && (!o->cp->f.rw || o->a.id.snapshot))
 		return NFS4ERR_ROFS;
-	if (o->made || is_reclaim(o->op))
+	o->may_read = true;
+	if (o->made || is_reclaim(o->op) || claims_delegation(o->op))
 		return NFS4_OK;			/* whoever makes a file may open it, or had it open */
-	err = fs_access(&o->cp->f.req, o->a.id, want | FS_ACCESS_EXECUTE, &allowed, &a);
+	err = fs_access(&o->cp->f.req, o->a.id, want | FS_ACCESS_READ | FS_ACCESS_EXECUTE,
+			&allowed, &a);
 	if (err)
 		return nfs4_status(err);
+	o->may_read = allowed & FS_ACCESS_READ;
 	if (want == FS_ACCESS_READ && allowed & FS_ACCESS_EXECUTE)
 		return NFS4_OK;			/* to be run: reading is part of that */
 	return (allowed & want) == want ? NFS4_OK : NFS4ERR_ACCESS;
@@ -147,8 +158,10 @@ static uint32_t truncate_existing(struct opening *o)
 {
 	const struct fs_setattr empty = { .mask = FS_SET_SIZE };
 	const struct nfs4_set *set = &o->op->open.set;
+	struct fs_wcc w = { 0 };
 	struct nfs4_open *own;
 	uint32_t status;
+	int err;
 
 	if (o->made || !o->op->open.create || !(set->set.mask & FS_SET_SIZE) || set->set.size)
 		return NFS4_OK;
@@ -158,7 +171,10 @@ static uint32_t truncate_existing(struct opening *o)
 	if (status)
 		return status;
 	nfs4_bit_set(&o->op->open.attrset, 4);
-	return nfs4_status(fs_setattr(&o->cp->f.req, o->a.id, &empty, NULL));
+	err = fs_setattr(&o->cp->f.req, o->a.id, &empty, &w);
+	if (!err && w.post_valid)
+		o->a = w.post;
+	return nfs4_status(err);
 }
 
 /* ---- the open itself ----------------------------------------------------------------- */
@@ -185,6 +201,11 @@ static uint32_t enter_open(struct opening *o)
 		status = check_share(o, &own);
 	if (status == NFS4ERR_SHARE_DENIED && is_reclaim(o->op))
 		return NFS4ERR_RECLAIM_CONFLICT;
+	if (!status && claims_delegation(o->op))
+		status = nfs4_deleg_claim(o->cp, &o->op->open.deleg_id, &o->a.id, access);
+	if (!status)
+		status = nfs4_deleg_conflict(o->cp->st, &o->a.id, c,
+					     access & NFS4_OPEN_WRITE || o->op->open.deny);
 	if (status)
 		return status;
 	if (!own) {
@@ -203,11 +224,12 @@ static uint32_t enter_open(struct opening *o)
 	o->op->open.preserves = o->cp->minor > 0;	/* version 4.0 has no word for it */
 	o->op->open.id = nfs4_stateid_of(o->cp->st, &own->sid);
 	o->op->open.unconfirmed = !o->cp->minor && !own->sid.owner->seq->confirmed;
+	nfs4_deleg_offer(o->cp, o->op, own, o->a.change, o->may_read);
 	nfs4_set_stateid(o->cp, &o->op->open.id);
 	return NFS4_OK;
 }
 
-static uint32_t check_args(const struct nfs4_compound *cp, const struct nfs4_op *op)
+static uint32_t check_args(struct nfs4_compound *cp, const struct nfs4_op *op)
 {
 	uint32_t access = op->open.access;
 
@@ -217,7 +239,9 @@ static uint32_t check_args(const struct nfs4_compound *cp, const struct nfs4_op 
 	if (!cp->minor && access & ~(uint32_t)ACCESS_MASK)
 		return NFS4ERR_INVAL;
 	if (!(access & ACCESS_MASK) || access & ~(uint32_t)(ACCESS_MASK | WANT_KNOWN) ||
-	    op->open.deny > 3)
+	    (access & WANT_MASK) > WANT_LAST || op->open.deny > 3)
+		return NFS4ERR_INVAL;
+	if (op->open.create && op->open.claim != NFS4_CLAIM_NULL)
 		return NFS4ERR_INVAL;
 	switch (op->open.claim) {
 	case NFS4_CLAIM_NULL:
@@ -226,7 +250,7 @@ static uint32_t check_args(const struct nfs4_compound *cp, const struct nfs4_op 
 		return nfs4_check_grace(cp, is_reclaim(op));
 	case NFS4_CLAIM_DELEGATE_CUR:
 	case NFS4_CLAIM_DELEG_CUR_FH:
-		return NFS4ERR_BAD_STATEID;	/* no delegation was given out */
+		return nfs4_deleg_claim(cp, &op->open.deleg_id, NULL, access);
 	default:
 		return NFS4ERR_NOTSUPP;
 	}
@@ -266,7 +290,8 @@ uint32_t nfs4_open(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (!status)
 		status = put_on_record(cp);
 	if (!status)
-		status = op->open.claim == NFS4_CLAIM_NULL ? by_name(&o) : by_handle(&o);
+		status = op->open.claim == NFS4_CLAIM_NULL ||
+			 op->open.claim == NFS4_CLAIM_DELEGATE_CUR ? by_name(&o) : by_handle(&o);
 	if (status)
 		return status;
 	/* Nobody may remove it meanwhile. */
@@ -357,8 +382,10 @@ uint32_t nfs4_free_stateid(struct nfs4_compound *cp, struct nfs4_op *op)
 	struct nfs4_sid *s;
 	uint32_t status = nfs4_stateid_find(cp, &op->stateid.id, &s);
 
-	if (status)
+	if (status && status != NFS4ERR_DELEG_REVOKED)
 		return status;
+	if (s->kind == NFS4_SID_DELEG)
+		return nfs4_deleg_forget(cp->st, s);
 	l = s->kind == NFS4_SID_LOCK ? container_of(s, struct nfs4_lock, sid) : NULL;
 	if (!l || l->holder.nranges)
 		return NFS4ERR_LOCKS_HELD;

@@ -16,7 +16,7 @@ enum { SUPP_MOVED_REFER = 1, SUPP_MOVED_MIGR = 2, SUPP_FENCE_OPS = 4 /* 4.2 */, 
        USE_NON_PNFS = 0x10000, USE_PNFS_MDS = 0x20000, USE_PNFS_DS = 0x40000,
        UPDATE_CONFIRMED = 0x40000000 };
 #define CONFIRMED 0x80000000u
-enum { RESTART_RECLAIM_NEEDED = 0x100 };	/* SEQ4_STATUS flags */
+enum { RECALLABLE_STATE_REVOKED = 0x40, RESTART_RECLAIM_NEEDED = 0x100 };	/* SEQ4_STATUS flags */
 enum { PERSIST = 1, CONN_BACK_CHAN = 2, CONN_RDMA = 4 };
 #define SHORT_REPLY 160			/* is kept although nobody asked for it: SEQUENCE alone */
 #define SEQUENCE_BYTES 36		/* of its results */
@@ -358,11 +358,13 @@ uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
 		return status;
 	nfs4_client_renew(cp->st, s->client);
 	op->sequence.slots = s->fore.max_slots;
-	op->sequence.flags = nfs4_back_flags(s) | reclaim_flags(cp->st, s->client);
+	op->sequence.flags = nfs4_back_flags(s) | reclaim_flags(cp->st, s->client) |
+			     (s->client->nrevoked ? RECALLABLE_STATE_REVOKED : 0);
 	if (!cp->retry_uncached)
 		begin_slot(cp, op, s, slot);
 	cp->session = s;
 	cp->client = s->client;
+	cp->f.req.by = s->client;
 	s->active++;
 	nfs4_client_get(s->client);
 	return NFS4_OK;

@@ -7,6 +7,7 @@
 #include "base/loop.h"
 #include "base/rng.h"
 #include "nfs/nfs4_copy.h"
+#include "nfs/nfs4_deleg.h"
 #include "nfs/nfs4_notify.h"
 #include "nfs/nfs4_v40.h"
 
@@ -146,7 +147,7 @@ void nfs4_client_renew(struct nfs4_state *st, struct nfs4_client *c)
 
 bool nfs4_client_has_state(const struct nfs4_client *c)
 {
-	return c->nopens || c->nlocks;
+	return c->nopens || c->nlocks || c->ndelegs > c->nrevoked;
 }
 
 /* Drops those that never came back after EXCHANGE_ID. */
@@ -249,6 +250,7 @@ struct nfs4_client *nfs4_client_new(struct nfs4_state *st, struct nfs4_v40 *v40,
 	list_init(&c->waiters);
 	nfs4_cbs_init(&c->cbs, st);
 	c->ranges = (struct lock_quota){ .max = NFS4_LOCKS_MAX, .all = &st->ranges };
+	list_init(&c->delegs);
 	list_add_tail(&st->by_renewal, &c->entry);
 	nfs4_table_add(&st->clients, &c->by_id, c->id);
 	nfs4_table_add(&st->owners_of_clients, &c->by_owner, hash64(owner.s, owner.len));
@@ -271,13 +273,19 @@ void nfs4_client_leave(struct nfs4_state *st, struct nfs4_client *c)
 	list_del(&c->entry);
 }
 
+void nfs4_client_idle(struct nfs4_client *c)
+{
+	if (c->released && !c->active && !c->cbs.running)
+		free_client(c);
+}
+
 void nfs4_client_release(struct nfs4_state *st, struct nfs4_client *c)
 {
 	while (!list_empty(&c->opens))
 		nfs4_open_free(st, container_of(c->opens.next, struct nfs4_open, in_client));
+	nfs4_delegs_drop(st, c);
 	c->released = true;
-	if (!c->active)
-		free_client(c);
+	nfs4_client_idle(c);
 }
 
 void nfs4_client_drop(struct nfs4_state *st, struct nfs4_client *c)
@@ -296,8 +304,8 @@ void nfs4_client_get(struct nfs4_client *c)
 void nfs4_client_put(struct nfs4_state *st, struct nfs4_client *c)
 {
 	assert(c->active);
-	if (!--c->active && c->released)
-		free_client(c);
+	c->active--;
+	nfs4_client_idle(c);
 }
 
 /* ---- sessions ------------------------------------------------------------------------ */
@@ -471,6 +479,7 @@ int nfs4_state_new(struct nfs_server *s, struct nfs4_state **ret_state)
 	list_init(&st->by_renewal);
 	waitq_init(&st->spawned_end);
 	waitq_init(&st->senders_gone);
+	waitq_init(&st->delegs_changed);
 	list_init(&st->idle_owners);
 	err = nfs4_recovery_init(st);
 	if (err) {

@@ -67,6 +67,8 @@ struct nfs4_client {
 	struct list waiters;		/* asked longest ago first */
 	unsigned nwaiters;
 	struct nfs4_cbs cbs;
+	struct list delegs;
+	unsigned ndelegs, nrevoked;	/* revoked ones are counted in both */
 	uint32_t next_sid;
 	struct nfs4_v40 *v40;		/* of a client of 4.0, which has no sessions; else NULL */
 	struct list offloads;		/* copies, begun longest ago first */
@@ -110,7 +112,7 @@ struct nfs4_owner {			/* of opens or of locks */
 struct nfs4_file {			/* held (fs_hold()) while it is there */
 	struct nfs4_link link;
 	struct fs_id id;
-	struct list opens;
+	struct list opens, delegs;
 	unsigned accessed[2], denied[2];	/* by how many of them; to read, to write */
 	struct lock_set locks;
 	struct list shares;		/* NLM's */
@@ -157,6 +159,10 @@ struct nfs4_waiter {
 	uint8_t owner[];
 };
 
+/* No delegation on files of this hash for a while. */
+struct nfs4_quiet { uint64_t hash, until_ns; };
+#define NFS4_QUIET_SLOTS 1024
+
 struct nfs4_state {
 	struct nfs_server *server;
 	uint32_t boot;			/* in every stateid and clientid of this run */
@@ -185,6 +191,11 @@ struct nfs4_state {
 	/* callbacks */
 	unsigned nsenders;		/* fibers */
 	struct waitq senders_gone;
+	/* delegations */
+	unsigned ndelegs, ndelegs_live;	/* live: not revoked */
+	struct fs_guard guard;
+	struct waitq delegs_changed;	/* one went, or its client has answered */
+	struct nfs4_quiet quiet[NFS4_QUIET_SLOTS];
 };
 
 /*
@@ -230,6 +241,8 @@ void nfs4_state_make_room(struct nfs4_state *st, size_t bytes);
 /* A COMPOUND of it begins, ends. */
 void nfs4_client_get(struct nfs4_client *c);
 void nfs4_client_put(struct nfs4_state *st, struct nfs4_client *c);
+/* Nothing of it is under way any more, maybe: then it goes, if it has been dropped. */
+void nfs4_client_idle(struct nfs4_client *c);
 
 /* sessions */
 uint32_t nfs4_session_new(struct nfs4_state *st, struct nfs4_client *c, struct nfs4_channel *fore,
@@ -251,6 +264,8 @@ void nfs4_owner_put(struct nfs4_state *st, struct nfs4_owner *o);
 void nfs4_owners_drop(struct nfs4_state *st, const struct nfs4_client *c);
 
 /* files, opens, locks (nfs4_stateid.c) */
+bool nfs4_same_file(const struct fs_id *a, const struct fs_id *b);
+uint64_t nfs4_file_hash(const struct fs_id *id);
 struct nfs4_file *nfs4_file_find(const struct nfs4_state *st, const struct fs_id *id);
 /* The file, made if need be; NULL: no memory, or it is gone.  It is there until it is put when it
  * has got no state (any more). */
@@ -297,6 +312,9 @@ void nfs4_lock_wait_end(struct nfs4_client *c, struct xdr_bytes owner, const str
 void nfs4_waiter_free(struct nfs4_waiter *w);
 /* For a new stateid of C: the lower half of his id, and a number that he has no other of. */
 uint64_t nfs4_sid_number(const struct nfs4_state *st, struct nfs4_client *c);
+/* S is among the stateids from now on, by a new number; false: no memory. */
+bool nfs4_sid_add(struct nfs4_state *st, struct nfs4_sid *s);
+void nfs4_sid_del(struct nfs4_state *st, struct nfs4_sid *s);
 /* The stateid as the client gets it. */
 struct nfs4_stateid nfs4_stateid_of(const struct nfs4_state *st, const struct nfs4_sid *s);
 void nfs4_stateid_raise(struct nfs4_sid *s);

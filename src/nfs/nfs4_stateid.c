@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/hash.h"
+#include "nfs/nfs4_deleg.h"
 #include "nfs/nfs4_v40.h"
 #include "nfs/nlm.h"
 
@@ -11,13 +12,13 @@
 
 /* ---- files --------------------------------------------------------------------------- */
 
-static bool same_file(const struct fs_id *a, const struct fs_id *b)
+bool nfs4_same_file(const struct fs_id *a, const struct fs_id *b)
 {
 	return a->volume == b->volume && a->snapshot == b->snapshot && a->ino == b->ino &&
 	       a->generation == b->generation;
 }
 
-static uint64_t file_hash(const struct fs_id *id)
+uint64_t nfs4_file_hash(const struct fs_id *id)
 {
 	const uint64_t key[] = { (uint64_t)id->volume << 32 | id->snapshot, id->ino,
 				 id->generation };
@@ -31,10 +32,10 @@ struct nfs4_file *nfs4_file_find(const struct nfs4_state *st, const struct fs_id
 
 	if (!st->files.n)
 		return NULL;
-	for (l = nfs4_table_first(&st->files, file_hash(id)); l; l = nfs4_table_next(l)) {
+	for (l = nfs4_table_first(&st->files, nfs4_file_hash(id)); l; l = nfs4_table_next(l)) {
 		struct nfs4_file *f = container_of(l, struct nfs4_file, link);
 
-		if (same_file(&f->id, id))
+		if (nfs4_same_file(&f->id, id))
 			return f;
 	}
 	return NULL;
@@ -54,14 +55,15 @@ struct nfs4_file *nfs4_file_get(struct nfs4_state *st, const struct fs_id *id)
 	f->id = *id;
 	list_init(&f->opens);
 	list_init(&f->shares);
+	list_init(&f->delegs);
 	lock_set_init(&f->locks);
-	nfs4_table_add(&st->files, &f->link, file_hash(id));
+	nfs4_table_add(&st->files, &f->link, nfs4_file_hash(id));
 	return f;
 }
 
 void nfs4_file_put(struct nfs4_state *st, struct nfs4_file *f)
 {
-	if (!list_empty(&f->opens) || f->nlm)
+	if (!list_empty(&f->opens) || !list_empty(&f->delegs) || f->nlm)
 		return;
 	nfs4_table_del(&st->files, &f->link);
 	if (!st->ending)
@@ -97,17 +99,27 @@ static void sid_add(struct nfs4_state *st, struct nfs4_sid *s)
 {
 	s->id = nfs4_sid_number(st, s->client);
 	list_init(&s->in_owner);
-	if (s->owner)
-		list_add_tail(&s->owner->sids, &s->in_owner);
 	nfs4_table_add(&st->sids, &s->link, nfs4_sid_hash(s->id));
+	if (!s->owner)
+		return;
+	list_add_tail(&s->owner->sids, &s->in_owner);
 	nfs4_table_add(&st->pairs, &s->by_pair, pair_hash(s->owner, s->file));
 }
 
-static void sid_del(struct nfs4_state *st, struct nfs4_sid *s)
+bool nfs4_sid_add(struct nfs4_state *st, struct nfs4_sid *s)
+{
+	if (!sid_room(st))
+		return false;
+	sid_add(st, s);
+	return true;
+}
+
+void nfs4_sid_del(struct nfs4_state *st, struct nfs4_sid *s)
 {
 	list_del(&s->in_owner);
 	nfs4_table_del(&st->sids, &s->link);
-	nfs4_table_del(&st->pairs, &s->by_pair);
+	if (s->owner)
+		nfs4_table_del(&st->pairs, &s->by_pair);
 }
 
 /* What OWNER of C has on F, of which there is one at most. */
@@ -223,7 +235,7 @@ void nfs4_open_free(struct nfs4_state *st, struct nfs4_open *o)
 	nfs4_open_set(o, 0, 0);
 	while (!list_empty(&o->locks))
 		nfs4_lock_free(st, container_of(o->locks.next, struct nfs4_lock, in_open));
-	sid_del(st, &o->sid);
+	nfs4_sid_del(st, &o->sid);
 	list_del(&o->in_file);
 	list_del(&o->in_client);
 	c->nopens--;
@@ -316,7 +328,7 @@ int nfs4_lock_new(struct nfs4_state *st, struct nfs4_open *o, struct xdr_bytes o
 void nfs4_lock_free(struct nfs4_state *st, struct nfs4_lock *l)
 {
 	lock_holder_done(&l->holder);
-	sid_del(st, &l->sid);
+	nfs4_sid_del(st, &l->sid);
 	list_del(&l->in_open);
 	l->sid.client->nlocks--;
 	nfs4_owner_put(st, l->sid.owner);
@@ -411,7 +423,7 @@ uint32_t nfs4_stateid_check(const struct nfs4_compound *cp, const struct nfs4_st
 {
 	uint32_t status = check_seqid(cp, id->seqid, s);
 
-	return status ? status : same_file(&s->file->id, file) ? NFS4_OK : NFS4ERR_BAD_STATEID;
+	return status ? status : nfs4_same_file(&s->file->id, file) ? NFS4_OK : NFS4ERR_BAD_STATEID;
 }
 
 static uint32_t find_v40(struct nfs4_compound *cp, const struct nfs4_stateid *id,
@@ -448,7 +460,9 @@ uint32_t nfs4_stateid_find(struct nfs4_compound *cp, const struct nfs4_stateid *
 	if (!s || s->client != cp->client)
 		return NFS4ERR_BAD_STATEID;
 	status = check_seqid(cp, want.seqid, s);
-	if (!status)
+	if (!status && nfs4_deleg_revoked(s))
+		status = NFS4ERR_DELEG_REVOKED;
+	if (!status || status == NFS4ERR_DELEG_REVOKED)
 		*ret_sid = s;
 	return status;
 }
@@ -461,7 +475,7 @@ uint32_t nfs4_stateid_here(struct nfs4_compound *cp, const struct nfs4_stateid *
 
 	if (status)
 		return status;
-	if (!same_file(&s->file->id, &cp->cur.id))
+	if (!nfs4_same_file(&s->file->id, &cp->cur.id))
 		return NFS4ERR_BAD_STATEID;
 	*ret_sid = s;
 	return NFS4_OK;
@@ -510,10 +524,12 @@ uint32_t nfs4_stateid_io(struct nfs4_compound *cp, const struct nfs4_fh *fh,
 	status = nfs4_stateid_find(cp, &want, &s);
 	if (status)
 		return status;
-	if (!same_file(&s->file->id, &fh->id))
+	if (!nfs4_same_file(&s->file->id, &fh->id))
 		return NFS4ERR_BAD_STATEID;
 	o = nfs4_sid_open(s);
-	if (o && access == NFS4_OPEN_READ && o->access == NFS4_OPEN_WRITE)
+	if (!o)
+		return nfs4_deleg_allows(s, access) ? NFS4_OK : NFS4ERR_OPENMODE;
+	if (access == NFS4_OPEN_READ && o->access == NFS4_OPEN_WRITE)
 		return read_to_write(cp->st, o);
-	return o && (o->access & access) == access ? NFS4_OK : NFS4ERR_OPENMODE;
+	return (o->access & access) == access ? NFS4_OK : NFS4ERR_OPENMODE;
 }

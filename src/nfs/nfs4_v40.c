@@ -23,6 +23,7 @@ static void use(struct nfs4_compound *cp, struct nfs4_client *c)
 		nfs4_v40_end(cp);
 		nfs4_client_get(c);
 		cp->client = c;
+		cp->f.req.by = c;
 	}
 	nfs4_client_renew(cp->st, c);
 }
@@ -32,6 +33,7 @@ void nfs4_v40_end(struct nfs4_compound *cp)
 	if (cp->client)
 		nfs4_client_put(cp->st, cp->client);
 	cp->client = NULL;
+	cp->f.req.by = NULL;
 }
 
 uint32_t nfs4_v40_client(struct nfs4_compound *cp, uint64_t clientid)
@@ -253,7 +255,9 @@ uint32_t nfs4_renew(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	uint32_t status = nfs4_v40_client(cp, op->clientid.clientid);
 
-	return !status && nfs4_cb_path_down(cp->client) ? NFS4ERR_CB_PATH_DOWN : status;
+	if (!status && cp->client->ndelegs && nfs4_cb_path_down(cp->client))
+		return NFS4ERR_CB_PATH_DOWN;
+	return status;
 }
 
 /* ---- owners -------------------------------------------------------------------------- */

@@ -190,7 +190,7 @@ DECODER(open)
 		xdr_get_u32(in);
 		break;
 	case NFS4_CLAIM_DELEGATE_CUR:
-		nfs4_get_stateid(in);
+		op->open.deleg_id = nfs4_get_stateid(in);
 		op->open.name = xdr_get_opaque(in, NAME_WIRE_MAX);
 		break;
 	case NFS4_CLAIM_NULL:
@@ -198,7 +198,7 @@ DECODER(open)
 		op->open.name = xdr_get_opaque(in, NAME_WIRE_MAX);
 		break;
 	case NFS4_CLAIM_DELEG_CUR_FH:
-		nfs4_get_stateid(in);
+		op->open.deleg_id = nfs4_get_stateid(in);
 	}
 }
 
@@ -562,11 +562,43 @@ ENCODER(lock)
 	xdr_put_opaque(out, op->lock.ret_owner.s, op->lock.ret_owner.len);
 }
 
+/* An nfsace4 that lets nobody do anything: clients go on asking the server. */
+static void put_no_ace(struct xdr_out *out)
+{
+	xdr_put_u64(out, 0);			/* type and flags */
+	xdr_put_u64(out, 0);			/* mask, and an empty name */
+}
+
+/* open_delegation4 */
+static void put_offer(struct xdr_out *out, const struct nfs4_offer *o)
+{
+	enum { LIMIT_SIZE = 1 };
+
+	xdr_put_u32(out, o->type);
+	switch (o->type) {
+	case NFS4_DELEG_READ:
+	case NFS4_DELEG_WRITE:
+		nfs4_put_stateid(out, &o->id);
+		xdr_put_bool(out, false);	/* it isn't recalled at once */
+		if (o->type == NFS4_DELEG_WRITE) {
+			/* What is closed has to be here: so that space and quotas are known
+			 * to suffice, and others who don't ask find it. */
+			xdr_put_u32(out, LIMIT_SIZE);
+			xdr_put_u64(out, 0);
+		}
+		put_no_ace(out);
+		break;
+	case NFS4_DELEG_NONE_EXT:
+		xdr_put_u32(out, o->why);
+		if (o->why == NFS4_NO_DELEG_CONTENTION || o->why == NFS4_NO_DELEG_RESOURCE)
+			xdr_put_bool(out, false);	/* nobody is told when that changes */
+	}
+}
+
 ENCODER(open)
 {
 	enum { CONFIRM = 2, LOCKTYPE_POSIX = 4, V40 = 7, PRESERVE_UNLINKED = 8,
-	       MAY_NOTIFY_LOCK = 0x20, NONE = 0, NONE_EXT = 3, NOT_WANTED = 0, NOT_SUPP_FTYPE = 3,
-	       WANT_MASK = 0xff00, WANT_NONE = 0x400 };
+	       MAY_NOTIFY_LOCK = 0x20 };
 	uint32_t flags = LOCKTYPE_POSIX | (op->open.unconfirmed ? CONFIRM : 0) |
 			 (op->open.preserves ? PRESERVE_UNLINKED : 0) |
 			 (op->open.may_notify ? MAY_NOTIFY_LOCK : 0);
@@ -575,12 +607,7 @@ ENCODER(open)
 	put_change(out, &op->open.change);
 	xdr_put_u32(out, cp->minor ? flags : flags & V40);
 	nfs4_put_bitmap(out, &op->open.attrset);
-	if (!(op->open.access & WANT_MASK)) {
-		xdr_put_u32(out, NONE);
-		return;
-	}
-	xdr_put_u32(out, NONE_EXT);
-	xdr_put_u32(out, (op->open.access & WANT_MASK) == WANT_NONE ? NOT_WANTED : NOT_SUPP_FTYPE);
+	put_offer(out, &op->open.deleg);
 }
 
 ENCODER(write)

@@ -6,6 +6,7 @@
  * then does its work without waiting.
  */
 #include "nfs/nfs3.h"
+#include "nfs/nfs4_deleg.h"
 #include "nfs/nlm.h"
 
 static struct nlm_state *nlm_of(const struct rpc_call *c)
@@ -149,6 +150,8 @@ static enum nlm_stat do_test(struct rpc_call *c, const struct nlm_args *a, struc
 		stat = NLM_DENIED_GRACE_PERIOD;
 	if (stat)
 		return stat;
+	if (nfs4_deleg_conflict(nlm->st, &id, NULL, span.write))
+		return NLM_DENIED_GRACE_PERIOD;		/* he comes again */
 	f = nfs4_file_find(nlm->st, &id);
 	l = find_locker(c, a, f);
 	stat = found(nfs4_lock_conflict(nlm->st, &f, l ? &l->holder : NULL, NULL, span, &other));
@@ -194,6 +197,8 @@ static enum nlm_stat lock_file(struct rpc_call *c, const struct nlm_args *a, boo
 		stat = get_host(c, a, monitored, &h);
 	if (stat)
 		return stat;
+	if (nfs4_deleg_conflict(nlm->st, &id, NULL, span.write))
+		return NLM_DENIED_GRACE_PERIOD;
 	l = nlm_locker_get(nlm, h, a->svid, a->oh, &id);
 	if (!l)
 		return NLM_DENIED_NOLOCKS;

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include "base/hash.h"
+#include "nfs/nfs4_deleg.h"
 #include "nfs/nlm.h"
 
 #define IDLE_NS (NLM_IDLE_S * 1000000000ull)
@@ -405,6 +406,8 @@ enum nlm_stat nlm_share(struct nlm_state *nlm, struct nlm_host *h, const struct 
 
 	if (status)
 		return status == NFS4ERR_DELAY ? NLM_DENIED_GRACE_PERIOD : NLM_DENIED;
+	if (nfs4_deleg_conflict(nlm->st, id, NULL, a->access & NFS4_OPEN_WRITE || a->mode))
+		return NLM_DENIED_GRACE_PERIOD;
 	f = nfs4_file_get(nlm->st, id);
 	if (!f)
 		return NLM_DENIED_NOLOCKS;

@@ -771,8 +771,12 @@ static void test_lease(void **state)
 	C = client40("client");
 	o.seqid = 3;
 	assert_int_equal(open40(&o, 1, 0, "f", &sid), NFS4_OK);
+	/* who has no delegation needs no callbacks */
 	nfs4_client_find(state_now(), C)->cbs.path.down = true;
+	assert_int_equal(renew(C), NFS4_OK);
+	nfs4_client_find(state_now(), C)->ndelegs++;
 	assert_int_equal(renew(C), E(CB_PATH_DOWN));
+	nfs4_client_find(state_now(), C)->ndelegs--;
 }
 
 int main(void)
