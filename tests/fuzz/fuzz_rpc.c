@@ -24,8 +24,9 @@ static const struct { uint32_t prog, vers, procs; } programs[] = {
 static struct proto P;
 
 /* A host of NLM that is called: some answer. */
-static int called(struct nlm_state *nlm, struct nlm_host *h, const struct rpc_request *q, void *buf,
-		  size_t cap, size_t *ret_len)
+static int called(struct nlm_state *nlm, const struct rpc_addr *to, const struct rpc_addr *from,
+		  struct host_way *way, const struct rpc_request *q, void *buf, size_t cap,
+		  size_t *ret_len)
 {
 	struct xdr_out out;
 
