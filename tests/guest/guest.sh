@@ -113,11 +113,10 @@ guest_kill() {
 	guest_forget "$1"
 }
 
-# The server dies and comes back at the same port.
-restart_pandod() {
-	kill_pandod
-	LISTEN=127.0.0.1:$PORT start_pandod ${GRACE:+--grace "$GRACE"}
-}
+# Starts the server, always at the same port, with the options in SERVER.
+SERVER=()
+serve() { LISTEN=127.0.0.1:${PORT:-0} start_pandod "${SERVER[@]}"; }
+restart_pandod() { kill_pandod; serve; }
 
 # The command runs in the guest, its output goes to $T/through.out; meanwhile the server dies,
 # RESTARTS times at most.  A client is back some four seconds later.

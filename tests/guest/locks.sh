@@ -18,6 +18,28 @@ hold() {	# hold KIND: returns when it is held
 }
 release() { kill "$(cat /tmp/held)"; wait $holder; [ $? = 1 ] && return 0; }
 
+# write_under KIND: lines are written one by one to the file under the lock, 3 by rangetool, until
+# written() says that it is enough; none may be missing.
+write_under() {
+	rm -f /tmp/stop
+	: >/tmp/held
+	rangetool $(lock_args $1) sh -c 'i=0
+		until [ -e /tmp/stop ]; do
+			i=$((i + 1))
+			echo $i >&3 || exit 3
+			echo $i >/tmp/held
+			usleep 50000
+		done' &
+	holder=$!
+	until [ "$(cat /tmp/held)" -gt 5 ]; do usleep 50000; done
+}
+written() {
+	: >/tmp/stop
+	wait $holder || return 1
+	echo 3 >/proc/sys/vm/drop_caches
+	seq "$(cat /tmp/held)" | cmp - /mnt/file && : >/mnt/file
+}
+
 # The process that has it dies, by SIGKILL.
 die() { kill -9 $holder; wait $holder 2>/dev/null; kill "$(cat /tmp/held)"; }
 
