@@ -8,9 +8,12 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "nfs/handle.h"
+#include "nfs/nfs4_recovery.h"
+#include "nfs/server_int.h"
 #include "world.h"
 
 #define MS 1000000ull
+#define GRACE_S 5
 #define HANG_NS (120000 * MS)		/* longer than this nothing may take */
 
 const char *const world_fault_names[WF_KINDS] = {
@@ -41,11 +44,12 @@ void world_counted(struct world *w, enum world_fault f)
 
 static void start_server(struct world *w)
 {
-	struct nfs_config cfg = { .portmap = "" };
+	struct nfs_config cfg = { .portmap = "", .grace_s = GRACE_S };
 	struct fs_status st;
 
 	fs_pool_secret(w->fs, cfg.handle_key);
 	sim_ok(nfs_server_new(w->fs, &cfg, &w->server));
+	sim_ok(nfs4_recovery_start(w->server->nfs4));
 	fs_status(w->fs, &st);
 	w->replayed += st.replayed_records;
 	w->epoch++;
@@ -68,6 +72,7 @@ static void drain(struct world *w)
 		sim_check(waitq_wait_timeout(&w->changed, HANG_NS) && loop_now_ns() < end,
 			  "%u calls hang in a server whose disk has gone", w->in_flight);
 	}
+	nfs_server_stop(w->server);
 	nfs_server_free(w->server);
 	w->server = NULL;
 }
