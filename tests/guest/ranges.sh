@@ -39,6 +39,40 @@ clone_range() {
 clone_crooked() { says "clonerange: EINVAL" rangetool clonerange a 100 4096 e 0; }
 copy_range() { says 4000 rangetool copy a 100 4000 g 50 && drop && dd if=a bs=1 skip=100 count=4000 of=/tmp/x 2>/dev/null &&
 	dd if=g bs=1 skip=50 count=4000 of=/tmp/y 2>/dev/null && cmp /tmp/x /tmp/y; }
+# More than the server copies while its client waits: it goes on by itself, and calls back.
+copy_large() {
+	truncate -s 100M big && echo begin | dd of=big conv=notrunc 2>/dev/null &&
+		echo end | dd of=big bs=1 seek=104857596 conv=notrunc 2>/dev/null && sync || return 1
+	says 104857600 rangetool copy big 0 104857600 g2 7 && drop &&
+		says begin dd if=g2 bs=1 skip=7 count=5 2>/dev/null &&
+		says end dd if=g2 bs=1 skip=104857603 count=3 2>/dev/null && rm big g2
+}
+copy_to_other_volume() {
+	mkdir -p /tmp/root && mount-nfs $NFS_VERS '' /tmp/root / && cd /tmp/root || return 1
+	size=$(stat -c %s vms/${W##*/}/a)
+	says $size rangetool copy vms/${W##*/}/a 0 $size more/copy.$$ 0 && drop &&
+		cmp vms/${W##*/}/a more/copy.$$ && rm more/copy.$$
+	code=$?
+	cd $W && umount /tmp/root/vms /tmp/root/more && umount /tmp/root && return $code
+}
+allocate() {
+	rangetool allocate l 0 100000 && says 100000 stat -c %s l && rangetool allocate l 0 5000 &&
+		says 100000 stat -c %s l && says "fallocate: ENOSPC" rangetool allocate l 0 1000000000000
+}
+xattrs() {
+	mkdir -p xd && echo >xf || return 1
+	for f in xf xd; do
+		rangetool setx $f user.one 1 && rangetool createx $f user.two "$(seq 2000)" && drop &&
+			says 1 rangetool getx $f user.one && says "$(seq 2000)" rangetool getx $f user.two &&
+			says "setxattr: EEXIST" rangetool createx $f user.one x &&
+			rangetool replacex $f user.one longer && drop && says longer rangetool getx $f user.one &&
+			says "setxattr: ENODATA" rangetool replacex $f user.three x &&
+			says "user.one user.two" sh -c "rangetool listx $f | sort | xargs" &&
+			rangetool removex $f user.two && says "getxattr: ENODATA" rangetool getx $f user.two &&
+			says "removexattr: ENODATA" rangetool removex $f user.two && drop &&
+			says user.one rangetool listx $f || return 1
+	done
+}
 holes() {
 	truncate -s 1M h && printf x | dd of=h bs=1 seek=500000 conv=notrunc 2>/dev/null && sync && drop
 	says 499712 rangetool data h 0 && says 0 rangetool hole h 0 && says 503808 rangetool hole h 499712 &&
@@ -78,6 +112,10 @@ if [ $CLONES = yes ]; then
 	t "copy_file_range" copy_range
 	t "SEEK_DATA and SEEK_HOLE" holes
 	t "a hole is punched" punch
+	t "copy_file_range of what takes long" copy_large
+	t "copy_file_range to another volume" copy_to_other_volume
+	t "fallocate" allocate
+	t "extended attributes" xattrs
 fi
 t "a lock" locked
 t "a lock in the way" lock_conflict

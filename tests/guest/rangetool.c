@@ -7,6 +7,10 @@
  *	rangetool clonerange SRC OFF LEN DST OFF	FICLONERANGE
  *	rangetool copy SRC OFF LEN DST OFF		copy_file_range, the number of bytes printed
  *	rangetool punch FILE OFF LEN			a hole; the size stays
+ *	rangetool allocate FILE OFF LEN
+ *	rangetool setx|createx|replacex FILE NAME VALUE	an extended attribute
+ *	rangetool getx FILE NAME, removex FILE NAME	the value is printed
+ *	rangetool listx FILE				the names, one a line
  *	rangetool data|hole FILE OFF			lseek, the offset printed
  *	rangetool lock FILE r|w OFF LEN COMMAND...	runs COMMAND while the lock is held
  *	rangetool flock FILE r|w COMMAND...
@@ -25,6 +29,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static int failed(const char *what)
@@ -135,6 +140,55 @@ static int punch(char **a)
 			 atoll(a[1]), atoll(a[2])) ? failed("punch") : 0;
 }
 
+/* ---- extended attributes ------------------------------------------------------------- */
+
+static int setx(char **a, int flags)
+{
+	return setxattr(a[0], a[1], a[2], strlen(a[2]), flags) ? failed("setxattr") : 0;
+}
+
+static int getx(char **a)
+{
+	static char value[65536];
+	ssize_t n = getxattr(a[0], a[1], value, sizeof(value));
+
+	if (n < 0)
+		return failed("getxattr");
+	printf("%.*s\n", (int)n, value);
+	return 0;
+}
+
+static int listx(const char *path)
+{
+	static char names[65536];
+	ssize_t n = listxattr(path, names, sizeof(names));
+
+	if (n < 0)
+		return failed("listxattr");
+	for (const char *p = names; p < names + n; p += strlen(p) + 1)
+		if (!strncmp(p, "user.", 5))
+			puts(p);
+	return 0;
+}
+
+static int xattr(const char *what, int argc, char **a)
+{
+	if (!strcmp(what, "setx") && argc == 5)
+		return setx(a, 0);
+	if (!strcmp(what, "createx") && argc == 5)
+		return setx(a, XATTR_CREATE);
+	if (!strcmp(what, "replacex") && argc == 5)
+		return setx(a, XATTR_REPLACE);
+	if (!strcmp(what, "getx") && argc == 4)
+		return getx(a);
+	if (!strcmp(what, "removex") && argc == 4)
+		return removexattr(a[0], a[1]) ? failed("removexattr") : 0;
+	if (!strcmp(what, "listx") && argc == 3)
+		return listx(a[0]);
+	fprintf(stderr, "rangetool: bad usage\n");
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[1] : "";
@@ -150,6 +204,9 @@ int main(int argc, char **argv)
 		return copy(a);
 	if (!strcmp(what, "punch") && argc == 5)
 		return punch(a);
+	if (!strcmp(what, "allocate") && argc == 5)
+		return fallocate(open_or_die(a[0], O_RDWR | O_CREAT), 0, atoll(a[1]), atoll(a[2])) ?
+		       failed("fallocate") : 0;
 	if ((!strcmp(what, "data") || !strcmp(what, "hole")) && argc == 4) {
 		at = lseek(open_or_die(a[0], O_RDONLY), atoll(a[1]),
 			   *what == 'd' ? SEEK_DATA : SEEK_HOLE);
@@ -164,6 +221,5 @@ int main(int argc, char **argv)
 		return whole_lock(a, what[5]);
 	if (!strcmp(what, "count") && argc == 4)
 		return count(a);
-	fprintf(stderr, "rangetool: bad usage\n");
-	return 2;
+	return xattr(what, argc, a);
 }
