@@ -2,8 +2,11 @@
 /* Copies that go on in the background; see nfs4_copy.h. */
 #include <assert.h>
 #include <stdlib.h>
+#include "base/loop.h"
 #include "nfs/nfs4_copy.h"
 #include "nfs/nfs4_notify.h"
+
+#define AGAIN_NS 100000000ull
 
 struct offload {
 	struct nfs4_state *st;
@@ -68,16 +71,33 @@ static unsigned tell(struct offload *o)
 	return nfs4_tell_offload(o->st, o->client, &news) ? 1 : 2;
 }
 
+/* Until all is done, the client goes, or something is wrong.  Whoever has a delegation of one of the
+ * files is given the time to return it. */
+static int work_steps(struct offload *o)
+{
+	uint64_t waited_ns = 0;
+	int err = 0;
+
+	while (!err && o->copy.left && o->client && !o->st->stopping) {
+		err = nfs4_copy_step(&o->copy, &o->read, o->buf);
+		if (!err) {
+			waited_ns = 0;
+			fiber_yield();
+		} else if (err == -EAGAIN && waited_ns < 2 * o->st->lease_ns) {
+			waited_ns += AGAIN_NS;
+			loop_sleep_ns(AGAIN_NS);
+			err = 0;
+		}
+	}
+	return err;
+}
+
 static void work(void *arg)
 {
 	struct offload *o = arg;
 	struct nfs4_copy *c = &o->copy;
-	int err = 0;
+	int err = work_steps(o);
 
-	while (!err && c->left && o->client && !o->st->stopping) {
-		err = nfs4_copy_step(c, &o->read, o->buf);
-		fiber_yield();
-	}
 	if (!err)
 		err = fs_wait_stable(c->to.fs, c->to.stable_seq);
 	fs_unhold(c->to.fs, c->src);

@@ -401,11 +401,16 @@ static void test_half_way(void **state)
 	struct answer r = offload();
 	bool fails;
 
+	P.ctl->fail = -EAGAIN;			/* it will be possible later */
+	proto_sleep(SEC);
+	P.ctl->fail = 0;
+	expect_told(&r, NFS4_OK, 20 * MIB + 5);
+	r = offload();
 	P.ctl->fail = -ENOSPC;			/* memfs only */
 	proto_sleep(SEC);
 	fails = !P.ctl->fail;
 	P.ctl->fail = 0;
-	assert_int_equal(A.calls, 1);
+	assert_int_equal(A.calls, 2);
 	if (fails)
 		expect_told(&r, E(NOSPC), 4 * MIB);
 	r = offload();
