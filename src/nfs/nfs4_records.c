@@ -303,6 +303,10 @@ int nfs4_records_purge(struct nfs4_records *rs)
 		err = unstable ? unstable : err;
 		done = unstable ? 0 : done;
 	}
+	if (err == -EROFS) {
+		done = n;
+		err = 0;
+	}
 	for (unsigned i = 0; i < done; i++)
 		forget(rs, gone[i]);
 	free(gone);

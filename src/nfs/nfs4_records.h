@@ -66,8 +66,9 @@ int nfs4_record_note(struct nfs4_records *rs, const struct nfs4_record *r,
 /* It is to go; R is good until the next purge.  Not one that is ADDING.  Never waits. */
 void nfs4_record_doom(struct nfs4_records *rs, struct nfs4_record *r);
 /*
- * Removes all that were doomed when it was called, durably.  On failure they stay doomed.  May
- * wait; one caller at a time.
+ * Removes all that were doomed when it was called, durably.  On failure they stay doomed.  A pool that
+ * takes no changes any more is no failure: no lock protects anything there in this run, so it does no
+ * harm that their entries stay.  May wait; one caller at a time.
  */
 int nfs4_records_purge(struct nfs4_records *rs);
 

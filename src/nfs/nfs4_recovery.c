@@ -124,32 +124,32 @@ bool nfs4_client_expire(struct nfs4_state *st, struct nfs4_client *c)
 	return false;
 }
 
-/* What they had is free, now that they can't reclaim it. */
-static void release_clients(struct nfs4_state *st, bool all)
+static void release(struct nfs4_state *st, struct nfs4_client *c)
+{
+	list_del(&c->entry);
+	st->recovery.nleaving--;
+	nfs4_client_release(st, c);
+}
+
+/* What those had who are off the record is free.  While records were removed, more may have come
+ * whose turn is next. */
+static void release_clients(struct nfs4_state *st)
 {
 	struct list *e, *tmp;
 
 	list_each_safe(e, tmp, &st->recovery.leaving) {
 		struct nfs4_client *c = container_of(e, struct nfs4_client, entry);
-		const struct nfs4_record *r = all ? NULL : record_of(st, c);
+		const struct nfs4_record *r = record_of(st, c);
 
-		if (r && r->state == NFS4_RECORD_DOOMED)
-			continue;
-		list_del(&c->entry);
-		st->recovery.nleaving--;
-		nfs4_client_release(st, c);
+		if (!r || r->state != NFS4_RECORD_DOOMED)
+			release(st, c);
 	}
 }
 
-/*
- * On a pool that takes no changes any more no lock protects anything, in this run: so it does no
- * harm that its records stay.
- */
-static int purge(struct nfs4_state *st)
+static bool purge(struct nfs4_state *st)
 {
-	int err = nfs4_records_purge(st->recovery.records);
-
-	return err == -EROFS ? 0 : err;
+	st->recovery.failed = nfs4_records_purge(st->recovery.records) != 0;
+	return !st->recovery.failed;
 }
 
 /* ---- the grace period ---------------------------------------------------------------- */
@@ -205,7 +205,7 @@ static void look_at_grace(struct nfs4_state *st)
 			return;
 		rec->ending = true;
 		doom_absent(rec->records);
-		if (purge(st))
+		if (!purge(st))
 			return;			/* the next round tries again */
 	}
 	reclaims_are_over(st);
@@ -234,9 +234,8 @@ static void begin_grace(struct nfs4_state *st)
 
 void nfs4_recovery_run(struct nfs4_state *st)
 {
-	int err = purge(st);
-
-	release_clients(st, !err);
+	purge(st);
+	release_clients(st);
 	look_at_grace(st);
 }
 
@@ -246,8 +245,8 @@ static uint64_t idle_ns(const struct nfs4_state *st)
 	const struct nfs4_recovery *rec = &st->recovery;
 	uint64_t now = nfs4_now_ns(st);
 
-	if (rec->nleaving || rec->ending)
-		return SECOND_NS;		/* the pool didn't do it: try again */
+	if (rec->failed)
+		return SECOND_NS;
 	if (!rec->grace)
 		return IDLE_NS;
 	return rec->end_ns > now ? rec->end_ns - now : 1;
@@ -304,6 +303,7 @@ int nfs4_recovery_init(struct nfs4_state *st)
 void nfs4_recovery_done(struct nfs4_state *st)
 {
 	assert(!st->recovery.running);
-	release_clients(st, true);
+	while (!list_empty(&st->recovery.leaving))
+		release(st, container_of(st->recovery.leaving.next, struct nfs4_client, entry));
 	nfs4_records_close(st->recovery.records);
 }

@@ -38,6 +38,7 @@ struct nfs4_recovery {
 	unsigned nleaving;
 	/* the fiber that does all this */
 	bool running, stop, pending;	/* pending: there is something to do */
+	bool failed;			/* the pool didn't take a removal: to be tried again */
 	struct waitq work, ended;
 };
 

@@ -3,6 +3,8 @@
  * Restarts, grace periods and leases that run out, in process: a restart is a new server on what a
  * power cut has left of the file system.
  */
+#include "base/fiber.h"
+#include "base/loop.h"
 #include "compound.h"
 #include "memfs.h"
 
@@ -569,6 +571,43 @@ static void test_expiry_readonly(void **state)
 	P.ctl->fail_stable = -EROFS;
 	assert_int_equal(open_file(&b, 1, 0, "o", "f", &b_sid), E(DELAY));
 	assert_int_equal(open_file(&b, 1, 0, "o", "f", &b_sid), NFS4_OK);
+	S = arrive("client", 1);
+	assert_int_equal(reclaim_complete(&S), NFS4_OK);
+	assert_int_equal(open_file(&S, 1, 0, "o", "f", &sid), NFS4_OK);
+}
+
+static void expire(struct sess *s)
+{
+	nfs4_client_expire(state_now(), nfs4_client_find(state_now(), s->clientid));
+}
+
+static void expire_two(void *arg)
+{
+	struct sess *s = arg;
+
+	expire(&s[0]);
+	assert_int_equal(fiber_spawn(run_it, NULL, "recovery"), 0);
+	fiber_yield();				/* the first one's record is on its way out */
+	expire(&s[1]);
+	assert_int_equal(rec()->nleaving, 2);
+	while (rec()->nleaving == 2)
+		loop_sleep_ns(1000);
+	assert_int_equal(rec()->nleaving, 1);
+}
+
+/* One that expires while another's record is removed waits for the removal of its own. */
+static void test_expiry_meanwhile(void **state)
+{
+	struct sess two[2] = { S, new_client("b") };
+	struct sid sid, b_sid;
+
+	assert_int_equal(open_file(&two[0], 1, 0, "o", "f", &sid), NFS4_OK);
+	assert_int_equal(open_file(&two[1], 1, 0, "o", "f", &b_sid), NFS4_OK);
+	pass(91);
+	proto_run(expire_two, two);
+	assert_int_equal(state_now()->sids.n, 1);
+	background();
+	assert_int_equal(state_now()->sids.n, 0);
 }
 
 /* Who is in nobody's way keeps what he has; who has a live rival isn't dropped for nothing. */
@@ -708,7 +747,8 @@ int main(void)
 		T4(test_crash_at_the_end), T4(test_edge_lease), T4(test_edge_restart),
 		T4(test_edge_half), T4(test_destroyed), T4(test_replaced),
 		T4(test_replaced_and_gone), T4(test_expiry), T4(test_expiry_readonly),
-		T4(test_expiry_in_vain), T4(test_no_room_for_records), T4(test_records_unreadable),
+		T4(test_expiry_meanwhile), T4(test_expiry_in_vain),
+		T4(test_no_room_for_records), T4(test_records_unreadable),
 		T4(test_many_records), T4(test_kinds),
 	};
 
