@@ -723,6 +723,13 @@ static int graft_run(struct txn *t, struct tree_root *dst, struct share *s, stru
 			dst = &copy;
 		err = drop_small(t, dst, s);
 	}
+	if (!err && !t->apply && g->level == 1 && s->dst.depth > 1 &&
+	    tree_depth_for(m.end - 1) <= 1 && ptr_of(g->slots[0])) {
+		struct block *b;
+
+		/* It becomes the root, and growing will ask for its mapped leaves. */
+		err = txn_block(t, g->slots[0], &b);
+	}
 	if (!err)
 		err = modify(m, dst, NULL);
 	if (!err)

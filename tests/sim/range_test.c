@@ -212,6 +212,19 @@ static void test_far_holes(struct rig *r)
 }
 
 /* Holes empty a deep tree's index blocks, which what follows them makes again. */
+/* A subtree becomes the target's root, and then the target grows: nobody has read that subtree. */
+static void test_cold_root(struct rig *r)
+{
+	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
+
+	for (unsigned i = 0; i < 5; i++)
+		rig_write(r, src, i * MIB, MIB, i + 1);
+	rig_reopen(r);
+	range(r, src, 0, dst, 0, 2 * MIB + 8 * KIB);
+	rig_expect(r, dst, 0, MIB, 1);
+	rig_expect(r, dst, 2 * MIB, 8 * KIB, 3);
+}
+
 static void test_emptied(struct rig *r)
 {
 	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
@@ -329,6 +342,7 @@ static const struct rig_test tests[] = {
 	{ .name = "subtrees", .fn = test_subtrees, .nblocks = 16384 },
 	{ .name = "whole", .fn = test_whole, .nblocks = 40000 },
 	{ .name = "far_holes", .fn = test_far_holes, .nblocks = 8192 },
+	{ .name = "cold_root", .fn = test_cold_root, .nblocks = 8192 },
 	{ .name = "emptied", .fn = test_emptied, .nblocks = 8192 },
 	{ .name = "many_steps", .fn = test_many_steps, .nblocks = 16384 },
 	{ .name = "max_refs_2", .fn = test_max_refs, .nblocks = 16384, .max_refs = 2 },
