@@ -163,6 +163,9 @@ const struct route *route_find(const char *method, const char *url, const char *
 
 void get_pool(struct call *c);			/* pool_api.c */
 void post_checkpoint(struct call *c);
+void get_scrub(struct call *c);
+void post_scrub(struct call *c);
+void delete_scrub(struct call *c);
 void get_health(struct call *c);
 void get_nfs(struct call *c);
 void get_metrics(struct call *c);

@@ -24,6 +24,9 @@ static char nul_in_uri;
 static const struct route routes[] = {
 	{ "GET", "/v1/pool", BODY_NONE, "", get_pool, NULL },
 	{ "POST", "/v1/pool/checkpoint", BODY_JSON, "", post_checkpoint, NULL },
+	{ "GET", "/v1/pool/scrub", BODY_NONE, "", get_scrub, NULL },
+	{ "POST", "/v1/pool/scrub", BODY_JSON, "rate", post_scrub, NULL },
+	{ "DELETE", "/v1/pool/scrub", BODY_NONE, "", delete_scrub, NULL },
 	{ "GET", "/v1/health", BODY_NONE, "", get_health, NULL },
 	{ "GET", "/v1/nfs", BODY_NONE, "", get_nfs, NULL },
 	{ "GET", "/metrics", BODY_NONE, "", get_metrics, NULL },

@@ -231,15 +231,21 @@ static uint32_t volume_at(const struct check *c, uint64_t place)
 	return lo < c->nvolumes && c->volumes[lo].place == place ? lo + 1 : 0;
 }
 
-static void walk_volumes(struct check *c, const struct where *w, const struct volume *vols)
+static void walk_volumes(struct check *c, const struct where *w, const struct volume *vols,
+			 unsigned first)
 {
+	unsigned child = 0;
+
 	for (unsigned i = 0; i < VOLUMES_PER_BLOCK && !c->err; i++) {
 		struct where at = { 0 };
 		struct sub sum;
 
 		if (vols[i].state == VOLUME_FREE && !vols[i].inodes_root)
 			continue;
-		at.volume = volume_at(c, w->base * VOLUMES_PER_BLOCK + i);
+		if (vols[i].inodes_root && child++ < first)
+			continue;	/* the reaper has let go of it */
+		if (!w->reap)
+			at.volume = volume_at(c, w->base * VOLUMES_PER_BLOCK + i);
 		walk_root(c, &at, vols[i].inodes_root, vols[i].inodes_depth, TREE_INODES, &sum);
 	}
 }
@@ -298,7 +304,7 @@ static void walk_block(struct check *c, const struct where *w, const void *data,
 	if (kind == TREE_INODES)
 		walk_inodes(c, w, data, first);
 	else if (kind == TREE_VOLUMES)
-		walk_volumes(c, w, data);
+		walk_volumes(c, w, data, first);
 	else if (kind == TREE_REAP)
 		walk_reap(c, w, data);
 }
@@ -473,6 +479,8 @@ static void walk_all(struct check *c)
 			" blocks, and it has %" PRIu64,
 			c->sb.reap_entries, want, sum.mapped);
 	walk_root(c, &none, c->sb.volumes.ptr, c->sb.volumes.depth, TREE_VOLUMES, &sum);
+	if (c->sb.held.ptr)
+		walk_root(c, &none, c->sb.held.ptr, c->sb.held.depth, TREE_VOLUMES, &sum);
 }
 
 void tree_release(struct check *c)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening and closing, requests, status. */
 #include "fs/fs_int.h"
+#include "tree/hold.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,7 @@ static int reap_one(void *arg)
 
 static void fs_free(struct fs *fs)
 {
+	scrub_done(fs);
 	holds_done(fs);
 	free(fs->zeros);
 	free(fs->replayed);
@@ -98,10 +100,15 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 		return err;
 	}
 	if (!pool_readonly(fs->pool)) {
-		err = fs->cfg.keep_orphans ? 0 : sweep_orphans(fs, &fs->holds.stopping);
+		const char *what = "letting go of what a scrub held";
+
+		err = tree_let_go(fs->pool);
+		if (!err && !fs->cfg.keep_orphans) {
+			what = "removing files without a name";
+			err = sweep_orphans(fs, &fs->holds.stopping);
+		}
 		if (err) {
-			snprintf(why, why_len, "%s: removing files without a name: %s", d->name,
-				 err_text(err));
+			snprintf(why, why_len, "%s: %s: %s", d->name, what, err_text(err));
 			pool_close(fs->pool, false);
 			return err;
 		}
@@ -134,7 +141,11 @@ int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char
 	memset(fs->zeros, 0, BLOCK_SIZE);
 	fs->cfg = *cfg;
 	holds_init(fs);
-	err = open_pool(fs, d, why, why_len);
+	err = scrub_init(fs);
+	if (err)
+		snprintf(why, why_len, "out of memory");
+	else
+		err = open_pool(fs, d, why, why_len);
 	if (err) {
 		fs_free(fs);
 		return err;
@@ -151,6 +162,7 @@ int fs_close(struct fs *fs)
 {
 	int err;
 
+	scrub_stop(fs);
 	holds_stop(fs);
 	err = pool_close(fs->pool, true);
 
@@ -161,6 +173,7 @@ int fs_close(struct fs *fs)
 void fs_abandon(struct fs *fs)
 {
 	fs->holds.stopping = true;
+	scrub_stop_soon(fs);
 	pool_close(fs->pool, false);
 	fs_free(fs);
 }

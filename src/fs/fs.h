@@ -56,6 +56,7 @@ struct fs_config {
 	uint32_t max_refs;		/* overflow of a block's count */
 	bool no_background;		/* no timer checkpoints and no reaper: the test calls them */
 	uint64_t seed;			/* of hash keys and UUIDs, when not 0 */
+	uint32_t scrub_window;		/* blocks; a multiple of 512 */
 };
 
 /* Writes an empty pool onto D.  -ENOSPC when the device is too small (FS_MIN_BLOCKS). */
@@ -113,6 +114,29 @@ int fs_reap_all(struct fs *fs);
 struct fs_check_stats { uint64_t blocks, index_blocks, inodes, directories, files, volumes, log_records; };
 int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), void *arg,
 		 struct fs_check_stats *ret_stats);
+
+/*
+ * The scrub: verifies every block in use against its checksum, and every count against the pointers
+ * that lead to it, while the pool is in use; at RATE bytes a second (0: as fast as it can).  Where it
+ * stands is kept in the pool: fs_scrub_resume(), called once after opening, goes on with one that a
+ * restart has interrupted.  -EBUSY: one runs; -EROFS.
+ */
+#define FS_SCRUB_FINDINGS 200		/* that are kept, the first; all of them are logged */
+#define FS_SCRUB_TEXT 512
+#define FS_SCRUB_RATE (100u << 20)	/* what is asked for when nobody says: bytes a second */
+struct fs_scrub_status {
+	bool running;
+	uint64_t next_block, total_blocks;	/* looked over up to here */
+	uint64_t rate, started_ns, finished_ns;	/* started 0: there never was one */
+	uint64_t verified_bytes, findings;
+	int result;			/* of one that has ended: 0, or why; -EINTR: it was stopped */
+};
+int fs_scrub_start(struct fs *fs, uint64_t rate);
+int fs_scrub_resume(struct fs *fs);
+int fs_scrub_stop(struct fs *fs);	/* waits; -ENOENT: none runs */
+void fs_scrub_status(struct fs *fs, struct fs_scrub_status *ret_st);	/* never waits */
+/* Finding number I of the last one; NULL: not kept, or there is none. */
+const char *fs_scrub_finding(struct fs *fs, uint64_t i);
 
 /* ---- requests ------------------------------------------------------------------------ */
 

@@ -48,6 +48,8 @@ struct holds {
 	struct waitq idle;		/* the fiber has ended */
 };
 
+struct scrub;
+
 struct fs {
 	struct pool *pool;
 	struct fs_config cfg;
@@ -57,6 +59,7 @@ struct fs {
 	struct fs_replayed *replayed;
 	uint32_t nreplayed, replayed_cap;
 	uint8_t *zeros;			/* a block of zeros, for holes */
+	struct scrub *scrub;
 	struct holds holds;
 	const struct fs_guard *guard;	/* NULL: none */
 };
@@ -69,6 +72,12 @@ int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 #define DONE 1
 
 uint64_t fs_now(void);
+
+/* scrub.c */
+int scrub_init(struct fs *fs);
+void scrub_done(struct fs *fs);
+void scrub_stop_soon(struct fs *fs);
+void scrub_stop(struct fs *fs);		/* waits; it goes on after the next opening */
 
 /* The last thing to ask in a load pass: may the request use file ID so? */
 static inline int guard_ask(const struct txn *t, const struct fs_req *req, struct fs_id id,

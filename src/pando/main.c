@@ -24,6 +24,13 @@ static const struct option_row volume_options[] = {
 	{ "exports", "TEXT", "who may mount it over NFS, as in pandod(8); empty for the default" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row scrub_options[] = {
+	{ "rate", "SIZE", "bytes a second that it reads (default 100M; 0: as fast as it can)" },
+	{ "wait", NULL, "return when it is done; also waits for one that is running" },
+	{ "status", NULL, "start nothing: show the one that runs, or the last" },
+	{ "stop", NULL, "stop the one that runs" },
+	{ NULL, NULL, NULL },
+};
 static const struct option_row owner_rows[] = {
 	{ "parents", NULL, "make missing directories on the way; one that exists is no error" },
 	{ "mode", "MODE", "octal permissions (default 0755)" },
@@ -62,6 +69,10 @@ static const struct verb verbs[] = {
 	  NULL, cmd_pool_status },
 	{ "pool", "checkpoint", "", 0, 0, VERB_ONLINE | VERB_JSON, "take a checkpoint now", NULL,
 	  NULL, cmd_pool_checkpoint },
+	{ "pool", "scrub", "", 0, 0, VERB_ONLINE | VERB_JSON, "look the whole pool over while it is in use",
+	  "Verifies every block in use against its checksum, and every count against the pointers "
+	  "that lead to it.  Goes on after a restart.  Exits 1 if a finished one has found anything.",
+	  scrub_options, cmd_pool_scrub },
 	{ "volume", "create", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "make a volume", NULL,
 	  volume_options, volume_create },
 	{ "volume", "list", "", 0, 0, VERB_ONLINE | VERB_JSON, "list the volumes", NULL, NULL,

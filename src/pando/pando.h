@@ -129,6 +129,7 @@ int pool_create(struct cmd *c);
 int pool_check(struct cmd *c);
 int cmd_pool_status(struct cmd *c);
 int cmd_pool_checkpoint(struct cmd *c);
+int cmd_pool_scrub(struct cmd *c);
 int volume_create(struct cmd *c);
 int volume_list(struct cmd *c);
 int volume_show(struct cmd *c);

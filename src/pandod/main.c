@@ -106,6 +106,10 @@ static int pool_open(struct daemon *d)
 	if (st.replayed_records)
 		log_info("%s: was not closed cleanly; %llu log records replayed", d->cfg.pool,
 			 (unsigned long long)st.replayed_records);
+	err = fs_scrub_resume(d->fs);
+	if (err)
+		log_warn("%s: the scrub that was interrupted does not go on: %s", d->cfg.pool,
+			 err_text(err));
 	return 0;
 }
 

@@ -49,6 +49,7 @@ static void freeze(struct pool *p)
 	alloc_freeze(p);
 	ck->volumes = p->volumes;
 	ck->reap = p->reap;
+	ck->held = p->held;
 	ck->reap_entries = p->reap_entries;
 	ck->last_event = p->recovering ? p->replay_seq : p->seq;
 	log_position(p, ck);
@@ -323,6 +324,7 @@ static void fill_super(struct pool *p, struct superblock *sb)
 	sb->volumes = (struct disk_root){ .ptr = ck->volumes.ptr, .depth = ck->volumes.depth };
 	sb->reap = (struct disk_root){ .ptr = ck->reap.ptr, .depth = ck->reap.depth };
 	sb->reap_entries = ck->reap_entries;
+	sb->held = (struct disk_root){ .ptr = ck->held.ptr, .depth = ck->held.depth };
 	sb->last_event = ck->last_event;
 }
 

@@ -117,7 +117,9 @@ struct superblock {
 	uint64_t last_event;		/*  168  the greatest event number in this generation */
 	uint8_t secret[16];		/*  176  keys file handles */
 	uint32_t ndirs;			/*  192 */
-	uint32_t reserved[79];		/*  196 */
+	uint32_t reserved;		/*  196 */
+	struct disk_root held;		/*  200  an earlier volume table, to be dropped at opening */
+	uint32_t reserved3[74];		/*  216 */
 	struct super_dir dirs[DIRS_MAX];/*  512 */
 	uint8_t reserved2[60];		/* 4032 */
 	uint32_t crc;			/* 4092  of all before it */
@@ -125,6 +127,7 @@ struct superblock {
 _Static_assert(__builtin_offsetof(struct superblock, uuid) == 40, "superblock");
 _Static_assert(__builtin_offsetof(struct superblock, volumes) == 128, "superblock");
 _Static_assert(__builtin_offsetof(struct superblock, secret) == 176, "superblock");
+_Static_assert(__builtin_offsetof(struct superblock, held) == 200, "superblock");
 _Static_assert(__builtin_offsetof(struct superblock, dirs) == 512, "superblock");
 _Static_assert(__builtin_offsetof(struct superblock, crc) == 4092, "superblock");
 _Static_assert(sizeof(struct superblock) == BLOCK_SIZE, "superblock");

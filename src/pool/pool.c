@@ -117,7 +117,7 @@ static void reap_fiber_main(void *arg)
 	while (!p->stopping && !p->dead && !p->readonly) {
 		int r;
 
-		if (!p->reap_kicked || !p->reap_entries) {
+		if (!p->reap_kicked || !p->reap_entries || p->reap_paused) {
 			fiber_park();
 			continue;
 		}
@@ -144,6 +144,19 @@ void reap_kick(struct pool *p)
 	p->reap_kicked = true;
 	if (p->reap_fiber)
 		fiber_wake(p->reap_fiber);
+}
+
+void pool_reap_pause(struct pool *p, bool pause)
+{
+	p->reap_paused = pause;
+	p->reap_wanted = false;
+	if (!pause)
+		pool_reap_kick(p);
+}
+
+bool pool_reap_wanted(const struct pool *p)
+{
+	return p->reap_wanted;
 }
 
 void pool_reap_kick(struct pool *p)
@@ -239,6 +252,7 @@ int pool_new(struct dev *d, const struct pool_opts *o, struct pool **ret, char *
 	p->volumes = (struct tree_root){ p->sb.volumes.ptr, p->sb.volumes.depth };
 	p->reap = (struct tree_root){ p->sb.reap.ptr, p->sb.reap.depth };
 	p->reap_entries = p->sb.reap_entries;
+	p->held = (struct tree_root){ p->sb.held.ptr, p->sb.held.depth };
 	if (o->readonly || d->readonly || p->sb.ro_compat) {
 		p->readonly = true;
 		snprintf(p->reason, sizeof(p->reason), "%s", p->sb.ro_compat ?
@@ -356,6 +370,11 @@ struct tree_root *pool_volumes(struct pool *p)
 struct tree_root *pool_reap(struct pool *p)
 {
 	return &p->reap;
+}
+
+struct tree_root *pool_held(struct pool *p)
+{
+	return &p->held;
 }
 
 uint64_t *pool_reap_entries(struct pool *p)

@@ -205,9 +205,35 @@ struct tree_root { uint64_t ptr; uint8_t depth; };
 int pool_spawn(struct pool *p, void (*fn)(void *arg), void *arg, const char *name);
 void pool_background(struct pool *p, int delta);
 
+/*
+ * What is expected of the counts of some blocks, while a pool is looked over (tree/hold.h): whoever
+ * finds a pointer adds 1, and every change of a count is added as it happens.
+ */
+struct count_watch { uint64_t first, n; uint32_t *expected; };
+void pool_watch(struct pool *p, struct count_watch *w);	/* NULL: nothing any more; never waits */
+
+/* While paused, the reaper lies still.  Who needs its space asks for an end of that. */
+void pool_reap_pause(struct pool *p, bool pause);
+bool pool_reap_wanted(const struct pool *p);
+
+/* What verifying finds wrong with a block. */
+enum verify_what {
+	VERIFY_COUNT,			/* its count is REFS, and POINTERS lead to it */
+	VERIFY_CONTENT,			/* not what its checksum says */
+	VERIFY_UNREADABLE,
+};
+typedef void verify_fn(void *arg, uint64_t block, enum verify_what what, uint32_t refs, uint32_t pointers);
+/* Compares the counts of table page PAGE with EXPECTED (PAGE_ENTRIES of them), at one instant. */
+int pool_verify_counts(struct pool *p, uint64_t page, const uint32_t *expected, verify_fn *fn, void *arg);
+/* Reads from the device, past the cache, the blocks of PAGE whose bits are set, which must be durable
+ * and stay allocated meanwhile.  BUF: PAGE_ENTRIES blocks, aligned.  Adds to *BYTES what it read. */
+int pool_verify_content(struct pool *p, uint64_t page, const uint64_t bits[PAGE_ENTRIES / 64], void *buf,
+			verify_fn *fn, void *arg, uint64_t *bytes);
+
 void pool_reap_kick(struct pool *p);		/* there is something to reap */
 struct tree_root *pool_volumes(struct pool *p);	/* changed in apply passes only */
 struct tree_root *pool_reap(struct pool *p);
+struct tree_root *pool_held(struct pool *p);
 uint64_t *pool_reap_entries(struct pool *p);
 
 /* ---- opening, closing ----------------------------------------------------------------- */

@@ -6,6 +6,7 @@
  *     alloc.c       which blocks are free, runs, the freed of each generation
  *     table.c       counts and CRCs: table pages, summaries, the zone directory
  *     log.c         the intent log: appending, flushing, reading it back
+ *     verify.c      counts and content, for a scrub
  *     checkpoint.c  freeze, write, flush, superblock, flush, release
  *     cache.c       block memory, look-up, eviction, reads
  *     super.c       labels
@@ -100,7 +101,7 @@ struct checkpoint {
 	struct list tables;		/* table pages, through ->lru */
 	uint64_t ntables, ndirty;
 	struct pend *pend;
-	struct tree_root volumes, reap;
+	struct tree_root volumes, reap, held;
 	uint64_t reap_entries, last_event;
 	uint64_t log_seq, log_offset, log_chain, log_life;
 	unsigned inflight;
@@ -118,8 +119,9 @@ struct pool {
 	uint64_t life, gen;		/* gen: the one being changed */
 	uint32_t max_refs;
 
-	struct tree_root volumes, reap;
+	struct tree_root volumes, reap, held;
 	uint64_t reap_entries;
+	struct count_watch *watch;
 
 	/* cache.c */
 	uint8_t *arena;
@@ -193,7 +195,7 @@ struct pool {
 	struct timer ck_timer;
 	struct fiber *reap_fiber;
 	struct waitq reap_wait;
-	bool reap_kicked, reaping;
+	bool reap_kicked, reaping, reap_paused, reap_wanted;
 	unsigned background;		/* fibers alive */
 	struct waitq background_wait;
 	bool stopping, dead, started, recovering;
@@ -305,6 +307,13 @@ void txn_wait_for(struct txn *t, struct block *b);
 void reap_kick(struct pool *p);
 int pool_flush(struct pool *p);
 const char *way_out(int err);		/* what people can do about a failed write */
+
+/* The count of BLOCK has changed by DELTA. */
+static inline void watch_count(struct pool *p, uint64_t block, int delta)
+{
+	if (p->watch && block - p->watch->first < p->watch->n)
+		p->watch->expected[block - p->watch->first] += delta;
+}
 
 static inline uint64_t ptr_block(uint64_t ptr) { return ptr & PTR_BLOCK_MASK; }
 

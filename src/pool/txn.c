@@ -219,6 +219,11 @@ static int wait_space(struct txn *t)
 
 	discard_skip(p);
 	before = p->free_now;
+	if (p->held.ptr && t->space != SPACE_PRIVILEGED) {
+		p->reap_wanted = true;	/* whoever holds it looks at this often, and lets go */
+		loop_sleep_ns(1000000);
+		return 1;
+	}
 
 	if ((p->o.no_background || !p->started) && p->reap_entries && !p->reaping) {
 		p->reaping = true;	/* a step that has no space itself must not come here again */
@@ -443,6 +448,7 @@ static struct block *block_new(struct pool *p, uint64_t addr, bool zero)
 
 	assert(b && e->refs == 0);
 	*e = (struct table_entry){ .refs = 1 };
+	watch_count(p, addr, 1);
 	cache_insert(p, b, addr);
 	b->flags = B_VALID | B_DIRTY;
 	b->birth = p->gen;
@@ -478,6 +484,7 @@ static void unref_now(struct pool *p, uint64_t addr)
 	struct table_entry *e = table_entry_write(p, addr);
 
 	assert(e->refs);
+	watch_count(p, addr, -1);
 	if (--e->refs == 0)
 		block_freed(p, addr);
 }
@@ -605,6 +612,7 @@ int txn_share(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind)
 		if (w->refs >= t->pool->max_refs)
 			return share_by_copy(t, ptr, level, kind);
 		w->refs++;
+		watch_count(t->pool, addr, 1);
 		return 0;
 	}
 	if (!pool_block_ok(t->pool, addr))
@@ -767,6 +775,7 @@ int txn_claim(struct txn *t, uint64_t *ptr, uint64_t block, uint32_t crc)
 
 		assert(w->refs == 0);
 		*w = (struct table_entry){ .refs = 1, .crc = crc };
+		watch_count(p, block, 1);
 		pend_clear(p->claims, block);
 		set_block(ptr, block);
 		if (old)
