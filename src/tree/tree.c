@@ -709,6 +709,19 @@ static void foresee_again(struct txn *t, struct share *s, uint64_t to, unsigned 
 	s->last = to;
 }
 
+/*
+ * Load pass: a block of level 1 becomes the target's root, and the target grows later in the range: then
+ * its mapped leaves are counted, so it has to be there.
+ */
+static int foresee_growth(struct txn *t, const struct share *s, const struct graft *g, unsigned n)
+{
+	uint64_t mapped = 0;
+
+	if (g->level != 1 || g->first || n > 1 || s->dst.depth < 2 || !ptr_of(g->slots[0]))
+		return 0;
+	return count_mapped(t, g->slots[0], &mapped);
+}
+
 static int graft_run(struct txn *t, struct tree_root *dst, struct share *s, struct graft *g, unsigned n)
 {
 	struct modify m = { .t = t, .kind = s->kind, .stop = g->level, .first = g->first,
@@ -716,8 +729,12 @@ static int graft_run(struct txn *t, struct tree_root *dst, struct share *s, stru
 	struct tree_root copy = *dst;
 	int err = 0;
 
-	if (!t->apply)
+	if (!t->apply) {
 		foresee_again(t, s, g->first, g->level);
+		err = foresee_growth(t, s, g, n);
+	}
+	if (err)
+		return err;
 	if (ptr_of(dst->ptr) && !g->first && dst->depth < g->level) {
 		if (!t->apply)
 			dst = &copy;

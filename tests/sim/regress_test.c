@@ -123,6 +123,20 @@ static void range_of_leaves(struct rig *r)
 	expect_mapped(r, dst, 8 + 16);
 }
 
+/* A subtree that nobody has read becomes a whole tree, which then has to grow: how many of its leaves are
+ * mapped must be known then. */
+static void range_grows(struct rig *r)
+{
+	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
+
+	for (uint64_t i = 0; i < 6; i++)
+		rig_write(r, src, i * MIB, MIB, 1);
+	rig_reopen(r);
+	sim_ok(fs_clone_range(&r->req, src, 2 * MIB, dst, 0, 2 * MIB + 40960, NULL));
+	expect_mapped(r, dst, 512 + 10);
+	rig_reopen(r);			/* the counts in the index blocks are checked */
+}
+
 /* A subtree takes the place of a tree that is smaller. */
 static void range_onto_small(struct rig *r)
 {
@@ -507,6 +521,7 @@ static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
 	{ "range_of_leaves", range_of_leaves, 20000, 0, false },
+	{ "range_grows", range_grows, 20000, 0, false },
 	{ "range_onto_small", range_onto_small, 20000, 0, false },
 	{ "range_onto_nothing", range_onto_nothing, 20000, 0, false },
 	{ "needs_all_memory", needs_all_memory, 200000, 0, false },
