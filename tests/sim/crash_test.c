@@ -176,22 +176,19 @@ static void unhold(struct test *t)
 	history_push(&t->h, t->m, fs_last_seq(t->fs));
 }
 
-/* One by one, or it would not be known what there is in between. */
+/* All come back: or several files would go at once, and it would not be known what there is in between. */
 static void come_back(struct test *t)
 {
-	for (uint32_t i = t->m->nnodes; i-- > 0;) {
-		struct op op = { .kind = OP_FORGET, .id = t->m->nodes[i]->id };
+	for (uint32_t i = 0; i < t->m->nnodes; i++) {
+		struct op op = { .kind = OP_HOLD, .id = t->m->nodes[i]->id };
 		struct expect e;
 
 		if (!t->m->nodes[i]->unnamed)
 			continue;
-		if (t->m->nheld < MHELD_MAX / 2 && rng_one_in(&t->rng, 2))
-			op.kind = OP_HOLD;
+		sim_check(t->m->nheld < MHELD_MAX, "more files without a name than can be held");
 		sim_exec(t->fs, &op, NULL);
 		sim_ok(op.rc);
 		model_run(t->m, &op, true, &e);
-		if (op.kind == OP_FORGET)
-			history_push(&t->h, t->m, op.seq);
 	}
 	fs_drop_orphans(t->fs);
 	sim_ok(fs_reap_all(t->fs));
@@ -202,6 +199,7 @@ static void come_back(struct test *t)
 static void kill_and_open(struct test *t)
 {
 	uint64_t last = fs_last_seq(t->fs);
+	struct fs_status st;
 	uint32_t k, died;
 
 	/* In the middle of a checkpoint, if one is due. */
@@ -214,12 +212,11 @@ static void kill_and_open(struct test *t)
 	t->lost += history_lose(&t->h, k, died);
 	model_free(t->m);
 	t->m = model_clone(t->h.states[k].m);
-	model_restart(t->m, t->h.keep);
+	fs_status(t->fs, &st);
+	model_restart(t->m, t->h.keep ? st.life : 0);
 	t->batch->m = t->m;
 	t->batch->fs = t->fs;
 	t->kills++;
-	if (t->h.keep)
-		come_back(t);
 }
 
 static void step(struct test *t)
@@ -245,6 +242,8 @@ static void step(struct test *t)
 		loop_sleep_ns(rng_below(&t->rng, 50000000));
 	} else if (what < 45) {
 		beside_checkpoint(t);
+	} else if (what < 48 && t->m->keep_life) {
+		come_back(t);
 	} else if (what < 50) {
 		unhold(t);
 	} else {
@@ -350,7 +349,7 @@ static void again_same(struct test *t, struct fs **fs, struct dev *d, const stru
 	sim_ok(fs_close(*fs));
 	*fs = sim_open(d, cfg);
 	m = model_clone(t->h.states[k].m);
-	model_restart(m, t->h.keep);
+	model_restart(m, t->h.keep);	/* keeps everything, whatever its life */
 	sim_compare(*fs, m, "after recovery, a clean end and another opening");
 	model_free(m);
 }

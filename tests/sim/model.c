@@ -179,6 +179,9 @@ struct model *model_clone(const struct model *m)
 			d->ents[j].node = c->nodes[n->ents[j].node->index];
 		}
 	}
+	memcpy(c->held, m->held, sizeof(c->held));
+	c->nheld = m->nheld;
+	c->keep_life = m->keep_life;
 	c->nvolumes = m->nvolumes;
 	c->volumes = xcalloc(m->nvolumes, sizeof(*c->volumes));
 	for (uint32_t i = 0; i < m->nvolumes; i++) {
@@ -289,18 +292,29 @@ void model_volume_del(struct model *m, const char *name)
 
 /* ---- without a name --------------------------------------------------------------------- */
 
-static void drop_unheld(struct model *m)
+#define LIFE(id) ((id).generation >> 44)
+
+/* Of lives before LIFE; those that are held are to go later. */
+static void drop_unheld(struct model *m, uint64_t life)
 {
-	for (uint32_t i = m->nnodes; i-- > 0;)
-		if (m->nodes[i]->unnamed && !model_held(m, m->nodes[i]->id))
-			model_node_free(m, m->nodes[i]);
+	for (uint32_t i = m->nnodes; i-- > 0;) {
+		struct mnode *n = m->nodes[i];
+
+		if (!n->unnamed || LIFE(n->id) >= life)
+			continue;
+		if (model_held(m, n->id))
+			n->orphan = true;
+		else
+			model_node_free(m, n);
+	}
 }
 
-void model_restart(struct model *m, bool keep)
+void model_restart(struct model *m, uint64_t keep_life)
 {
 	m->nheld = 0;
-	if (!keep)
-		drop_unheld(m);
+	m->keep_life = keep_life;
+	if (!keep_life)
+		drop_unheld(m, UINT64_MAX);
 	for (uint32_t i = 0; i < m->nnodes; i++)
 		m->nodes[i]->orphan = false;	/* as long as nobody has looked */
 }
@@ -310,7 +324,7 @@ bool model_held(const struct model *m, struct fs_id id)
 	for (uint32_t k = 0; k < m->nheld; k++)
 		if (!memcmp(&m->held[k], &id, sizeof(id)))
 			return true;
-	return false;
+	return LIFE(id) < m->keep_life;
 }
 
 bool model_unhold(struct model *m, uint32_t k)
@@ -326,9 +340,10 @@ bool model_unhold(struct model *m, uint32_t k)
 
 void model_drop_orphans(struct model *m)
 {
-	drop_unheld(m);
-	for (uint32_t i = 0; i < m->nnodes; i++)
-		m->nodes[i]->orphan = m->nodes[i]->unnamed;
+	uint64_t life = m->keep_life;
+
+	m->keep_life = 0;
+	drop_unheld(m, life);
 }
 
 /* ---- permissions ----------------------------------------------------------------------- */

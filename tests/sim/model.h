@@ -124,6 +124,7 @@ struct model {
 	uint32_t nvolumes;
 	struct fs_id held[MHELD_MAX];	/* as often as it is held, whatever became of it */
 	uint32_t nheld;
+	uint64_t keep_life;
 	/* Called for every entry that is added or taken away. */
 	void (*on_dirent)(void *arg, struct mnode *dir, const char *name, uint32_t len);
 	void *arg;
@@ -131,7 +132,7 @@ struct model {
 
 struct model *model_new(void);
 void model_free(struct model *m);
-/* The same state again, without on_dirent and what is held; contents are shared. */
+/* The same state again, without on_dirent; contents are shared. */
 struct model *model_clone(const struct model *m);
 void model_cred(unsigned user, struct fs_cred *ret);
 /* Volumes are learned: the store's answer is taken over. */
@@ -143,13 +144,14 @@ struct mvolume *model_volume(struct model *m, const char *name);
  * with what OP learned from the store.
  */
 void model_run(struct model *m, const struct op *op, bool apply, struct expect *ret);
-/* What a crash or a clean restart does: nothing is held any more, and unnamed files vanish, unless the
- * pool is opened with KEEP (fs_config.keep_orphans). */
-void model_restart(struct model *m, bool keep);
+/* What a crash or a clean restart does: nothing is held any more, and unnamed files vanish.  With
+ * KEEP_LIFE not 0 (fs_config.keep_orphans, in that life of the pool), all files of before are as good as
+ * held until model_drop_orphans(). */
+void model_restart(struct model *m, uint64_t keep_life);
 bool model_held(const struct model *m, struct fs_id id);
 /* The hold number K ends; true if that makes an orphan vanish. */
 bool model_unhold(struct model *m, uint32_t k);
-/* fs_drop_orphans(), where all that is unnamed is from before. */
+/* fs_drop_orphans(), and what comes of it. */
 void model_drop_orphans(struct model *m);
 
 struct mnode *model_find(struct model *m, struct fs_id id);

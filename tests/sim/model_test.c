@@ -194,6 +194,8 @@ static void run_op(struct test *t, struct op *op)
 		check_nospace(t, op);
 		return;
 	}
+	if (op->rc == -E2BIG && !e.nmust && sim_few_refs)
+		return;
 	if (!expect_allows(&e, op->rc)) {
 		for (int i = 0; i < e.nmust; i++)
 			fprintf(stderr, "expected %s\n", sim_err(e.must[i]));
@@ -356,7 +358,16 @@ static void ask_stat(struct test *t)
 
 /* ---- the pool as a whole ----------------------------------------------------------------- */
 
-/* Some files that had no name when the pool was left are held again; then time is over. */
+/* Who had files open and is not back by now comes too late. */
+static void no_more_come_back(struct test *t)
+{
+	fs_drop_orphans(t->fs);
+	sim_ok(fs_reap_all(t->fs));
+	model_drop_orphans(t->m);
+	sim_compare(t->fs, t->m, "after some came back, and others did not");
+}
+
+/* Some files that had no name when the pool was left are held again. */
 static void come_back(struct test *t)
 {
 	for (uint32_t i = 0; i < t->m->nnodes; i++) {
@@ -367,10 +378,6 @@ static void come_back(struct test *t)
 		sim_ok(fs_hold(t->fs, n->id));
 		t->m->held[t->m->nheld++] = n->id;
 	}
-	fs_drop_orphans(t->fs);
-	sim_ok(fs_reap_all(t->fs));
-	model_drop_orphans(t->m);
-	sim_compare(t->fs, t->m, "after some came back, and others did not");
 }
 
 static void reopen(struct test *t)
@@ -388,7 +395,7 @@ static void reopen(struct test *t)
 		  (unsigned long long)after.replayed_records);
 	sim_check(fs_verifier(t->fs) != t->verifier, "the write verifier did not change");
 	t->verifier = fs_verifier(t->fs);
-	model_restart(t->m, keep);
+	model_restart(t->m, keep ? after.life : 0);
 	sim_compare(t->fs, t->m, "after reopening");
 	if (keep)
 		come_back(t);
@@ -525,6 +532,8 @@ static void step(struct test *t)
 		maybe_volume(t);
 	} else if (what < 275) {
 		loop_sleep_ns(rng_below(&t->rng, 2000000000));
+	} else if (what < 305 && t->m->keep_life) {
+		no_more_come_back(t);
 	} else if (what < 300) {
 		do_unhold(t);
 	} else {
@@ -568,6 +577,8 @@ static void finish(struct test *t)
 		lister_stop(&t->listers[i]);
 	sim_compare(t->fs, t->m, "at the end");
 	reopen(t);
+	if (t->m->keep_life)
+		no_more_come_back(t);
 	while (t->m->nheld)
 		do_unhold(t);
 	delete_all(t);

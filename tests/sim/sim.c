@@ -136,7 +136,7 @@ void sim_req(struct fs_req *req, struct fs *fs, unsigned user)
 		model_cred(user, &req->cred);
 }
 
-static bool few_refs;			/* of the pool that is open */
+bool sim_few_refs;
 
 struct fs *sim_open(struct dev *d, const struct fs_config *cfg)
 {
@@ -144,7 +144,7 @@ struct fs *sim_open(struct dev *d, const struct fs_config *cfg)
 	struct fs *fs;
 	int rc = fs_open(d, cfg, &fs, why, sizeof(why));
 
-	few_refs = cfg->max_refs;
+	sim_few_refs = cfg->max_refs;
 	sim_check(!rc, "the pool does not open: %s: %s", sim_err(rc), why);
 	return fs;
 }
@@ -452,7 +452,7 @@ static uint64_t copied_by_clone(struct fs *fs, struct fs_id src)
 	struct fs_attr a;
 
 	fs_req_admin(&req, fs);
-	if (!few_refs || fs_getattr(&req, src, &a))
+	if (!sim_few_refs || fs_getattr(&req, src, &a))
 		return 0;
 	return a.mapped_bytes / MBLOCK + 18;
 }
@@ -467,7 +467,7 @@ bool sim_space_short(struct fs *fs, const struct op *op)
 		need += op->count * (1 + copied_by_clone(fs, op->id));
 	if (op->kind == OP_ALLOCATE)
 		need += op->length / MBLOCK + op->length / MBLOCK / 512;
-	if (op->kind == OP_RANGE || few_refs)	/* index blocks; and copies, where counts are at their limit */
+	if (op->kind == OP_RANGE || sim_few_refs)	/* index blocks; and copies, where counts are at their limit */
 		need += 1200;
 	return st.free_blocks + st.pending_free_blocks < st.reserved_blocks + need;
 }

@@ -53,6 +53,9 @@ struct answer {
 void sim_exec(struct fs *fs, struct op *op, struct answer *a);
 /* Is there so little left that -ENOSPC is the right answer to OP? */
 bool sim_space_short(struct fs *fs, const struct op *op);
+/* The pool that is open has counts limited to a few: copying one block may then mean to copy more than
+ * the cache holds, and -E2BIG is right. */
+extern bool sim_few_refs;
 
 /* ---- comparing -------------------------------------------------------------------------- */
 
