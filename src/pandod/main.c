@@ -113,14 +113,18 @@ static int pool_open(struct daemon *d)
 	return 0;
 }
 
-/* What --portmap means to the NFS server, in BUF where it has to be put together. */
-static const char *portmap_address(const char *mode, char *buf, size_t cap)
+/* What --portmap means to the NFS server, in BUF where it has to be put together: who is served on
+ * an address is answered there. */
+static const char *portmap_address(const struct config *cfg, char *buf, size_t cap)
 {
+	const char *first = cfg->listen[0], *mode = cfg->portmap;
+
 	if (!strcmp(mode, "off"))
 		return "";
 	if (!strcmp(mode, "auto") || !strcmp(mode, "on"))
-		return NULL;
-	snprintf(buf, cap, strchr(mode, ':') ? "[%s]:111" : "%s:111", mode);
+		snprintf(buf, cap, "%.*s:111", (int)(strrchr(first, ':') - first), first);
+	else
+		snprintf(buf, cap, strchr(mode, ':') ? "[%s]:111" : "%s:111", mode);
 	return buf;
 }
 
@@ -153,7 +157,7 @@ static int nfs_begin(struct daemon *d)
 	int err;
 
 	fs_pool_secret(d->fs, cfg.handle_key);
-	cfg.portmap = portmap_address(d->cfg.portmap, address, sizeof(address));
+	cfg.portmap = portmap_address(&d->cfg, address, sizeof(address));
 	err = nfs_server_new(d->fs, &cfg, &d->nfs);
 	if (err)
 		return fail("cannot make the NFS server: %s", err_text(err));
