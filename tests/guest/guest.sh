@@ -10,12 +10,13 @@
 #	guest_kill A			as if the power had failed
 #
 # The server is at $PORT, and GUEST_PROGRAMS are in /bin.  busybox is there, rangetool, fsx-mount.
+# IP_OF[A] and NIC_OF[A] are kernel-boot's GUEST_IP and GUEST_NIC, if they are to be other than usual.
 
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 GUEST=$TOP/tests/guest
 export KERNEL_DIR=$TOP/build/guest-kernel
-declare -A GUEST_IN GUEST_OUT GUEST_BOOT
+declare -A GUEST_IN GUEST_OUT GUEST_BOOT IP_OF NIC_OF
 
 [ "$(dpkg --print-architecture)" = amd64 ] || skip "the guest kernel is for amd64 only"
 
@@ -35,6 +36,7 @@ guest_boot() {
 	exec {fd}<>"$line.out"
 	GUEST_OUT[$name]=$fd
 	GUEST_LINE=$line GUEST_NAME=$name NFS_PORT=$PORT NFS_PATH='' GUEST_TIMEOUT=${GUEST_TIMEOUT:-900} \
+		GUEST_IP=${IP_OF[$name]:-10.0.2.15} GUEST_NIC=${NIC_OF[$name]:-user} \
 		GUEST_PROGRAMS="$BUILD/tests/guest/rangetool $BUILD/tests/guest/fsx-mount ${GUEST_PROGRAMS:-}" \
 		"$GUEST/kernel-boot" "$GUEST/agent" >"$line.log" 2>&1 &
 	GUEST_BOOT[$name]=$!
