@@ -189,6 +189,24 @@ def wait_for(what, fn):
     raise AssertionError(what)
 
 
+def registered(port):
+    """The programs that rpcbind has at that port."""
+    rows = (line.split() for line in run("rpcinfo", "-p", "127.0.0.1").decode().splitlines()[1:])
+    return {(int(row[0]), row[2]) for row in rows if row[3] == str(port)}
+
+
+def register(prog, vers, netid, port):
+    """As a program of this machine does; RPCBPROC_SET."""
+    def string(text):
+        return struct.pack(">I", len(text)) + text + b"\0" * (-len(text) % 4)
+    call = struct.pack(">12I", 5, 0, 2, 100000, 4, 1, 0, 0, 0, 0, prog, vers) + string(
+        netid.encode()) + string(f"0.0.0.0.{port >> 8}.{port & 255}".encode()) + string(b"")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect("/run/rpcbind.sock")
+        s.sendall(struct.pack(">I", 0x80000000 | len(call)) + call)
+        assert s.recv(100)[-4:] == b"\0\0\0\1", "rpcbind didn't take it"
+
+
 def with_rpcbind():
     for tool in ("rpcbind", "rpcinfo"):
         need(tool)
@@ -198,13 +216,23 @@ def with_rpcbind():
     try:
         wait_for("rpcbind did not start", lambda: os.path.exists("/run/rpcbind.sock") and not
                  subprocess.run(["rpcinfo", "-p", "127.0.0.1"], capture_output=True).returncode)
+        ours = {(100003, "tcp"), (100005, "tcp"), (100021, "tcp"), (100021, "udp"),
+                (100024, "tcp"), (100024, "udp")}
         with Memd("127.0.0.1:20490", "127.0.0.1:111") as m:
             assert m.portmap == 2, f"not registered: {m.portmap}"
-            out = run("rpcinfo", "-p", "127.0.0.1").decode()
-            assert "20490" in out and "100003" in out and "100005" in out, out
+            assert registered(20490) == ours, registered(20490)
             run("nfs-ls", "nfs://127.0.0.1/vol")
-        out = run("rpcinfo", "-p", "127.0.0.1").decode()
-        assert "20490" not in out, out
+        assert not registered(20490), registered(20490)
+        # this machine's own lockd; of its statd only the entry is left
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as lockd:
+            lockd.bind(("0.0.0.0", 20491))
+            register(100021, 4, "udp", 20491)
+            register(100024, 1, "udp", 20491 + 1)
+            with Memd("127.0.0.1:20490", "127.0.0.1:111") as m:
+                assert m.portmap == 2, m.portmap
+                assert registered(20490) == ours - {(100021, "udp")}, registered(20490)
+            assert registered(20491) == {(100021, "udp")}, registered(20491)
+            assert not registered(20490) and not registered(20492)
     finally:
         p.terminate()
         p.wait()
