@@ -67,7 +67,7 @@ enum { NFS4_DELEG_NONE = 0, NFS4_DELEG_READ = 1, NFS4_DELEG_WRITE = 2, NFS4_DELE
 enum { NFS4_NO_DELEG_NOT_WANTED = 0, NFS4_NO_DELEG_CONTENTION = 1, NFS4_NO_DELEG_RESOURCE = 2,
        NFS4_NO_DELEG_NOT_SUPP = 3, NFS4_NO_DELEG_UPGRADE = 5, NFS4_NO_DELEG_DOWNGRADE = 6,
        NFS4_NO_DELEG_CANCELLED = 7, NFS4_DELEG_POSSIBLE = 100 };
-struct nfs4_offer { uint32_t type, why; struct nfs4_stateid id; };
+struct nfs4_offer { uint32_t type, why; bool recall; struct nfs4_stateid id; };
 
 /* callback_sec_parms4<>: the first that will do. */
 struct nfs4_cb_sec { bool allowed; struct rpc_cred cred; };
@@ -109,6 +109,7 @@ struct nfs4_op {
 			struct nfs4_change change;
 			struct nfs4_bitmap attrset;
 			struct nfs4_stateid deleg_id;	/* claimed with */
+			uint32_t had;		/* reclaimed: the delegation that went with it */
 			struct nfs4_offer deleg;
 			bool preserves;		/* the file stays until CLOSE, though it is removed */
 			bool may_notify;	/* CB_NOTIFY_LOCK may come */

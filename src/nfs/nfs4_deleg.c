@@ -275,19 +275,36 @@ static uint32_t why_no_second(const struct nfs4_deleg *d, bool write)
 	return write ? NFS4_NO_DELEG_UPGRADE : NFS4_NO_DELEG_DOWNGRADE;
 }
 
+static bool is_reclaim(const struct nfs4_op *op)
+{
+	return op->open.claim == NFS4_CLAIM_PREVIOUS;
+}
+
+static uint32_t why_not_wanted(const struct nfs4_op *op)
+{
+	if (is_reclaim(op))
+		return op->open.had == NFS4_DELEG_READ || op->open.had == NFS4_DELEG_WRITE ?
+		       NFS4_DELEG_POSSIBLE : NFS4_NO_DELEG_NOT_WANTED;
+	switch (op->open.access & WANT_MASK) {
+	case WANT_NONE:
+		return NFS4_NO_DELEG_NOT_WANTED;
+	case WANT_CANCEL:
+		return NFS4_NO_DELEG_CANCELLED;
+	default:
+		return NFS4_DELEG_POSSIBLE;
+	}
+}
+
 /* NFS4_DELEG_POSSIBLE, or why not. */
 static uint32_t why_not(const struct nfs4_compound *cp, const struct nfs4_op *op,
 			const struct nfs4_file *f, bool write, bool may_read)
 {
 	const struct nfs4_client *c = cp->client;
 	struct nfs4_deleg *d;
+	uint32_t why = why_not_wanted(op);
 
-	switch (op->open.access & WANT_MASK) {
-	case WANT_NONE:
-		return NFS4_NO_DELEG_NOT_WANTED;
-	case WANT_CANCEL:
-		return NFS4_NO_DELEG_CANCELLED;
-	}
+	if (why != NFS4_DELEG_POSSIBLE)
+		return why;
 	if (f->id.snapshot)
 		return NFS4_NO_DELEG_NOT_SUPP;
 	d = own(f, c);
@@ -295,7 +312,7 @@ static uint32_t why_not(const struct nfs4_compound *cp, const struct nfs4_op *op
 		return why_no_second(d, write);
 	if (contended(cp->st, f, c, write))
 		return NFS4_NO_DELEG_CONTENTION;
-	if (!nfs4_cb_works(c) || op->open.unconfirmed || op->open.claim == NFS4_CLAIM_PREVIOUS ||
+	if ((!nfs4_cb_works(c) && !is_reclaim(op)) || op->open.unconfirmed ||
 	    (write && !may_read) || c->ndelegs >= NFS4_DELEGS_MAX ||
 	    cp->st->ndelegs >= NFS4_DELEGS_ALL)
 		return NFS4_NO_DELEG_RESOURCE;
@@ -305,7 +322,8 @@ static uint32_t why_not(const struct nfs4_compound *cp, const struct nfs4_op *op
 void nfs4_deleg_offer(struct nfs4_compound *cp, struct nfs4_op *op, const struct nfs4_open *o,
 		      uint64_t change, bool may_read)
 {
-	bool write = op->open.access & NFS4_OPEN_WRITE;
+	bool write = is_reclaim(op) ? op->open.had == NFS4_DELEG_WRITE :
+				      op->open.access & NFS4_OPEN_WRITE;
 	uint32_t why = why_not(cp, op, o->sid.file, write, may_read);
 	struct nfs4_deleg *d = NULL;
 
@@ -317,6 +335,9 @@ void nfs4_deleg_offer(struct nfs4_compound *cp, struct nfs4_op *op, const struct
 	if (d) {
 		op->open.deleg.type = write ? NFS4_DELEG_WRITE : NFS4_DELEG_READ;
 		op->open.deleg.id = nfs4_stateid_of(cp->st, &d->sid);
+		op->open.deleg.recall = !nfs4_cb_works(cp->client);
+		if (op->open.deleg.recall)
+			begin_recall(cp->st, d);
 	} else if (op->open.access & WANT_MASK) {
 		op->open.deleg.type = NFS4_DELEG_NONE_EXT;
 	}

@@ -20,8 +20,9 @@
  * does so for NFS4_GETATTR_MS; then the delegation is recalled.  READDIR and NFSv3 say what has
  * come to the server.
  *
- * What was promised ends with the server: after a restart clients get none back (CLAIM_PREVIOUS
- * gives them the open), and CLAIM_DELEGATE_PREV is not supported.
+ * After a restart one is reclaimed with an open (CLAIM_PREVIOUS).  Where callbacks don't reach the
+ * client yet, it is recalled by that very answer: so he can bring what he has written, and nobody
+ * depends on him.  After a restart of the client itself (CLAIM_DELEGATE_PREV) there is none.
  */
 #ifndef NFS_NFS4_DELEG_H
 #define NFS_NFS4_DELEG_H

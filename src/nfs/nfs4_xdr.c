@@ -187,7 +187,7 @@ DECODER(open)
 	op->open.name = (struct xdr_bytes){ 0 };
 	switch (op->open.claim) {
 	case NFS4_CLAIM_PREVIOUS:
-		xdr_get_u32(in);
+		op->open.had = xdr_get_enum(in, NFS4_DELEG_NONE_EXT);
 		break;
 	case NFS4_CLAIM_DELEGATE_CUR:
 		op->open.deleg_id = nfs4_get_stateid(in);
@@ -579,7 +579,7 @@ static void put_offer(struct xdr_out *out, const struct nfs4_offer *o)
 	case NFS4_DELEG_READ:
 	case NFS4_DELEG_WRITE:
 		nfs4_put_stateid(out, &o->id);
-		xdr_put_bool(out, false);	/* it isn't recalled at once */
+		xdr_put_bool(out, o->recall);
 		if (o->type == NFS4_DELEG_WRITE) {
 			/* What is closed has to be here: so that space and quotas are known
 			 * to suffice, and others who don't ask find it. */

@@ -180,7 +180,7 @@ U uint32_t create_back(uint32_t minor, struct sess *s, uint32_t flags, void (*pu
 }
 
 /* A client whose calls come from C, with a session that has a back channel to it. */
-U struct sess new_called_client(const char *owner, uint32_t minor, struct called *c)
+U struct sess arrive_called(const char *owner, uint32_t minor, struct called *c)
 {
 	struct sess s = { 0 };
 	uint32_t flags;
@@ -189,6 +189,13 @@ U struct sess new_called_client(const char *owner, uint32_t minor, struct called
 	assert_int_equal(exchange(owner, 1, 0, &s, &flags), NFS4_OK);
 	assert_int_equal(create_back(minor, &s, BACK_CHAN, put_sec_none, &flags), NFS4_OK);
 	assert_int_equal(flags, BACK_CHAN);
+	return s;
+}
+
+U struct sess new_called_client(const char *owner, uint32_t minor, struct called *c)
+{
+	struct sess s = arrive_called(owner, minor, c);
+
 	assert_int_equal(reclaim_complete(&s), NFS4_OK);
 	return s;
 }

@@ -307,7 +307,7 @@ U void put_open(uint32_t access, uint32_t deny, const char *owner, const char *n
 }
 
 /* What OPEN said of a delegation. */
-struct offer { uint32_t type, why; struct sid id; };
+struct offer { uint32_t type, why; bool recall; struct sid id; };
 
 
 U struct offer get_offer(void)
@@ -319,7 +319,7 @@ U struct offer get_offer(void)
 	case NFS4_DELEG_WRITE:
 		o.id = get_sid();
 		assert_int_equal(o.id.seqid, 1);
-		assert_int_equal(xdr_get_u32(&R), 0);		/* not to be given back */
+		o.recall = xdr_get_u32(&R);
 		if (o.type == NFS4_DELEG_WRITE) {
 			assert_int_equal(xdr_get_u32(&R), 1);
 			assert_int_equal(xdr_get_u64(&R), 0);

@@ -32,6 +32,7 @@ U uint32_t open_for(struct sess *s, uint32_t access, uint32_t deny, const char *
 	if (!status) {
 		*ret_open = get_open_head();
 		*ret_offer = get_offer();
+		assert_false(ret_offer->recall);
 		end_of_reply();
 	}
 	settle();

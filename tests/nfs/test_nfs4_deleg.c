@@ -893,6 +893,89 @@ static void test_management(void **state)
 	assert_int_equal(test_one(&HOLDER, &d), E(DELEG_REVOKED));
 }
 
+/* ---- restarts ------------------------------------------------------------------------ */
+
+static uint32_t reclaim(struct sess *s, uint32_t access, uint32_t had, struct offer *ret_offer)
+{
+	uint32_t status;
+
+	begin(2);
+	seq(s);
+	putfh(P.file);
+	op(OP_OPEN);
+	msg_u32(&M, 0);
+	msg_u32(&M, access);
+	msg_u32(&M, 0);
+	put_owner("owner");
+	msg_u32(&M, 0);
+	msg_u32(&M, NFS4_CLAIM_PREVIOUS);
+	msg_u32(&M, had);
+	run();
+	ok_seq();
+	ok(OP_PUTFH);
+	status = res(OP_OPEN);
+	if (!status) {
+		get_open_head();
+		*ret_offer = get_offer();
+		end_of_reply();
+	}
+	settle();
+	return status;
+}
+
+static void test_reclaim(void **state)
+{
+	struct sid open;
+	struct offer o;
+
+	for (uint32_t type = NFS4_DELEG_READ; type <= NFS4_DELEG_WRITE; type++) {
+		get_deleg(type == NFS4_DELEG_WRITE ? 3 : 1, type, &open);
+		proto_restart(&P);
+		HOLDER = arrive_called("holder", 2, &A);
+		OTHER = arrive_called("other", 2, &B);
+		assert_int_equal(reclaim(&HOLDER, 1, type, &o), NFS4_OK);
+		assert_int_equal(o.type, type);
+		assert_false(o.recall);
+		assert_int_equal(read_with(&HOLDER, &o.id), NFS4_OK);
+		/* the other says that he had it open to write: that can't be, but he may have it */
+		A.calls = 0;
+		assert_int_equal(reclaim(&OTHER, 2, NFS4_DELEG_NONE, &o), E(DELAY));
+		assert_int_equal(A.calls, 1);
+		assert_int_equal(state_now()->ndelegs, 1);
+		nfs4_delegs_drop(state_now(), nfs4_client_find(state_now(), HOLDER.clientid));
+		assert_int_equal(reclaim_complete(&HOLDER), NFS4_OK);
+		assert_int_equal(reclaim_complete(&OTHER), NFS4_OK);
+		state_now()->skew_ns += (NFS4_QUIET_S + 1) * SEC;
+	}
+}
+
+/* Who can't be called back gives it back as soon as he has it. */
+static void test_reclaim_mute(void **state)
+{
+	struct sid open, d;
+	struct offer o;
+
+	get_deleg(3, NFS4_DELEG_WRITE, &open);
+	proto_restart(&P);
+	HOLDER = arrive("holder", 1);
+	assert_int_equal(reclaim(&HOLDER, 3, NFS4_DELEG_NONE, &o), NFS4_OK);
+	assert_int_equal(o.type, NFS4_DELEG_NONE);
+	assert_int_equal(reclaim(&HOLDER, 3, NFS4_DELEG_NONE_EXT, &o), NFS4_OK);
+	assert_int_equal(o.type, NFS4_DELEG_NONE);
+	assert_int_equal(reclaim(&HOLDER, 3, NFS4_DELEG_WRITE, &o), NFS4_OK);
+	assert_int_equal(o.type, NFS4_DELEG_WRITE);
+	assert_true(o.recall);
+	d = o.id;
+	assert_int_equal(write_with(&HOLDER, &d), NFS4_OK);
+	assert_int_equal(reclaim_complete(&HOLDER), NFS4_OK);
+	OTHER = new_called_client("other", 2, &B);
+	LEASE_OVER();				/* since it was reclaimed */
+	assert_int_equal(seq_flags(&HOLDER) & REVOKED_FLAG, 0);
+	assert_int_equal(seq_flags(&OTHER), 0);
+	assert_int_equal(open_for(&OTHER, 1, 0, "f", &open, &o), NFS4_OK);
+	assert_int_equal(test_one(&HOLDER, &d), E(DELEG_REVOKED));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -903,6 +986,7 @@ int main(void)
 		TD(test_removed), TD(test_recall_again), TD(test_recall_on_new_way),
 		TD(test_revoked), TD(test_revoked_goes), TD(test_expired), TD(test_rebooted),
 		TD(test_session_goes), TD(test_claims), TD(test_management),
+		TD(test_reclaim), TD(test_reclaim_mute),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
