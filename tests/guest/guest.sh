@@ -65,6 +65,7 @@ in_guest() {
 	local name=$1 line
 
 	shift
+	case $* in *$'\n'*) die "more than a line: $*" ;; esac
 	echo "$*" >&"${GUEST_IN[$name]}"
 	while IFS= read -r -t "${GUEST_PATIENCE:-300}" -u "${GUEST_OUT[$name]}" line; do
 		case $line in
