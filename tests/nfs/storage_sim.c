@@ -10,7 +10,7 @@
 #include "storage.h"
 
 #define BLOCKS 16384			/* 64 MiB */
-#define LOG_BYTES (1u << 20)		/* small, as it is read at every opening */
+#define LOG_BYTES (256u << 10)		/* small, as it is read at every opening */
 #define CACHE_BYTES (16u << 20)
 
 static struct dev_sim_image *empty, *crashed;
