@@ -229,10 +229,16 @@ static void way_done(struct nfs4_state *st, struct way *w)
 		nfs4_session_called(st, w->session);
 }
 
+/* The call was not made, for a reason that says nothing of the way. */
+static bool not_made(int err)
+{
+	return err == -EBUSY || err == -ENOMEM || err == -ESHUTDOWN;
+}
+
 /* What a call's failure says of the way. */
 static void way_failed(struct nfs4_client *c, const struct way *w, int err)
 {
-	if (err == -EBUSY || err == -ENOMEM || err == -ESHUTDOWN)
+	if (not_made(err))
 		return;
 	if (w->session) {
 		unbind_peer(&w->session->back, w->peer);
@@ -259,7 +265,8 @@ static int call(struct nfs4_state *st, struct nfs4_client *c, const struct way *
 
 /* ---- is a way one? ------------------------------------------------------------------- */
 
-static void probe(struct nfs4_state *st, struct nfs4_client *c, struct nfs4_session *s)
+/* False: not now; that is known at once, so whoever tries again waits first. */
+static bool probe(struct nfs4_state *st, struct nfs4_client *c, struct nfs4_session *s)
 {
 	struct way w = way_of(c, s);
 	uint8_t answer[ANSWER_BYTES];
@@ -271,27 +278,26 @@ static void probe(struct nfs4_state *st, struct nfs4_client *c, struct nfs4_sess
 	if (!err && !s && c->cbs.path.peer == w.peer)
 		c->cbs.path.up = true;
 	way_done(st, &w);
+	c->cbs.untried = not_made(err);
+	return !not_made(err);
 }
 
-/* Tries one that was not tried yet; false: there is none. */
+/* Tries one that was not tried yet; false: there is none, or it has to wait (untried). */
 static bool probe_next(struct nfs4_state *st, struct nfs4_client *c)
 {
 	const struct nfs4_cb_path *path = &c->cbs.path;
 	struct list *e;
 
+	c->cbs.untried = false;
 	if (over(st, c))
 		return false;
-	if (path->peer && !path->up && !path->down) {
-		probe(st, c, NULL);
-		return true;
-	}
+	if (path->peer && !path->up && !path->down)
+		return probe(st, c, NULL);
 	list_each(e, &c->sessions) {
 		struct nfs4_session *s = container_of(e, struct nfs4_session, entry);
 
-		if (!connected(&s->back) || s->back.up)
-			continue;
-		probe(st, c, s);
-		return true;
+		if (connected(&s->back) && !s->back.up)
+			return probe(st, c, s);
 	}
 	return false;
 }
@@ -486,7 +492,7 @@ static void pause_for(struct sending *q, int err, uint64_t *pause_ns)
 
 	if (err == -EAGAIN)
 		return;
-	if (err == -ENOTCONN || now + ns > q->cb->until_ns)
+	if ((err == -ENOTCONN && !cbs->untried) || now + ns > q->cb->until_ns)
 		ns = q->cb->until_ns - now;
 	waitq_wait_timeout(&cbs->changed, ns);
 	*pause_ns = *pause_ns * 2 > PAUSE_MAX_MS * MS ? PAUSE_MAX_MS * MS : *pause_ns * 2;
@@ -543,9 +549,12 @@ static void sender(void *arg)
 	while (!over(st, c)) {
 		if (probe_next(st, c))
 			continue;
-		if (list_empty(&c->cbs.queue))
+		if (!list_empty(&c->cbs.queue))
+			send_first(st, c);
+		else if (c->cbs.untried)
+			waitq_wait_timeout(&c->cbs.changed, PAUSE_FIRST_MS * MS);
+		else
 			break;
-		send_first(st, c);
 	}
 	c->cbs.running = false;
 	st->nsenders--;

@@ -89,6 +89,7 @@ struct nfs4_cbs {			/* of a client */
 	struct nfs4_cb *now;		/* on its way; NULL: it was cancelled, or none is */
 	struct nfs4_cb_path path;
 	struct waitq changed;		/* there is another way, or nothing left to do */
+	bool untried;			/* a way could not be tried: there are too many calls now */
 	bool running;			/* the fiber; the client stays as long */
 };
 

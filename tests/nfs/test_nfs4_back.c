@@ -243,6 +243,35 @@ static void test_probe_fails(void **state)
 
 /* ---- losing it ----------------------------------------------------------------------- */
 
+/* There are too many calls, maybe of others on the same connection: that is no fault of the way's, and
+ * a call that can't be made fails without any waiting. */
+static void test_no_call_now(void **state)
+{
+	struct probe p;
+	uint32_t dir;
+
+	rpc_peer_cut(A.peer);
+	B.err = -EBUSY;
+	called_use(&B);
+	assert_int_equal(bind_conn(&SA, 2, &dir), NFS4_OK);
+	assert_false(nfs4_cb_works(CA));
+	proto_sleep(10 * SEC);
+	assert_in_range(B.nulls, 2, 110);
+	send_to(CA, &p, 1, 5 * SEC);
+	proto_sleep(4 * SEC);
+	assert_int_equal(p.done, 0);
+	proto_sleep(2 * SEC);
+	assert_int_equal(p.done, 1);			/* its time is over all the same */
+	assert_int_not_equal(p.err, 0);
+	send_to(CA, &p, 2, 5 * SEC);
+	proto_sleep(SEC);
+	B.err = 0;
+	proto_sleep(SEC);
+	assert_int_equal(p.done, 1);
+	assert_int_equal(p.err, 0);
+	assert_true(nfs4_cb_works(CA));
+}
+
 static void test_path_down(void **state)
 {
 	struct sess second = { .clientid = SA.clientid, .create_seq = SA.create_seq };
@@ -753,7 +782,8 @@ static void test_v40(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TB(test_create), TB(test_credentials), TB(test_probe_fails), TB(test_path_down),
+		TB(test_create), TB(test_credentials), TB(test_probe_fails), TB(test_no_call_now),
+		TB(test_path_down),
 		TB(test_many_connections), TB(test_retry), TB(test_given_up), TB(test_delay),
 		TB(test_fault), TB(test_queue), TB(test_results), TB(test_minor),
 		TB(test_notify_lock), TB(test_offload), TB(test_cancel),
