@@ -36,6 +36,7 @@
 #define NLM_CALLERS_MAX 64		/* hosts that are called at a time */
 #define NSM_CALLERS_MAX 32		/* that are told of a restart at a time */
 #define NLM_IDLE_S 300			/* a host without anything is forgotten after that */
+#define NLM_LATE_S 900			/* so late may the word of a restart come */
 
 enum nlm_stat {
 	NLM_GRANTED = 0, NLM_DENIED = 1, NLM_DENIED_NOLOCKS = 2, NLM_BLOCKED = 3,
@@ -54,6 +55,7 @@ struct nlm_args {			/* of all procedures but FREE_ALL */
 	struct xdr_bytes cookie, caller, fh, oh;
 	uint64_t offset, length;	/* length 0: to the end */
 	int32_t svid;
+	uint32_t state;			/* LOCK: the client's, of NSM; 0: it doesn't say */
 	bool block, exclusive, reclaim;
 	uint32_t mode, access;		/* SHARE: what others may not do; what he does */
 };
@@ -92,6 +94,8 @@ struct nlm_locker {
 	struct lock_holder holder;
 	unsigned nblocks;
 	int32_t svid;
+	uint32_t state;			/* NSM's, of the host when it locked last */
+	uint64_t since_ns;
 	uint32_t oh_len;
 	uint8_t oh[];
 };
@@ -165,11 +169,15 @@ struct nlm_host *nlm_host_get(struct nlm_state *nlm, const struct rpc_addr *addr
 uint32_t nlm_host_record(struct nlm_state *nlm, struct nlm_host *h);
 bool nlm_host_may_reclaim(const struct nlm_state *nlm, const struct nlm_host *h);
 /*
- * The host that calls itself NAME was restarted: all its locks and shares go.  A name that isn't
- * known stands for the only host at ADDR, if there is only one.  Nobody can speak for a host at
- * another address.
+ * The host that calls itself NAME was restarted, and is in STATE now: its locks and shares go.  A
+ * name that isn't known stands for the only host at ADDR, if there is only one.  Nobody can speak for
+ * a host at another address.
+ *
+ * This word may come late, or twice: locks that were taken in the same state and not long ago are of
+ * after the restart, and stay.  STATE 0: none stay.
  */
-void nlm_host_restarted(struct nlm_state *nlm, const struct rpc_addr *addr, struct xdr_bytes name);
+void nlm_host_restarted(struct nlm_state *nlm, const struct rpc_addr *addr, struct xdr_bytes name,
+			uint32_t state);
 /* Forgets the hosts that have nothing, and had nothing for a while. */
 void nlm_sweep(struct nlm_state *nlm);
 

@@ -202,6 +202,7 @@ static enum nlm_stat lock_file(struct rpc_call *c, const struct nlm_args *a, boo
 	l = nlm_locker_get(nlm, h, a->svid, a->oh, &id);
 	if (!l)
 		return NLM_DENIED_NOLOCKS;
+	l->state = a->state;
 	stat = take(nlm, l, a, span);
 	nlm_locker_put(nlm, l);
 	if (!stat && a->reclaim)
@@ -311,7 +312,7 @@ static int free_all(struct rpc_call *c, void *args, void *res)
 {
 	const struct free_all_args *a = args;
 
-	nlm_host_restarted(nlm_of(c), &c->peer, a->name);
+	nlm_host_restarted(nlm_of(c), &c->peer, a->name, 0);
 	return 0;
 }
 

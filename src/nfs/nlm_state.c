@@ -8,6 +8,7 @@
 #include "nfs/nlm.h"
 
 #define IDLE_NS (NLM_IDLE_S * 1000000000ull)
+#define LATE_NS (NLM_LATE_S * 1000000000ull)
 
 void *nlm_alloc(struct nlm_state *nlm, size_t bytes)
 {
@@ -217,6 +218,7 @@ static struct nlm_locker *locker_new(struct nlm_state *nlm, struct nlm_host *h, 
 	l->host = h;
 	l->file = f;
 	l->svid = svid;
+	l->since_ns = nfs4_now_ns(nlm->st);
 	l->oh_len = oh.len;
 	memcpy(l->oh, oh.s, oh.len);
 	lock_holder_init(&l->holder, &f->locks, &h->ranges, LOCK_NLM);
@@ -439,17 +441,29 @@ void nlm_unshare(struct nlm_state *nlm, struct nlm_host *h, const struct nlm_arg
 
 /* ---- restarts ------------------------------------------------------------------------ */
 
-static void release_all(struct nlm_state *nlm, struct nlm_host *h)
+/* Taken after the restart that brought its host into STATE. */
+static bool is_later(const struct nlm_locker *l, uint32_t state, uint64_t now_ns)
 {
+	return state && l->state == state && now_ns - l->since_ns < LATE_NS;
+}
+
+static void release_locker(struct nlm_state *nlm, struct nlm_locker *l)
+{
+	nlm_blocks_end(nlm, l, (struct lock_span){ 0, UINT64_MAX, true });
+	lock_holder_done(&l->holder);
+	nlm_locker_put(nlm, l);
+}
+
+static void release_host(struct nlm_state *nlm, struct nlm_host *h, uint32_t state)
+{
+	uint64_t now_ns = nfs4_now_ns(nlm->st);
 	struct list *e, *tmp;
 
-	list_each_safe(e, tmp, &h->blocks)
-		nlm_block_end(nlm, container_of(e, struct nlm_block, in_host));
 	list_each_safe(e, tmp, &h->lockers) {
 		struct nlm_locker *l = container_of(e, struct nlm_locker, in_host);
 
-		lock_holder_done(&l->holder);
-		nlm_locker_put(nlm, l);
+		if (!is_later(l, state, now_ns))
+			release_locker(nlm, l);
 	}
 	while (!list_empty(&h->shares))
 		share_free(nlm, container_of(h->shares.next, struct nlm_share, in_host));
@@ -468,7 +482,8 @@ static bool same_name(const struct nlm_host *h, struct xdr_bytes name)
 						       (const char *)name.s, len);
 }
 
-void nlm_host_restarted(struct nlm_state *nlm, const struct rpc_addr *addr, struct xdr_bytes name)
+void nlm_host_restarted(struct nlm_state *nlm, const struct rpc_addr *addr, struct xdr_bytes name,
+			uint32_t state)
 {
 	struct nlm_host *only = NULL;
 	unsigned here = 0, named = 0;
@@ -483,11 +498,11 @@ void nlm_host_restarted(struct nlm_state *nlm, const struct rpc_addr *addr, stru
 		only = h;
 		if (same_name(h, name)) {
 			named++;
-			release_all(nlm, h);
+			release_host(nlm, h, state);
 		}
 	}
 	if (!named && here == 1)
-		release_all(nlm, only);
+		release_host(nlm, only, state);
 }
 
 /* ---- all of it ----------------------------------------------------------------------- */
@@ -526,7 +541,7 @@ void nlm_state_free(struct nlm_state *nlm)
 	while (!list_empty(&nlm->by_use)) {
 		struct nlm_host *h = container_of(nlm->by_use.next, struct nlm_host, entry);
 
-		release_all(nlm, h);
+		release_host(nlm, h, 0);
 		nlm_answers_drop(nlm, h);
 		host_free(nlm, h);
 	}

@@ -37,7 +37,7 @@ void nlm_dec_lock(struct xdr_in *in, void *args)
 	a->exclusive = xdr_get_bool(in);
 	get_lock(in, a);
 	a->reclaim = xdr_get_bool(in);
-	xdr_get_u32(in);			/* the client's NSM state */
+	a->state = xdr_get_u32(in);
 }
 
 void nlm_dec_cancel(struct xdr_in *in, void *args)

@@ -11,7 +11,7 @@
 enum { STAT_FAIL = 1 };
 enum { NSM_PROC_NOTIFY = 6 };
 
-struct name_args { struct xdr_bytes name; };
+struct name_args { struct xdr_bytes name; uint32_t state; };
 struct stat_res { uint32_t stat, state; };
 
 static void dec_name(struct xdr_in *in, void *args)
@@ -48,7 +48,7 @@ static void dec_unmon_all(struct xdr_in *in, void *args)
 static void dec_notify(struct xdr_in *in, void *args)
 {
 	dec_name(in, args);
-	xdr_get_u32(in);			/* state */
+	((struct name_args *)args)->state = xdr_get_u32(in);
 }
 
 static int null(struct rpc_call *c, void *args, void *res) { return 0; }
@@ -62,12 +62,22 @@ static int state(struct rpc_call *c, void *args, void *res)
 	return 0;
 }
 
+/* A machine that is its own client is told by itself; that is no word of the client's. */
+static bool is_ours(const struct rpc_call *c, struct xdr_bytes name)
+{
+	char local[RPC_ADDR_TEXT];
+
+	rpc_addr_text(&c->local, local);
+	return name.len == strlen(local) && !memcmp(name.s, local, name.len);
+}
+
 static int notify(struct rpc_call *c, void *args, void *res)
 {
 	const struct name_args *a = args;
 	const struct nfs_server *s = rpc_ctx(c);
 
-	nlm_host_restarted(s->nlm, &c->peer, a->name);
+	if (!is_ours(c, a->name))
+		nlm_host_restarted(s->nlm, &c->peer, a->name, a->state);
 	return 0;
 }
 

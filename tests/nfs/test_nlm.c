@@ -4,6 +4,15 @@
 #include "lockers.h"
 #include "nfs/nlm.h"
 
+static int fail_alloc;			/* the N'th allocation from now on fails; below 1: it did */
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fail_alloc && !--fail_alloc ? (fail_alloc = -1000000, NULL) : __real_calloc(n, size);
+}
+
 enum { FH_FILE, FH_DIR, FH_LINK, FH_GONE, FH_GARBAGE, FH_SHORT };
 
 /* A process on a host. */
@@ -692,15 +701,18 @@ static void test_messages(void **state)
 
 /* ---- restarts ------------------------------------------------------------------------ */
 
-static void notify(unsigned host, const char *name)
+static void notify_state(unsigned host, const char *name, uint32_t nsm_state)
 {
 	come_from(&(struct proc_id){ .host = host });
 	proto_head(&P, NSM_PROGRAM, 1, 6, &M);
 	msg_string(&M, name);
-	msg_u32(&M, 5);
+	msg_u32(&M, nsm_state);
 	assert_int_equal(serve(), RPC_SUCCESS);
 	end_of_reply();
 }
+
+/* In the locks' calls the state is 3. */
+static void notify(unsigned host, const char *name) { notify_state(host, name, 5); }
 
 static void free_all(unsigned host, const char *name)
 {
@@ -763,6 +775,28 @@ static void test_restarted_behind_nat(void **state)
 	notify(1, "gamma");
 	assert_int_equal(nlm_test(&B, true, 0, 1), NLM_DENIED);
 	assert_int_equal(nlm_test(&B, true, 20, 1), NLM_GRANTED);
+}
+
+/* The word of a restart comes twice, or when there are new locks already. */
+static void test_late_word(void **state)
+{
+	assert_int_equal(nlm_lock(&A, true, 0, 10), NLM_GRANTED);
+	notify_state(1, "alpha", 3);
+	assert_int_equal(nlm_lock(&B, true, 0, 10), NLM_DENIED);
+	notify_state(1, "alpha", 5);
+	assert_int_equal(nlm_lock(&B, true, 0, 10), NLM_GRANTED);
+	/* who is always in the same state (a machine without a disk) */
+	assert_int_equal(nlm_lock(&A, true, 20, 10), NLM_GRANTED);
+	state_now()->skew_ns += (NLM_LATE_S + 1) * 1000000000ull;
+	assert_int_equal(nlm_lock(&A2, true, 40, 10), NLM_GRANTED);
+	notify_state(1, "alpha", 3);
+	assert_int_equal(nlm_lock(&B, true, 20, 10), NLM_GRANTED);
+	assert_int_equal(nlm_lock(&B, true, 40, 10), NLM_DENIED);
+	/* by FREE_ALL nothing is said of states; and what we say ourselves is of us */
+	notify(1, "10.0.0.1");
+	assert_int_equal(nlm_lock(&B, true, 40, 10), NLM_DENIED);
+	free_all(1, "alpha");
+	assert_int_equal(nlm_lock(&B, true, 40, 10), NLM_GRANTED);
 }
 
 /* While it is told of a lock. */
@@ -1029,6 +1063,43 @@ static void test_limit_of_hosts(void **state)
 	assert_int_equal(nlm()->hosts.n, NLM_HOSTS_MAX - 1);
 }
 
+/* Each allocation fails in turn; all that comes of it is that there are no locks. */
+static void test_no_memory(void **state)
+{
+	static const uint32_t procs[] = { NLM_PROC_LOCK, NLM_PROC_NM_LOCK, NLM_PROC_SHARE,
+					  NLM_PROC_LOCK_MSG, NLM_PROC_UNLOCK };
+
+	assert_int_equal(nlm_lock(&B, true, 0, 10), NLM_GRANTED);
+	for (size_t i = 0; i < sizeof(procs) / sizeof(*procs); i++) {
+		bool failed = true;
+
+		for (int n = 1; failed; n++) {
+			const size_t bytes = nlm()->bytes;
+			uint32_t stat;
+
+			assert_in_range(n, 1, 50);
+			if (procs[i] == NLM_PROC_UNLOCK)	/* which has to split something */
+				assert_int_equal(nlm_lock(&A, true, 20, 10), NLM_GRANTED);
+			fail_alloc = n;
+			if (procs[i] == NLM_PROC_SHARE)
+				stat = share(&A, procs[i], 1, 0);
+			else if (procs[i] == NLM_PROC_LOCK_MSG)
+				send_msg(&A, procs[i], true, 40), stat = 0;
+			else
+				stat = call_nlm(&A, procs[i], true, true, n % 2 ? 22 : 0, 2);
+			failed = fail_alloc <= 0;
+			fail_alloc = 0;
+			assert_true(stat == NLM_GRANTED || stat == NLM_BLOCKED ||
+				    stat == NLM_DENIED_NOLOCKS || stat == NLM_DENIED_GRACE_PERIOD);
+			nlm_unlock(&A, 0, 0);
+			share(&A, NLM_PROC_UNSHARE, 0, 0);
+			nlm_sweep(nlm());
+			assert_in_range(nlm()->bytes, 0, bytes + 1000);
+		}
+	}
+	assert_int_equal(nlm()->lockers.n, 1);
+}
+
 /* ---- malformed calls ----------------------------------------------------------------- */
 
 static void test_truncated(void **state)
@@ -1080,10 +1151,10 @@ int main(void)
 		TN(test_v4_waits_for_nlm), TN(test_shares_and_opens), TN(test_shares),
 		TN(test_granted), TN(test_not_wanted), TN(test_unreachable), TN(test_maybe_told),
 		TN(test_grace_of_client), TN(test_asks_again), TN(test_cancel), TN(test_messages),
-		TN(test_restarted), TN(test_restarted_behind_nat), TN(test_restarted_while_told),
+		TN(test_restarted), TN(test_restarted_behind_nat), TN(test_late_word), TN(test_restarted_while_told),
 		TN(test_nsm), TN(test_reclaim), TN(test_grace_for_v4), TN(test_told_of_restart),
 		TN(test_off_the_record), TN(test_limit_of_blocks), TN(test_limit_of_ranges),
-		TN(test_limit_of_memory), TN(test_limit_of_hosts), TN(test_truncated),
+		TN(test_limit_of_memory), TN(test_limit_of_hosts), TN(test_no_memory), TN(test_truncated),
 		TN(test_unknown_procedures),
 	};
 
