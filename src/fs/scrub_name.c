@@ -26,20 +26,28 @@ static void tell(struct search *h, unsigned i, const char *dir, const char *name
 		      name);
 }
 
+static bool todo_room(struct search *h)
+{
+	size_t cap = h->cap ? 2 * h->cap : 64;
+	struct dir_todo *more;
+
+	if (h->n < h->cap)
+		return true;
+	more = realloc(h->todo, cap * sizeof(*more));
+	if (!more)
+		return false;
+	h->todo = more;
+	h->cap = cap;
+	return true;
+}
+
 static void add_dir(struct search *h, struct fs_id id, const char *dir, const char *name)
 {
-	size_t len = strlen(dir) + strlen(name) + 2, cap = h->cap ? 2 * h->cap : 64;
-	struct dir_todo *more = h->n < h->cap ? h->todo : realloc(h->todo, cap * sizeof(*more));
-	char *path = malloc(len);
+	size_t len = strlen(dir) + strlen(name) + 2;
+	char *path = len <= PATH_MAX_TEXT && todo_room(h) ? malloc(len) : NULL;
 
-	if (more && more != h->todo) {
-		h->todo = more;
-		h->cap = cap;
-	}
-	if (!more || !path || len > PATH_MAX_TEXT) {
-		free(path);
+	if (!path)
 		return;				/* found without a name, then */
-	}
 	snprintf(path, len, "%s%s%s", dir, name[0] ? "/" : "", name);
 	h->todo[h->n++] = (struct dir_todo){ id, path };
 }

@@ -235,6 +235,30 @@ static void unreadable(struct rig *r)
 	dev_sim_clear_faults(r->dev);
 }
 
+/* ---- names -------------------------------------------------------------------------------- */
+
+/* More directories wait to be searched than anybody thought of. */
+static void many_dirs(struct rig *r)
+{
+	struct fs_create how = { .type = FS_DIR, .how = FS_CREATE_GUARDED, .set = { FS_SET_MODE, .mode = 0755 } };
+	struct fs_attr a;
+	char name[24];
+	uint64_t b;
+
+	for (unsigned i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "dir%u", i);
+		sim_ok(fs_create(&r->req, r->root, (struct fs_name){ name, strlen(name) }, &how, &a, NULL));
+	}
+	rig_write(r, rig_create(r, "last"), 0, 4096, 55);
+	sim_ok(fs_checkpoint(r->fs));
+	b = block_with(r, 55, 0);
+	dev_sim_flip_bit(r->dev, b, 77);
+	sim_ok(fs_scrub_start(r->fs, 0));
+	expect_findings(r, 2);
+	sim_check(said(r, "main:/last"), "the wrong file is named");
+	dev_sim_flip_bit(r->dev, b, 77);
+}
+
 /* ---- interrupted ------------------------------------------------------------------------- */
 
 static void interrupted(struct rig *r)
@@ -282,6 +306,7 @@ static const struct rig_test tests[] = {
 	{ "quiet", quiet, 16384, 0, true }, { "busy", busy, 40960, 0, true },
 	{ "busy, counts limited to 40", busy, 40960, 40, true }, { "full", full, 12288, 0, true },
 	{ "rotten", rotten, 16384, 0, true }, { "unreadable", unreadable, 16384, 0, true },
+	{ "many_dirs", many_dirs, 16384, 0, true },
 	{ "interrupted", interrupted, 16384, 0, true }, { "killed", killed, 16384, 0, true },
 };
 
