@@ -91,6 +91,8 @@ static int space_check(struct fs *fs, uint64_t blocks)
 
 	if (fits(blocks, space_left(fs)))
 		return 0;
+	while (pool_ask_holder(fs->pool))
+		;
 	err = fs_reap_all(fs);
 	if (!err)
 		err = fs_checkpoint(fs);

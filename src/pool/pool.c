@@ -159,6 +159,15 @@ bool pool_reap_wanted(const struct pool *p)
 	return p->reap_wanted;
 }
 
+bool pool_ask_holder(struct pool *p)
+{
+	if (!p->watch)
+		return false;
+	p->reap_wanted = true;		/* it looks at this often, and lets go */
+	loop_sleep_ns(1000000);
+	return true;
+}
+
 void pool_reap_kick(struct pool *p)
 {
 	if (!p->o.no_background && p->started)

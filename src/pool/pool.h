@@ -215,6 +215,9 @@ void pool_watch(struct pool *p, struct count_watch *w);	/* NULL: nothing any mor
 /* While paused, the reaper lies still.  Who needs its space asks for an end of that. */
 void pool_reap_pause(struct pool *p, bool pause);
 bool pool_reap_wanted(const struct pool *p);
+/* Somebody holds blocks and watches (tree/hold.h): asks for an end of that, and waits a little.  False:
+ * nobody does. */
+bool pool_ask_holder(struct pool *p);
 
 /* What verifying finds wrong with a block. */
 enum verify_what {

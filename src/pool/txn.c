@@ -219,11 +219,8 @@ static int wait_space(struct txn *t)
 
 	discard_skip(p);
 	before = p->free_now;
-	if (p->held.ptr && t->space != SPACE_PRIVILEGED) {
-		p->reap_wanted = true;	/* whoever holds it looks at this often, and lets go */
-		loop_sleep_ns(1000000);
+	if (t->space != SPACE_PRIVILEGED && pool_ask_holder(p))
 		return 1;
-	}
 
 	if ((p->o.no_background || !p->started) && p->reap_entries && !p->reaping) {
 		p->reaping = true;	/* a step that has no space itself must not come here again */

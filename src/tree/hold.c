@@ -49,12 +49,12 @@ int tree_let_go(struct pool *p)
 	struct txn t;
 	int err;
 
-	pool_watch(p, NULL);
 	if (!pool_held(p)->ptr)
 		return 0;
 	txn_begin(&t, p);
 	t.space = SPACE_PRIVILEGED;
 	err = txn_run(&t, true, let_go, NULL);
 	txn_end(&t);
+	pool_watch(p, NULL);		/* last: who needs space waits for this, even if it failed */
 	return err;
 }

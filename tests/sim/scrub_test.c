@@ -259,6 +259,29 @@ static void many_dirs(struct rig *r)
 	dev_sim_flip_bit(r->dev, b, 77);
 }
 
+/* What was deleted while the scrub held it counts as room. */
+static void allocate(struct rig *r)
+{
+	struct fs_id id = rig_create(r, "big"), other = rig_create(r, "other");
+	uint8_t *buf = test_alloc(1 << 20);
+	struct iovec iov = { buf, 1 << 20 };
+	struct fs_scrub_status st;
+	uint64_t at = 0;
+
+	memset(buf, 5, iov.iov_len);
+	while (!fs_write(&r->req, id, at, &iov, 1, 1 << 20, false, NULL))
+		at += 1 << 20;
+	sim_ok(fs_checkpoint(r->fs));
+	sim_ok(fs_scrub_start(r->fs, 100000));
+	loop_sleep_ns(300000000);
+	rig_remove(r, "big");
+	fs_scrub_status(r->fs, &st);
+	sim_check(st.running, "it should be in the middle");
+	sim_ok(fs_allocate(&r->req, other, 0, at / 2, NULL));
+	sim_ok(fs_scrub_stop(r->fs));
+	free(buf);
+}
+
 /* ---- interrupted ------------------------------------------------------------------------- */
 
 static void interrupted(struct rig *r)
@@ -306,7 +329,7 @@ static const struct rig_test tests[] = {
 	{ "quiet", quiet, 16384, 0, true }, { "busy", busy, 40960, 0, true },
 	{ "busy, counts limited to 40", busy, 40960, 40, true }, { "full", full, 12288, 0, true },
 	{ "rotten", rotten, 16384, 0, true }, { "unreadable", unreadable, 16384, 0, true },
-	{ "many_dirs", many_dirs, 16384, 0, true },
+	{ "many_dirs", many_dirs, 16384, 0, true }, { "allocate", allocate, 16384, 0, true },
 	{ "interrupted", interrupted, 16384, 0, true }, { "killed", killed, 16384, 0, true },
 };
 
