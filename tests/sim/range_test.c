@@ -288,6 +288,26 @@ static void test_max_refs(struct rig *r)
 	rig_reopen(r);
 }
 
+/* Where a count has reached its limit, owning the target's index block puts copies into the slots that
+ * seemed to be the source's own. */
+static void test_same_at_limit(struct rig *r)
+{
+	struct fs_id src = rig_create(r, "src"), other = rig_create(r, "other"), dst, more;
+
+	for (unsigned i = 0; i < 6; i++)
+		rig_write(r, src, i * MIB, MIB, i + 1);
+	range(r, src, 0, other, 0, 4 * MIB);
+	dst = rig_clone(r, src, "dst");
+	more = rig_clone(r, src, "more");
+	rig_write(r, more, 5 * MIB, 4096, 9);
+	rig_reopen(r);
+	range(r, src, 0, dst, 0, 4 * MIB);
+	rig_expect(r, dst, 0, MIB, 1);
+	expect_file(r, dst, 6 * MIB, 6 * 256);
+	rig_remove(r, "other");
+	rig_reopen(r);
+}
+
 static void test_quota(struct rig *r)
 {
 	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
@@ -347,6 +367,9 @@ static const struct rig_test tests[] = {
 	{ .name = "many_steps", .fn = test_many_steps, .nblocks = 16384 },
 	{ .name = "max_refs_2", .fn = test_max_refs, .nblocks = 16384, .max_refs = 2 },
 	{ .name = "max_refs_3", .fn = test_max_refs, .nblocks = 16384, .max_refs = 3 },
+	{ .name = "same_at_limit_2", .fn = test_same_at_limit, .nblocks = 16384, .max_refs = 2 },
+	{ .name = "same_at_limit_3", .fn = test_same_at_limit, .nblocks = 16384, .max_refs = 3 },
+	{ .name = "same_at_limit_4", .fn = test_same_at_limit, .nblocks = 16384, .max_refs = 4 },
 	{ .name = "quota", .fn = test_quota, .nblocks = 8192 },
 	{ .name = "full", .fn = test_full, .nblocks = 8192 },
 };
