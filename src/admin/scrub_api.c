@@ -34,12 +34,23 @@ static const char *state(const struct fs_scrub_status *st)
 	return st->result == -EINTR ? "stopped" : st->result ? "failed" : "done";
 }
 
+/* Names are bytes, and messages have names in them. */
+static json_t *message(const char *s)
+{
+	json_t *j = json_object(), *text = NULL;
+
+	if (j && !json_set_name(j, "text", s, strlen(s)))
+		text = json_incref(json_object_get(j, "text"));
+	json_decref(j);
+	return text;
+}
+
 static void reply(struct call *c, const struct scrub_view *v)
 {
 	json_t *list = json_array(), *j;
 
 	for (unsigned i = 0; i < v->n; i++)
-		json_array_append_new(list, json_string(v->findings[i]));
+		json_array_append_new(list, message(v->findings[i]));
 	j = json_pack("{s:s,s:o?}", "state", state(&v->st), "messages", list);
 	if (j) {
 		json_set_u64(j, "done_bytes", v->st.next_block * BLOCK);
