@@ -25,9 +25,8 @@ int nfs_begin(struct rpc_call *c, struct xdr_bytes fh, struct nfs_op *op)
 	op->server = s;
 	op->rw = op->sync = false;
 	op->req.fs = s->fs;
-	op->req.stable_seq = 0;
-	op->req.drc_client = 0;
-	op->req.drc_xid = op->req.drc_proc = 0;
+	/* READ's is not zeroed before: all but the credentials, which export_enter() sets */
+	memset(&op->req.stable_seq, 0, sizeof(op->req) - offsetof(struct fs_req, stable_seq));
 	return export_enter(c, op->id.volume, op);
 }
 

@@ -583,8 +583,8 @@ static void begin(struct rpc_call *c, const struct xdr_in *args, struct nfs4_com
 	cp->f.server = cp->server;
 	cp->f.rw = cp->f.sync = false;
 	cp->f.req.fs = cp->server->fs;
-	cp->f.req.stable_seq = cp->f.req.drc_client = 0;
-	cp->f.req.drc_xid = cp->f.req.drc_proc = 0;
+	/* all but the credentials, which export_enter() sets */
+	memset(&cp->f.req.stable_seq, 0, sizeof(cp->f.req) - offsetof(struct fs_req, stable_seq));
 	xdr_out_init(&cp->out, cp->buf, sizeof(cp->buf));
 	cp->tag = xdr_get_opaque(&cp->in, NFS4_OPAQUE_MAX);
 	cp->minor = xdr_get_u32(&cp->in);
