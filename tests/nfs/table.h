@@ -19,7 +19,7 @@ static const char *const object_names[] = {
 };
 
 static uint8_t handles[OBJECTS][HANDLE_BYTES];
-static uint32_t minor;			/* of the COMPOUND under construction */
+static uint32_t vers;			/* of the COMPOUND under construction */
 
 /* What 4.1 says in words and 4.0, having no word for it, in another. */
 U uint32_t status_in(uint32_t in_minor, uint32_t num, uint32_t status)
@@ -59,7 +59,7 @@ U void expect(uint32_t num, const char *state, uint32_t got, uint32_t want)
 {
 	if (got == want)
 		return;
-	print_error("4.%u: %s, %s: %s, not %s\n", minor, rfc_op_name(minor, num), state,
+	print_error("4.%u: %s, %s: %s, not %s\n", vers, rfc_op_name(vers, num), state,
 		    rfc_status_name(got), rfc_status_name(want));
 	fail();
 }
@@ -69,9 +69,9 @@ U void expect(uint32_t num, const char *state, uint32_t got, uint32_t want)
 /* In a session, where there are any. */
 U void begin_in(uint32_t in_minor)
 {
-	minor = in_minor;
-	begin(minor);
-	if (minor)
+	vers = in_minor;
+	begin(vers);
+	if (vers)
 		seq(&S);
 }
 
@@ -85,7 +85,7 @@ U void put_object(enum object o)
 
 U void owner_of(const char *name)
 {
-	msg_u64(&M, minor ? 0 : C);
+	msg_u64(&M, vers ? 0 : C);
 	msg_string(&M, name);
 }
 
@@ -100,7 +100,7 @@ U void put_args(uint32_t num, const struct sid *sid)
 	case OP_CLOSE: msg_u32(&M, 0); put_sid(sid); break;
 	case OP_COMMIT: msg_u64(&M, 0); msg_u32(&M, 0); break;
 	case OP_CREATE: msg_u32(&M, FS_DIR); msg_string(&M, "newdir"); put_mode(0755); break;
-	case OP_DELEGPURGE: msg_u64(&M, minor ? 0 : C); break;
+	case OP_DELEGPURGE: msg_u64(&M, vers ? 0 : C); break;
 	case OP_DELEGRETURN: case OP_FREE_STATEID: case OP_OFFLOAD_CANCEL: case OP_OFFLOAD_STATUS:
 		put_sid(sid);
 		break;
@@ -148,7 +148,7 @@ U void put_args(uint32_t num, const struct sid *sid)
 		break;
 	case OP_REMOVE: msg_string(&M, "l"); break;
 	case OP_RENAME: msg_string(&M, "l"); msg_string(&M, "m"); break;
-	case OP_RENEW: case OP_DESTROY_CLIENTID: msg_u64(&M, minor ? S.clientid : C); break;
+	case OP_RENEW: case OP_DESTROY_CLIENTID: msg_u64(&M, vers ? S.clientid : C); break;
 	case OP_SETATTR:
 		put_sid(sid);
 		msg_u32(&M, 1);
@@ -399,7 +399,7 @@ U uint32_t run_table(const struct table_op *t, uint32_t in_minor, enum object o,
 	put_object(o);
 	put_op(t->num, &anonymous);
 	status = run();
-	if (minor)
+	if (vers)
 		ok_seq();
 	if (t->saved && saved != NONE) {
 		ok(saved == PSEUDO ? OP_PUTROOTFH : OP_PUTFH);

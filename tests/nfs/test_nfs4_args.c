@@ -167,7 +167,7 @@ static bool whole(uint32_t m, uint32_t num, size_t *ret_args)
 	if (!rfc_op_name(m, num))
 		return false;
 	if (stands_alone(num)) {
-		minor = m;
+		vers = m;
 		begin(m);
 	} else {
 		begin_in(m);
@@ -300,7 +300,7 @@ static uint32_t run_tagged(uint32_t num, struct sess *s, unsigned len)
 
 	memset(tag, 't', len);
 	tag[len] = 0;
-	minor = 2;
+	vers = 2;
 	begin_tag(2, tag);
 	seq(s);
 	put_before(num);

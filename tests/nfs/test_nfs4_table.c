@@ -191,23 +191,23 @@ static void test_unknown(void **state)
 {
 	static const uint32_t never[] = { 0, 1, 2, 76, 77, 255, 256, 10043, 10044, 10045, UINT32_MAX };
 
-	for (minor = 0; minor <= 2; minor++) {
+	for (vers = 0; vers <= 2; vers++) {
 		for (size_t i = 0; i < sizeof(never) / sizeof(*never); i++) {
-			begin_in(minor);
+			begin_in(vers);
 			op(never[i]);
 			assert_int_equal(run(), E(OP_ILLEGAL));
-			if (minor)
+			if (vers)
 				ok_seq();
 			assert_int_equal(res(OP_ILLEGAL), E(OP_ILLEGAL));
 		}
 		for (uint32_t num = 3; num < RFC_OPS; num++) {
-			if (rfc_op_name(minor, num))
+			if (rfc_op_name(vers, num))
 				continue;
-			begin_in(minor);
+			begin_in(vers);
 			putfh(P.file);
 			put_op(num, &anonymous);
 			assert_int_equal(run(), E(OP_ILLEGAL));
-			if (minor)
+			if (vers)
 				ok_seq();
 			ok(OP_PUTFH);
 			assert_int_equal(res(OP_ILLEGAL), E(OP_ILLEGAL));
@@ -223,7 +223,7 @@ static void test_minor_versions(void **state)
 	for (size_t i = 0; i < sizeof(none) / sizeof(*none); i++)
 		for (uint32_t num = 0; num < RFC_OPS; num++) {
 			begin(none[i]);
-			minor = 2;
+			vers = 2;
 			put_op(num, &anonymous);
 			assert_int_equal(run(), E(MINOR_VERS_MISMATCH));
 			assert_int_equal(results, 0);
@@ -274,7 +274,7 @@ static void test_place(void **state)
 		for (uint32_t num = 3; num < RFC_OPS; num++) {
 			uint32_t status;
 
-			minor = m;
+			vers = m;
 			if (!rfc_op_name(m, num) || num == OP_SEQUENCE)
 				continue;
 			begin(m);
@@ -285,7 +285,7 @@ static void test_place(void **state)
 			else
 				expect(num, "without SEQUENCE", status, E(OP_NOT_IN_SESSION));
 			fresh();
-			minor = m;
+			vers = m;
 			if (!stands_alone(num))
 				continue;
 			begin(m);
