@@ -284,6 +284,16 @@ static int remove_entry(struct nfs4_records *rs, const struct nfs4_record *r)
 	return err == -ENOENT ? 0 : err;	/* removed before, by a purge that failed later */
 }
 
+/* A wait for stable storage fails with -EIO then, and what was removed is not found again. */
+static bool takes_no_changes(const struct nfs4_records *rs, int err)
+{
+	struct fs_status status;
+
+	if (err)
+		fs_status(rs->fs, &status);
+	return err == -EROFS || (err && status.readonly);
+}
+
 int nfs4_records_purge(struct nfs4_records *rs)
 {
 	struct nfs4_record **gone = calloc(rs->n + 1, sizeof(*gone)), *r;
@@ -303,7 +313,7 @@ int nfs4_records_purge(struct nfs4_records *rs)
 		err = unstable ? unstable : err;
 		done = unstable ? 0 : done;
 	}
-	if (err == -EROFS) {
+	if (takes_no_changes(rs, err)) {
 		done = n;
 		err = 0;
 	}

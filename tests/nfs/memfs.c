@@ -175,12 +175,12 @@ int fs_wait_stable(struct fs *fs, uint64_t seq)
 	fs->ctl.stable_waits++;
 	if (fiber_self())
 		loop_sleep_ns(1000);
-	return fs->ctl.fail_stable;
+	return fs->ctl.readonly ? -EIO : fs->ctl.fail_stable;
 }
 
 void fs_status(struct fs *fs, struct fs_status *ret_st)
 {
-	*ret_st = (struct fs_status){ .cache_bytes = 256 << 20 };
+	*ret_st = (struct fs_status){ .cache_bytes = 256 << 20, .readonly = fs->ctl.readonly };
 }
 
 uint64_t fs_verifier(struct fs *fs) { return 0x1234567890abcdef; }
@@ -255,6 +255,8 @@ int fs_setattr(struct fs_req *req, struct fs_id id, const struct fs_setattr *s, 
 			 s->guard_ctime.nsec != n->attr.ctime.nsec))
 		return -ENOTSYNC;
 	err = memfs_ask(req, n, FS_USE_CHANGE);
+	if (!err && req->fs->ctl.readonly)
+		err = -EROFS;
 	if (err)
 		return err;
 	if (s->mask & FS_SET_MODE)

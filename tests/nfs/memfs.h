@@ -18,6 +18,8 @@ struct memfs_control {
 	bool real;			/* there is no memfs: nothing below is looked at or counted */
 	int fail;			/* the next operation fails with this code */
 	int fail_stable;		/* waits for stability fail with this code, until cleared */
+	bool readonly;			/* the pool has become so: attributes can't be set, nothing
+					   gets stable */
 	unsigned delay_ms;		/* every change waits so long before it happens */
 	unsigned stable_waits;		/* counted */
 	unsigned changes;		/* counted */

@@ -576,6 +576,32 @@ static void test_expiry_readonly(void **state)
 	assert_int_equal(open_file(&S, 1, 0, "o", "f", &sid), NFS4_OK);
 }
 
+/* It became so just when the record was removed: that never gets stable. */
+static void test_readonly_meanwhile(void **state)
+{
+	struct sess b = new_client("b");
+	struct sid sid, b_sid;
+
+	if (P.ctl->real)
+		skip();			/* it doesn't fail when it is told to */
+	assert_int_equal(open_file(&S, 1, 3, "o", "f", &sid), NFS4_OK);
+	pass(91);
+	P.ctl->readonly = true;
+	assert_int_equal(open_file(&b, 1, 0, "o", "f", &b_sid), E(DELAY));
+	proto_sleep(3 * SECOND);
+	assert_int_equal(open_file(&b, 1, 0, "o", "f", &b_sid), NFS4_OK);
+	P.ctl->readonly = false;
+	/* the grace period ends all the same */
+	assert_int_equal(reclaim_complete(&b), E(COMPLETE_ALREADY));
+	proto_crash(&P);
+	assert_true(nfs4_in_grace(state_now()));
+	P.ctl->readonly = true;
+	pass(91);
+	background();
+	background();
+	assert_false(nfs4_in_grace(state_now()));
+}
+
 static void expire(struct sess *s)
 {
 	nfs4_client_expire(state_now(), nfs4_client_find(state_now(), s->clientid));
@@ -746,7 +772,7 @@ int main(void)
 		T4(test_time_is_over), T4(test_prolonged), T4(test_crash_in_grace),
 		T4(test_crash_at_the_end), T4(test_edge_lease), T4(test_edge_restart),
 		T4(test_edge_half), T4(test_destroyed), T4(test_replaced),
-		T4(test_replaced_and_gone), T4(test_expiry), T4(test_expiry_readonly),
+		T4(test_replaced_and_gone), T4(test_expiry), T4(test_expiry_readonly), T4(test_readonly_meanwhile),
 		T4(test_expiry_meanwhile), T4(test_expiry_in_vain),
 		T4(test_no_room_for_records), T4(test_records_unreadable),
 		T4(test_many_records), T4(test_kinds),
