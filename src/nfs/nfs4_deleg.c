@@ -470,7 +470,7 @@ static struct nfs4_deleg *ask_writer(struct nfs4_state *st, struct nfs4_deleg *d
 }
 
 /* The client has changed what it has of the file: so does the file, for all who look. */
-static uint32_t changed_there(struct nfs4_compound *cp, struct nfs4_deleg *d, struct fs_attr *a)
+static int changed_there(struct nfs4_compound *cp, struct nfs4_deleg *d, struct fs_attr *a)
 {
 	const struct fs_setattr touch = { .mask = FS_SET_MTIME_NOW };
 	struct nfs4_client *c = d->sid.client;
@@ -485,10 +485,10 @@ static uint32_t changed_there(struct nfs4_compound *cp, struct nfs4_deleg *d, st
 	err = fs_setattr(&req, a->id, &touch, &w);
 	nfs4_client_put(cp->st, c);
 	if (err)
-		return nfs4_status(err);
+		return err;
 	*a = w.post;
 	a->size = size > a->size ? size : a->size;
-	return NFS4_OK;
+	return 0;
 }
 
 uint32_t nfs4_deleg_attrs(struct nfs4_compound *cp, struct fs_attr *a)
@@ -497,17 +497,22 @@ uint32_t nfs4_deleg_attrs(struct nfs4_compound *cp, struct fs_attr *a)
 	struct nfs4_deleg *d = writer(cp->st, &id, cp->client);
 	bool answered;
 	uint32_t status;
+	int err;
 
 	if (!d)
 		return NFS4_OK;
 	d = ask_writer(cp->st, d, &id, cp->client, &answered);
+	if (d && answered && (d->client_change != d->change || d->client_size > a->size)) {
+		err = changed_there(cp, d, a);
+		if (err != -ENOSPC && err != -EDQUOT && err != -EROFS)
+			return nfs4_status(err);
+		d = writer(cp->st, &id, cp->client);	/* what he has can't be told so */
+		answered = false;
+	}
 	if (d && !answered) {
 		status = nfs4_deleg_conflict(cp->st, &id, cp->client, false);
 		if (status)
 			return status;
-		d = NULL;
 	}
-	if (d && (d->client_change != d->change || d->client_size > a->size))
-		return changed_there(cp, d, a);
 	return nfs4_status(fs_getattr(&cp->f.req, id, a));
 }

@@ -256,6 +256,19 @@ static void test_refuses(void **state)
 	expect_recalled(2);
 }
 
+/* What the writer has changed can't be noted at the file: so he must come with it, or lose it. */
+static void test_readonly(void **state)
+{
+	struct got g;
+
+	if (P.ctl->real)
+		skip();
+	answer(BEFORE.change + 1, BEFORE.size + 5);
+	P.ctl->readonly = true;
+	assert_int_equal(attrs_of(&OTHER, &g), E(DELAY));
+	expect_recalled(2);
+}
+
 static void test_nonsense(void **state)
 {
 	static const uint8_t nonsense[][24] = {
@@ -521,7 +534,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TW(test_unchanged), TW(test_changed), TW(test_after_write), TW(test_verify),
 		TD(test_truncating_open),
-		TW(test_slow), TW(test_refuses), TW(test_nonsense), TW(test_cut_off),
+		TW(test_slow), TW(test_refuses), TW(test_nonsense), TW(test_readonly), TW(test_cut_off),
 		TW(test_returned_meanwhile), TW(test_shared_answer), TD(test_v40),
 		TD(test_v40_attrs),
 	};
