@@ -59,6 +59,7 @@ static struct nfs4_owner *new_owner(struct nfs4_state *st, struct nfs4_client *c
 {
 	struct nfs4_owner *o = NULL;
 
+	nfs4_state_make_room(st, owner_bytes(c, name.len));
 	if (!nfs4_state_take(st, c, owner_bytes(c, name.len)))
 		return NULL;
 	if (nfs4_table_room(&st->owners))
@@ -213,7 +214,9 @@ static uint32_t whose(struct nfs4_compound *cp, const struct nfs4_op *op,
 	if (status)
 		return status;
 	*ret_owner = nfs4_owner_get(cp->st, cp->client, op->open.owner, false);
-	return *ret_owner ? NFS4_OK : NFS4ERR_RESOURCE;
+	if (*ret_owner)
+		return NFS4_OK;
+	return cp->st->recovery.nleaving ? NFS4ERR_DELAY : NFS4ERR_RESOURCE;
 }
 
 /* ---- its number ---------------------------------------------------------------------- */

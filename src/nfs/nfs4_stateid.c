@@ -151,7 +151,7 @@ static void *new_state(struct nfs4_state *st, struct nfs4_client *c, size_t size
 {
 	void *p = NULL;
 
-	nfs4_state_make_room(st, bytes + sizeof(struct nfs4_owner) + NFS4_OPAQUE_MAX);
+	nfs4_state_make_room(st, bytes);
 	if (!nfs4_state_take(st, c, bytes))
 		return NULL;
 	if (sid_room(st))
