@@ -282,11 +282,21 @@ static bool is_next(const struct nfs4_seq *q, uint32_t seqid)
 	return q->known && (seqid == q->last + 1 || (seqid == q->last && q->op && q->status));
 }
 
+/* It was answered already.  But who was told to come later, and does by the same number, is not to
+ * hear that for ever. */
+static bool is_again(const struct nfs4_compound *cp, const struct nfs4_op *op,
+		     const struct nfs4_seq *q)
+{
+	return q->known && op->seqid == q->last && q->op == op->num &&
+	       q->digest == cp->op_digest && q->status != NFS4ERR_DELAY &&
+	       q->status != NFS4ERR_GRACE;
+}
+
 static uint32_t check(struct nfs4_compound *cp, const struct nfs4_op *op, struct nfs4_owner *o)
 {
 	struct nfs4_seq *q = o->seq;
 
-	if (q->known && op->seqid == q->last && q->op == op->num && q->digest == cp->op_digest)
+	if (is_again(cp, op, q))
 		return answer_again(cp, q);
 	if (op->num == OP_OPEN && !q->confirmed) {
 		begin_anew(cp->st, o);

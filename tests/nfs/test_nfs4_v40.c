@@ -469,6 +469,24 @@ static void test_open_again(void **state)
 	assert_int_equal(close40(&o, P.file, &sid), NFS4_OK);
 }
 
+/* libnfs asks by the same number again, too, when it was told to come later. */
+static void test_later_again(void **state)
+{
+	struct own o = { "o", 0 };
+	struct sid sid;
+
+	assert_int_equal(open40(&o, 1, 0, "f", &sid), NFS4_OK);
+	P.ctl->fail_hold = -ENOMEM;
+	assert_int_equal(open40(&o, 3, 0, "f", &sid), E(DELAY));
+	o.seqid--;
+	assert_int_equal(open40(&o, 3, 0, "f", &sid), E(DELAY));
+	P.ctl->fail_hold = 0;
+	o.seqid--;
+	assert_int_equal(open40(&o, 3, 0, "f", &sid), NFS4_OK);
+	assert_int_equal(sid.seqid, 3);		/* opened, confirmed, opened again */
+	assert_int_equal(close40(&o, P.file, &sid), NFS4_OK);
+}
+
 static void test_close_again(void **state)
 {
 	struct own o = { "o", 0 };
@@ -785,7 +803,7 @@ int main(void)
 		T40(test_operations), T40(test_too_many), T40(test_retransmission),
 		T40(test_handles), T40(test_types), T40(test_attributes), T40(test_setclientid),
 		T40(test_in_use), T40(test_callback_address), T40(test_many_clients),
-		T40(test_confirm), T40(test_wrap), T40(test_open_again), T40(test_close_again),
+		T40(test_confirm), T40(test_wrap), T40(test_open_again), T40(test_close_again), T40(test_later_again),
 		T40(test_idle_owners), T40(test_counting), T40(test_exclusive),
 		T40(test_stateids), T40(test_downgrade), T40(test_lease),
 	};
