@@ -195,6 +195,8 @@ void nfs4_offloads_drop(struct nfs4_state *st, struct nfs4_client *c)
 	while (!list_empty(&c->offloads)) {
 		struct offload *o = container_of(c->offloads.next, struct offload, entry);
 
+		/* a step may go on for a while, when another has got the client's memory */
+		o->copy.from.by = o->copy.to.by = NULL;
 		put(o, leave(o));
 	}
 	assert(!c->noffloads);
