@@ -193,6 +193,7 @@ static void test_memory_of_many(void **state)
 	uint8_t (*fh)[HANDLE_BYTES] = malloc(FILES * HANDLE_BYTES);
 	struct mallinfo2 before, after;
 	char name[20];
+	size_t used;
 
 	for (unsigned i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "file%u", i);
@@ -204,11 +205,12 @@ static void test_memory_of_many(void **state)
 		assert_int_equal(open_and_lock(fh[i], i), NFS4_OK);
 	after = mallinfo2();
 	assert_int_equal(state_now()->sids.n, 2 * FILES);
-	assert_in_range(after.uordblks + after.hblkhd - before.uordblks - before.hblkhd,
-			FILES * 100, 16 << 20);
-	print_message("%zu bytes an open file with a lock\n",
-		      (after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) / FILES);
 	free(fh);
+	if (!before.uordblks)
+		skip();				/* a sanitizer's memory isn't counted */
+	used = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
+	assert_in_range(used, FILES * 100, 16 << 20);
+	print_message("%zu bytes an open file with a lock\n", used / FILES);
 }
 
 #define TW(x) cmocka_unit_test_setup_teardown(x, setup_waiters, teardown)
