@@ -18,16 +18,25 @@ struct offload {
 	bool running;
 	struct waitq end;
 	uint32_t status;
-	struct fs_read read;
+	struct fs_read *read;		/* this and BUF: while it runs */
 	uint8_t *buf;
 };
+
+/* What is over may be kept for long. */
+static void free_tools(struct offload *o)
+{
+	free(o->read);
+	free(o->buf);
+	o->read = NULL;
+	o->buf = NULL;
+}
 
 static void put(struct offload *o, unsigned refs)
 {
 	o->refs -= refs;
 	if (o->refs)
 		return;
-	free(o->buf);
+	free_tools(o);
 	free(o);
 }
 
@@ -79,7 +88,7 @@ static int work_steps(struct offload *o)
 	int err = 0;
 
 	while (!err && o->copy.left && o->client && !o->st->stopping) {
-		err = nfs4_copy_step(&o->copy, &o->read, o->buf);
+		err = nfs4_copy_step(&o->copy, o->read, o->buf);
 		if (!err) {
 			waited_ns = 0;
 			fiber_yield();
@@ -102,6 +111,7 @@ static void work(void *arg)
 		err = fs_wait_stable(c->to.fs, c->to.stable_seq);
 	fs_unhold(c->to.fs, c->src);
 	fs_unhold(c->to.fs, c->dst);
+	free_tools(o);
 	o->status = nfs4_status(err);
 	o->running = false;
 	o->st->copies--;
@@ -148,8 +158,10 @@ static struct offload *new_offload(struct nfs4_state *st, struct nfs4_client *c,
 
 	if (!o)
 		return NULL;
+	o->read = malloc(sizeof(*o->read));
 	o->buf = malloc(NFS4_COPY_PIECE);
-	if (!o->buf) {
+	if (!o->read || !o->buf) {
+		free_tools(o);
 		free(o);
 		return NULL;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* COPY: what it copies, beside a model; how far at once; and what goes on in the background. */
+#include <malloc.h>
 #include "called.h"
 #include "nfs/nfs4_copy.h"
 
@@ -348,19 +349,29 @@ static void test_cancel(void **state)
 	assert_int_equal(state_now()->copies, 0);
 }
 
+static size_t heap(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
 /* A client that wasn't reached may ask; until so many are over that the first ones' place is needed. */
 static void test_not_told(void **state)
 {
 	struct answer r[NFS4_OFFLOADS_MAX + 1];
 	uint32_t complete;
 	uint64_t count;
+	size_t used = 0;
 
 	A.status = E(DELAY);
 	for (int i = 0; i <= NFS4_OFFLOADS_MAX; i++) {
 		r[i] = offload();
 		proto_sleep(SEC);
 		assert_int_equal(state_now()->copies, 0);
+		used = i ? used : heap();
 	}
+	assert_true(heap() < used + NFS4_OFFLOADS_MAX * 4096);	/* what they worked with is gone */
 	assert_int_equal(offload_op(OP_OFFLOAD_STATUS, &r[0].id, &count, &complete),
 			 E(BAD_STATEID));
 	for (int i = 1; i <= NFS4_OFFLOADS_MAX; i++) {
