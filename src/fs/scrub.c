@@ -351,7 +351,6 @@ static int run(struct fs *fs)
 	struct scrub *s = fs->scrub;
 	int err;
 
-	s->stop = false;
 	s->paced_ns = 0;
 	s->st.running = s->running = true;
 	err = pool_spawn(fs->pool, scrub_main, s, "scrub");
@@ -401,7 +400,7 @@ int fs_scrub_start(struct fs *fs, uint64_t rate)
 {
 	struct scrub *s = fs->scrub;
 
-	if (s->running)
+	if (s->running || s->stop)
 		return -EBUSY;
 	if (pool_readonly(fs->pool))
 		return -EROFS;
@@ -415,7 +414,7 @@ int fs_scrub_resume(struct fs *fs)
 	struct fs_scrub_status st = { 0 };
 	int err;
 
-	if (fs->scrub->running || pool_readonly(fs->pool))
+	if (fs->scrub->running || fs->scrub->stop || pool_readonly(fs->pool))
 		return 0;
 	err = load(fs, &st);
 	if (err)
@@ -429,13 +428,14 @@ int fs_scrub_stop(struct fs *fs)
 {
 	struct scrub *s = fs->scrub;
 
-	if (!s->running)
+	if (!s->running || s->stop)
 		return -ENOENT;
 	scrub_stop(fs);
 	s->st.running = false;
 	s->st.result = -EINTR;
 	s->st.finished_ns = fs_now();
 	save(s);
+	s->stop = false;		/* not before: the next one would be taken for this one */
 	return 0;
 }
 

@@ -310,6 +310,34 @@ static void interrupted(struct rig *r)
 	r->cfg.scrub_window = 0;
 }
 
+static void restart_side(void *arg)
+{
+	sim_ok(fs_scrub_stop(((struct rig *)arg)->fs));
+	sim_ok(fs_scrub_start(((struct rig *)arg)->fs, 1));
+}
+
+static void stop_side(void *arg)
+{
+	int rc = fs_scrub_stop(((struct rig *)arg)->fs);
+
+	sim_check(!rc || rc == -ENOENT, "stopping: %s", sim_err(rc));
+}
+
+/* Whoever stops one too doesn't wait for the next, nor say of that that it was stopped. */
+static void restarted(struct rig *r)
+{
+	void (*const fns[])(void *) = { restart_side, stop_side };
+	struct fs_scrub_status st;
+
+	populate(r);
+	sim_ok(fs_scrub_start(r->fs, 2000000));
+	loop_sleep_ns(100000000);
+	rig_parallel(r, fns, 2);
+	fs_scrub_status(r->fs, &st);
+	sim_check(st.running && st.rate == 1, "the second one does not run");
+	sim_ok(fs_scrub_stop(r->fs));
+}
+
 /* What is held when the power goes is let go of at the next opening. */
 static void killed(struct rig *r)
 {
@@ -330,6 +358,7 @@ static const struct rig_test tests[] = {
 	{ "busy, counts limited to 40", busy, 40960, 40, true }, { "full", full, 12288, 0, true },
 	{ "rotten", rotten, 16384, 0, true }, { "unreadable", unreadable, 16384, 0, true },
 	{ "many_dirs", many_dirs, 16384, 0, true }, { "allocate", allocate, 16384, 0, true },
+	{ "restarted", restarted, 16384, 0, true },
 	{ "interrupted", interrupted, 16384, 0, true }, { "killed", killed, 16384, 0, true },
 };
 
