@@ -145,10 +145,17 @@ static void recall_encode(const struct nfs4_state *st, const struct nfs4_cb *cb,
 	put_handle(st, out, d);
 }
 
-/* However it went: the delegation comes back, or its time runs out. */
+/*
+ * The delegation comes back, or its time runs out.  Whom nobody could reach is most likely gone: he
+ * makes way now, so that who has been told to come again finds it so the next time.
+ */
 static void recall_done(struct nfs4_state *st, struct nfs4_cb *cb, int err, uint32_t status,
 			struct xdr_in *res)
 {
+	struct nfs4_client *c = container_of(cb, struct nfs4_deleg, recall)->sid.client;
+
+	if (err && !c->dead && !st->stopping && nfs4_client_expired(st, c))
+		nfs4_client_expire(st, c);
 }
 
 /* The client may not have seen yet what OPEN answered. */

@@ -3,6 +3,8 @@
 # (a write lock of bytes 100 to 199) or "flock" (all of it); the file is /mnt/file.
 lock_args() { case $1 in lock*) echo "$1 /mnt/file w 100 100" ;; *) echo "$1 /mnt/file w" ;; esac; }
 
+seconds() { cut -d. -f1 /proc/uptime; }
+
 # Can it be had?  It is given back at once.
 free() { rangetool $(lock_args $1) true; }
 taken() { out=$(free $1) && return 1; [ "$out" = "$1: EAGAIN" ] || { echo "$out"; return 1; }; }
