@@ -176,6 +176,11 @@ bool nfs4_cb_path_down(const struct nfs4_client *c)
 	return c->cbs.path.down;
 }
 
+bool nfs4_cb_may_work(const struct nfs4_client *c)
+{
+	return c->cbs.path.peer ? !c->cbs.path.down : any_connected(c);
+}
+
 bool nfs4_cb_works(const struct nfs4_client *c)
 {
 	struct list *e;

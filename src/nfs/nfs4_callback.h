@@ -117,8 +117,9 @@ void nfs4_cb_address(struct nfs4_state *st, struct nfs4_client *c, const struct 
 /* For RENEW: the way was there, and is gone. */
 bool nfs4_cb_path_down(const struct nfs4_client *c);
 
-/* Callbacks reach C, as far as is known. */
+/* Callbacks reach C, as far as is known; or they may, but that was not tried yet. */
 bool nfs4_cb_works(const struct nfs4_client *c);
+bool nfs4_cb_may_work(const struct nfs4_client *c);
 
 /* ---- callbacks ----------------------------------------------------------------------- */
 

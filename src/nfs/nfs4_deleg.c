@@ -332,8 +332,10 @@ void nfs4_deleg_offer(struct nfs4_compound *cp, struct nfs4_op *op, const struct
 	bool write = is_reclaim(op) ? op->open.had == NFS4_DELEG_WRITE :
 				      op->open.access & NFS4_OPEN_WRITE;
 	uint32_t why = why_not(cp, op, o->sid.file, write, may_read);
-	struct nfs4_deleg *d = NULL;
+	struct nfs4_deleg *d = is_reclaim(op) ? own(o->sid.file, cp->client) : NULL;
 
+	if (d && (d->write != write || why_not_wanted(op) != NFS4_DELEG_POSSIBLE))
+		d = NULL;			/* not the one that is reclaimed */
 	if (why == NFS4_DELEG_POSSIBLE) {
 		d = deleg_new(cp->st, cp->client, o->sid.file, write, change);
 		why = NFS4_NO_DELEG_RESOURCE;
@@ -342,9 +344,9 @@ void nfs4_deleg_offer(struct nfs4_compound *cp, struct nfs4_op *op, const struct
 	if (d) {
 		op->open.deleg.type = write ? NFS4_DELEG_WRITE : NFS4_DELEG_READ;
 		op->open.deleg.id = nfs4_stateid_of(cp->st, &d->sid);
-		op->open.deleg.recall = !nfs4_cb_works(cp->client);
-		if (op->open.deleg.recall)
+		if (!nfs4_cb_may_work(cp->client) && !d->recalled)
 			begin_recall(cp->st, d);
+		op->open.deleg.recall = d->recalled;
 	} else if (op->open.access & WANT_MASK) {
 		op->open.deleg.type = NFS4_DELEG_NONE_EXT;
 	}

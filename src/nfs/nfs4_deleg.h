@@ -20,8 +20,8 @@
  * does so for NFS4_GETATTR_MS; then the delegation is recalled.  READDIR and NFSv3 say what has
  * come to the server.
  *
- * After a restart one is reclaimed with an open (CLAIM_PREVIOUS).  Where callbacks don't reach the
- * client yet, it is recalled by that very answer: so he can bring what he has written, and nobody
+ * After a restart one is reclaimed with an open (CLAIM_PREVIOUS).  Where callbacks can't reach the
+ * client, it is recalled by that very answer: so he can bring what he has written, and nobody
  * depends on him.  After a restart of the client itself (CLAIM_DELEGATE_PREV) there is none.
  */
 #ifndef NFS_NFS4_DELEG_H

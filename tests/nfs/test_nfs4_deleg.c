@@ -749,6 +749,38 @@ static void test_expired(void **state)
 	assert_int_equal(state_now()->ndelegs, 0);
 }
 
+/* Whom a recall doesn't reach goes when its lease is over, though nobody asks again. */
+static void test_gone(void **state)
+{
+	struct sid open;
+
+	get_deleg(3, NFS4_DELEG_WRITE, &open);
+	rpc_peer_cut(A.peer);
+	proto_sleep(20 * SEC);
+	seq_flags(&OTHER);
+	assert_int_equal(open_write(), E(DELAY));
+	proto_sleep(state_now()->lease_ns - 5 * SEC);
+	assert_int_equal(state_now()->ndelegs, 1);
+	seq_flags(&OTHER);
+	proto_sleep(10 * SEC);
+	seq_flags(&OTHER);
+	assert_null(client_of(&HOLDER));
+	assert_int_equal(open_write(), NFS4_OK);
+}
+
+/* But not because the server stops: it comes back to what it has. */
+static void test_server_stops(void **state)
+{
+	struct sid open;
+
+	get_deleg(3, NFS4_DELEG_WRITE, &open);
+	rpc_peer_cut(A.peer);
+	assert_int_equal(open_write(), E(DELAY));
+	LEASE_OVER();
+	proto_restart(&P);
+	assert_true(nfs4_in_grace(state_now()));
+}
+
 static void test_rebooted(void **state)
 {
 	struct sid open;
@@ -925,8 +957,8 @@ static uint32_t reclaim(struct sess *s, uint32_t access, uint32_t had, struct of
 
 static void test_reclaim(void **state)
 {
+	struct offer o, again;
 	struct sid open;
-	struct offer o;
 
 	for (uint32_t type = NFS4_DELEG_READ; type <= NFS4_DELEG_WRITE; type++) {
 		get_deleg(type == NFS4_DELEG_WRITE ? 3 : 1, type, &open);
@@ -937,6 +969,12 @@ static void test_reclaim(void **state)
 		assert_int_equal(o.type, type);
 		assert_false(o.recall);
 		assert_int_equal(read_with(&HOLDER, &o.id), NFS4_OK);
+		/* of another of its opens: it is the same one */
+		assert_int_equal(reclaim(&HOLDER, 1, type, &again), NFS4_OK);
+		assert_int_equal(again.type, type);
+		assert_memory_equal(&again.id, &o.id, sizeof(o.id));
+		assert_int_equal(reclaim(&HOLDER, 1, 3 - type, &again), NFS4_OK);
+		assert_int_equal(again.type, NFS4_DELEG_NONE);
 		/* the other says that he had it open to write: that can't be, but he may have it */
 		A.calls = 0;
 		assert_int_equal(reclaim(&OTHER, 2, NFS4_DELEG_NONE, &o), E(DELAY));
@@ -984,7 +1022,8 @@ int main(void)
 		cmocka_unit_test(test_conflicts), cmocka_unit_test(test_own),
 		TD(test_no_right_no_recall), TD(test_retransmitted), TD(test_many_holders),
 		TD(test_removed), TD(test_recall_again), TD(test_recall_on_new_way),
-		TD(test_revoked), TD(test_revoked_goes), TD(test_expired), TD(test_rebooted),
+		TD(test_revoked), TD(test_revoked_goes), TD(test_expired), TD(test_gone),
+		TD(test_server_stops), TD(test_rebooted),
 		TD(test_session_goes), TD(test_claims), TD(test_management),
 		TD(test_reclaim), TD(test_reclaim_mute),
 	};
