@@ -23,6 +23,8 @@ help:
 	@echo 'make sanitize   the test suite under AddressSanitizer and UBSan (T=name)'
 	@echo 'make sim        SEEDS=N fresh worlds in simulation, on all cores (FIRST=seed to choose them)'
 	@echo 'make fuzz       fuzzes the NFS server for MINUTES=10 under the sanitizers (AFL=1: by AFL++)'
+	@echo 'make fsx-soak   random operations of a Linux client through restarts, for MINUTES=60'
+	@echo 'make guest-long the tests with Linux clients, with more of everything (half an hour)'
 	@echo 'make fresh      "make test" in a minimal Debian made for the purpose (root)'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), that is $(DESTDIR)$(PREFIX)'
 	@echo 'make clean      removes $(BUILD)/, $(SAN_BUILD)/, build-fuzz/ and build-afl/'
@@ -74,6 +76,14 @@ AFL ?=
 fuzz:
 	@scripts/install-packages build fuzz $(if $(AFL),afl)
 	@tests/fuzz/run --minutes $(MINUTES) $(if $(AFL),--afl) $(T)
+
+fsx-soak: deps
+	@$(MAKE) --no-print-directory build
+	@BUILD=$(abspath $(BUILD)) tests/guest/fsx-soak --minutes $(MINUTES)
+
+guest-long: deps
+	@$(MAKE) --no-print-directory build
+	@BUILD=$(abspath $(BUILD)) tests/guest/long
 
 fresh:
 	@scripts/install-packages fresh

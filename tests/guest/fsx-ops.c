@@ -506,12 +506,18 @@ bool do_reopen(struct file *f)
 	return true;
 }
 
-/* A server that died in between may say "no such file" to what it had done. */
+/*
+ * What a server had done when it died, and could not answer any more, the client sends again: there
+ * is "no such file" then.  Where it was Linux's own renaming of an open target out of the way, that
+ * becomes ETXTBSY, and the target's name is free.
+ */
 void rename_file(const char *from, const char *to, ino_t ino)
 {
 	struct stat st;
 
 	if (!rename(from, to))
+		return;
+	if (errno == ETXTBSY && !rename(from, to))
 		return;
 	if (errno != ENOENT || stat(to, &st) || st.st_ino != ino)
 		die("rename of %s to %s: %s", from, to, strerror(errno));

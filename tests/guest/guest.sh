@@ -122,7 +122,8 @@ serve() { LISTEN=127.0.0.1:${PORT:-0} start_pandod "${SERVER[@]}"; }
 restart_pandod() { kill_pandod; serve; }
 
 # The command runs in the guest, its output goes to $T/through.out; meanwhile the server dies,
-# RESTARTS times at most.  A client is back some four seconds later.
+# RESTARTS times at most (2), every EVERY seconds (5) or so.  A client is back some four seconds
+# later.
 through_restarts() {
 	local name=$1 pid restarts=0
 
@@ -133,7 +134,7 @@ through_restarts() {
 	while kill -0 $pid 2>/dev/null && [ $restarts -lt "${RESTARTS:-2}" ]; do
 		restart_pandod
 		restarts=$((restarts + 1))
-		sleep $((RANDOM % 3 + 4)).$((RANDOM % 1000))
+		wait_for $((${EVERY:-5} - 1 + RANDOM % 3)) fails kill -0 $pid
 	done
 	echo "# $restarts restarts" >&3
 	wait $pid
