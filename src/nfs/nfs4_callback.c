@@ -151,7 +151,12 @@ uint32_t nfs4_back_flags(struct nfs4_session *s)
 {
 	uint32_t flags = s->back.fault ? BACKCHANNEL_FAULT : 0;
 
-	if (!s->back.had || connected(&s->back))
+	if (connected(&s->back)) {
+		if (!s->back.up)		/* the one before it has ended */
+			sender_start(s->client->cbs.st, s->client);
+		return flags;
+	}
+	if (!s->back.had)
 		return flags;
 	return flags | PATH_DOWN_SESSION | (any_connected(s->client) ? 0 : PATH_DOWN);
 }
