@@ -127,8 +127,10 @@ static void test_ten_thousand(void **state)
 		nothing_left();
 		after[round] = heap();
 	}
-	/* the tables stay as large as they were once; nothing else does */
-	assert_in_range(after[1], after[0] - 65536, after[0] + 65536);
+	/* The tables stay as large as they were once; nothing else does.  (Under a sanitizer nothing is
+	 * counted.) */
+	if (before)
+		assert_in_range(after[1], after[0] - 65536, after[0] + 65536);
 }
 
 /* ---- one client ---------------------------------------------------------------------- */
