@@ -258,6 +258,7 @@ static bool contended(struct nfs4_state *st, const struct nfs4_file *f, const st
 	const struct lock_span all = { 0, UINT64_MAX, write };
 	uint64_t hash;
 	const struct nfs4_quiet *q = quiet_slot(st, &f->id, &hash);
+	unsigned looks = 0;
 	struct list *e;
 
 	if (q->hash == hash && q->until_ns > nfs4_now_ns(st))
@@ -267,6 +268,8 @@ static bool contended(struct nfs4_state *st, const struct nfs4_file *f, const st
 
 		if (!write && !f->accessed[1] && !f->denied[0] && !f->denied[1])
 			break;			/* there are only readers: don't look at each */
+		if (looks++ == NFS4_DELEG_LOOKS)
+			return true;
 		if (o->sid.client != c && (write || o->access & NFS4_OPEN_WRITE || o->deny))
 			return true;
 	}

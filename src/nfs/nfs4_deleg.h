@@ -31,6 +31,7 @@
 
 #define NFS4_DELEGS_MAX 4096		/* of a client, revoked ones too */
 #define NFS4_DELEGS_ALL 32768
+#define NFS4_DELEG_LOOKS 256		/* at the opens of a file; of one that has more none is given */
 #define NFS4_GETATTR_MS 100
 #define NFS4_ADMIN_PATIENCE_MS 10000	/* of the management side */
 #define NFS4_QUIET_S 30			/* after a recall, until the file's next delegation */

@@ -144,6 +144,26 @@ static void test_contention(void **state)
 	assert_int_equal(A.calls, 0);
 }
 
+/* So that no OPEN takes long: whether it is contended is looked for among so many opens only. */
+static void test_many_opens(void **state)
+{
+	struct sid first, more;
+	struct offer o;
+
+	for (unsigned i = 0; i < NFS4_DELEG_LOOKS; i++) {
+		char owner[16];
+
+		snprintf(owner, sizeof(owner), "user %u", i);
+		assert_int_equal(open_file(&HOLDER, 3 | WANT_NO, 0, owner, "f", i ? &more : &first),
+				 NFS4_OK);
+	}
+	/* this is one more */
+	assert_int_equal(why(&HOLDER, 3 | WANT_WRITE), NFS4_NO_DELEG_CONTENTION);
+	assert_int_equal(sid_op(&HOLDER, OP_CLOSE, P.file, &first), NFS4_OK);
+	assert_int_equal(open_for(&HOLDER, 3 | WANT_WRITE, 0, "f", &more, &o), NFS4_OK);
+	assert_int_equal(o.type, NFS4_DELEG_WRITE);
+}
+
 /* A client that has a delegation may lock without asking: so nobody has a lock. */
 static void test_locked(void **state)
 {
@@ -1017,7 +1037,7 @@ static void test_reclaim_mute(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TD(test_read), TD(test_write), TD(test_wants), TD(test_contention),
+		TD(test_read), TD(test_write), TD(test_wants), TD(test_contention), TD(test_many_opens),
 		TD(test_locked), TD(test_rights), TD(test_limits), TD(test_many),
 		cmocka_unit_test(test_conflicts), cmocka_unit_test(test_own),
 		TD(test_no_right_no_recall), TD(test_retransmitted), TD(test_many_holders),
