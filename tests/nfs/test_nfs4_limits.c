@@ -239,6 +239,126 @@ static void test_ranges(void **state)
 	assert_int_equal(state_now()->ranges.used, 0);
 }
 
+static uint32_t lock_byte(struct sess *s, const struct sid *lock, bool unlock, uint64_t at)
+{
+	struct sid sid = *lock;
+
+	sid.seqid = 0;
+	begin(2);
+	seq(s);
+	putfh(P.file);
+	op(unlock ? OP_LOCKU : OP_LOCK);
+	msg_u32(&M, NFS4_READ_LT);
+	msg_u32(&M, 0);
+	if (!unlock) {
+		put_range(at, 1);
+		msg_u32(&M, 0);
+		put_sid(&sid);
+		msg_u32(&M, 0);
+	} else {
+		put_sid(&sid);
+		put_range(at, 1);
+	}
+	return run();
+}
+
+/* Who has one may have them all, and the others get what it gives back. */
+static void test_ranges_of_all(void **state)
+{
+	struct sess other = new_client("other");
+	struct sid open, lock, theirs;
+
+	assert_int_equal(open_file(&S, 3, 0, "o", "f", &open), NFS4_OK);
+	assert_int_equal(lock_as(&S, &open, 100), NFS4_OK);
+	ok_seq();
+	ok(OP_PUTFH);
+	ok(OP_LOCK);
+	lock = get_sid();
+	assert_int_equal(open_file(&other, 3, 0, "o", "f", &theirs), NFS4_OK);
+	state_now()->ranges.max = 50;
+	for (unsigned i = 0; i < 49; i++)
+		assert_int_equal(lock_byte(&S, &lock, false, 2 * i), NFS4_OK);
+	assert_int_equal(lock_byte(&S, &lock, false, 98), E(DELAY));
+	assert_int_equal(lock_as(&other, &theirs, 50), E(DELAY));
+	assert_int_equal(state_now()->ranges.used, 50);
+	assert_int_equal(lock_byte(&S, &lock, true, 6), NFS4_OK);
+	assert_int_equal(lock_as(&other, &theirs, 50), NFS4_OK);
+	assert_int_equal(lock_byte(&S, &lock, false, 6), E(DELAY));
+	drop_all(&S);
+	assert_int_equal(state_now()->ranges.used, 1);
+}
+
+/* ---- clients and their sessions ------------------------------------------------------ */
+
+static uint32_t come(unsigned round, unsigned n, struct sess *ret_sess)
+{
+	struct chan got;
+	char name[24];
+	uint32_t flags, status;
+
+	snprintf(name, sizeof(name), "client %u of %u", n, round);
+	status = exchange(name, 1, 0, ret_sess, &flags);
+	return status ? status : create_session(ret_sess, (struct chan){ 4096, 512, 8, 1 }, &got);
+}
+
+/* As many as there may be; when nobody has heard of them others come in their place. */
+static void test_clients(void **state)
+{
+	struct sess s = { 0 };
+	size_t before = heap(), full = 0;
+	unsigned n = 1;
+
+	while (!come(0, n, &s) && n < NFS4_CLIENTS_MAX + 10)
+		n++;
+	assert_int_equal(n, NFS4_CLIENTS_MAX);
+	assert_int_equal(come(0, n, &s), E(DELAY));
+	full = heap();
+	print_message("%u clients with a session each: %zu KiB\n", n, (full - before) >> 10);
+	assert_true(full - before < NFS4_CLIENTS_MAX * 4096ull);
+	assert_int_equal(open_as(&S, "f", 1, 20, true), NFS4_OK);
+	later();
+	for (unsigned i = 1; i < NFS4_CLIENTS_MAX; i++)
+		assert_int_equal(come(1, i, &s), NFS4_OK);
+	assert_in_range(state_now()->clients.n, 2, NFS4_CLIENTS_MAX);
+	assert_true(heap() < full + 65536);
+}
+
+/* What is kept for retries takes no more than was set aside for it when the sessions came. */
+static void test_replies(void **state)
+{
+	size_t before = heap(), aside = state_now()->cached_bytes;
+	struct chan got;
+	struct sess s = S;
+
+	for (unsigned i = 1; i < NFS4_SESSIONS_MAX; i++) {
+		s.create_seq++;
+		assert_int_equal(create_session(&s, (struct chan){ 1 << 20, 8192, 64, 64 }, &got),
+				 NFS4_OK);
+		s.cache = true;
+		for (s.slot = 0; s.slot < got.slots; s.slot++) {
+			begin(2);
+			put_seq(&s, 1);
+			putfh(P.root);
+			for (int k = 0; k < 60; k++) {
+				op(OP_GETATTR);
+				msg_u32(&M, 2);
+				msg_u32(&M, 0x1a);		/* type, change, size */
+				msg_u32(&M, 0x0030003a);	/* mode, owners, times, ... */
+			}
+			assert_int_equal(run(), NFS4_OK);
+			assert_true(reply_len > 5000);
+		}
+	}
+	aside = state_now()->cached_bytes - aside;
+	print_message("%u slots with %zu KiB set aside: %zu KiB\n",
+		      (NFS4_SESSIONS_MAX - 1) * NFS4_SLOTS_MAX, aside >> 10, (heap() - before) >> 10);
+	if (before)				/* else a sanitizer hides it */
+		assert_true(heap() - before > aside / 2);
+	assert_true(heap() - before < aside);
+	drop_all(&S);
+	assert_true(heap() < before + 65536);
+}
+
 /* ---- all of them --------------------------------------------------------------------- */
 
 /* Opens with long owners until there is no more room, also not a while later; how many. */
@@ -338,6 +458,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T4(test_ten_thousand), T4(test_opens), T4(test_lock_states), T4(test_ranges),
+		T4(test_ranges_of_all), T4(test_clients), T4(test_replies),
 		T4(test_bytes), T4(test_bytes_40), T4(test_room_40),
 	};
 
