@@ -219,6 +219,8 @@ enum {
 	NFS4_ONCE = 256,		/* its retransmission must not be executed */
 	NFS4_ONLY_V40 = 512,
 	NFS4_QUICK = 1024,		/* so soon over that its time counts with the next one's */
+	NFS4_LOGGED = 2048,		/* who asked is logged: after a crash too its retransmission
+					 * is not executed */
 };
 
 struct nfs4_row {
@@ -282,6 +284,10 @@ struct nfs4_compound {
 	uint64_t digest;		/* of what follows SEQUENCE, and of who asks */
 	uint32_t call_bytes, max_reply, max_cached;
 	bool cache, replaying, retry_uncached;
+	/* An operation with NFS4_LOGGED has begun: of several, it is the first that counts. */
+	bool logged;
+	/* Its session went with a crash, but that operation was done before: it is answered. */
+	bool late;
 	const uint8_t *replay;
 	uint32_t replay_len;
 	/* 4.0: the owner who numbered the running operation, and whether it is told the answer
@@ -309,6 +315,9 @@ struct nfs4_compound {
 };
 
 /* nfs4_compound.c */
+/* For operations with NFS4_LOGGED: not NULL if this one was done before a crash, and is asked for
+ * once more: what it made, if anything. */
+const struct fs_id *nfs4_was_done(const struct nfs4_compound *cp);
 /* Memory that goes with the reply; NULL: answer DELAY. */
 void *nfs4_alloc(struct nfs4_compound *cp, size_t bytes);
 /* For encoders that write more than NFS4_OP_ROOM. */

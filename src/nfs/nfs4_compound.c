@@ -22,6 +22,7 @@ _Static_assert(sizeof(struct nfs4_compound) <= RPC_RES_MAX, "a COMPOUND fits int
 
 #define FH NFS4_FH
 #define RW (NFS4_FH | NFS4_CHANGES)
+#define NAMES (RW | NFS4_ONCE | NFS4_LOGGED)
 #define MOST_CHANGE 20
 #define MOST_OPEN 112
 #define DIGEST_BYTES 4096		/* of the operations that tell a false retry */
@@ -40,14 +41,14 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[4] = OP("CLOSE", close, .flags = FH | NFS4_NO_ENTER | NFS4_SEQID, .most = 16,
 		 DEC(close), ENC(close), NO_PSEUDO(BAD_STATEID)),
 	[5] = OP("COMMIT", commit, .flags = FH, DEC(commit), ENC(commit), NO_PSEUDO(ISDIR)),
-	[6] = OP("CREATE", create, .flags = RW | NFS4_ONCE, .most = MOST_CHANGE + MOST_BITMAP,
+	[6] = OP("CREATE", create, .flags = NAMES, .most = MOST_CHANGE + MOST_BITMAP,
 		 DEC(create), ENC(create), NO_PSEUDO(ROFS)),
 	[7] = NO("DELEGPURGE", 0),
 	[8] = OP("DELEGRETURN", delegreturn, .flags = FH | NFS4_NO_ENTER, DEC(free_stateid),
 		 NO_PSEUDO(BAD_STATEID)),
 	[9] = OP("GETATTR", getattr, .flags = FH, DEC(getattr), ENC(getattr)),
 	[10] = OP("GETFH", getfh, .flags = FH | NFS4_NO_ENTER | NFS4_QUICK, ENC(getfh)),
-	[11] = OP("LINK", link, .flags = RW | NFS4_SAVED | NFS4_ONCE, .most = MOST_CHANGE,
+	[11] = OP("LINK", link, .flags = NAMES | NFS4_SAVED, .most = MOST_CHANGE,
 		  DEC(link), ENC(change), NO_PSEUDO(ROFS)),
 	[12] = OP("LOCK", lock, .flags = FH | NFS4_ENCODE_ERRORS | NFS4_SEQID, .most = 16,
 		  DEC(lock), ENC(lock), NO_PSEUDO(ISDIR)),
@@ -72,9 +73,9 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 	[25] = OP("READ", read, .flags = FH, DEC(read), ENC(read), NO_PSEUDO(ISDIR)),
 	[26] = OP("READDIR", readdir, .flags = FH, DEC(readdir), ENC(readdir)),
 	[27] = OP("READLINK", readlink, .flags = FH, ENC(readlink), NO_PSEUDO(WRONG_TYPE)),
-	[28] = OP("REMOVE", remove, .flags = RW | NFS4_ONCE, .most = MOST_CHANGE, DEC(lookup),
+	[28] = OP("REMOVE", remove, .flags = NAMES, .most = MOST_CHANGE, DEC(lookup),
 		  ENC(change), NO_PSEUDO(ROFS)),
-	[29] = OP("RENAME", rename, .flags = RW | NFS4_SAVED | NFS4_ONCE, .most = 2 * MOST_CHANGE,
+	[29] = OP("RENAME", rename, .flags = NAMES | NFS4_SAVED, .most = 2 * MOST_CHANGE,
 		  DEC(rename), ENC(rename), NO_PSEUDO(ROFS)),
 	[30] = OP("RENEW", renew, .flags = NFS4_ONLY_V40, DEC(clientid)),
 	[31] = OP("RESTOREFH", restorefh, .flags = NFS4_PUTS_FH | NFS4_QUICK),
@@ -139,7 +140,7 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 		    ENC(xattr_change), NO_PSEUDO(ROFS)),
 };
 
-enum { OP_LOOKUP = 15, OP_LOOKUPP = 16, OP_OPEN = 18, OP_PUTFH = 22, OP_PUTPUBFH = 23,
+enum { OP_GETATTR = 9, OP_GETFH = 10, OP_LOOKUP = 15, OP_LOOKUPP = 16, OP_OPEN = 18, OP_PUTFH = 22, OP_PUTPUBFH = 23,
        OP_PUTROOTFH = 24, OP_READ = 25, OP_READDIR = 26, OP_RESTOREFH = 31, OP_SAVEFH = 32,
        OP_SECINFO = 33, OP_SETATTR = 34, OP_BIND = 41, OP_SECINFO_NO_NAME = 52, OP_SEQUENCE = 53,
        OP_READ_PLUS = 68, OP_ILLEGAL = 10044 };
@@ -363,6 +364,22 @@ static const struct nfs4_row *find_row(const struct nfs4_compound *cp, uint32_t 
 	return r->name && r->minor <= cp->minor ? r : NULL;
 }
 
+/* What goes with the one operation that was done before a crash, and needs no session. */
+static bool may_be_late(const struct nfs4_compound *cp, const struct nfs4_row *r, uint32_t num)
+{
+	switch (num) {
+	case OP_GETATTR:
+	case OP_GETFH:
+	case OP_PUTFH:
+	case OP_PUTROOTFH:
+	case OP_RESTOREFH:
+	case OP_SAVEFH:
+		return true;
+	default:
+		return r->flags & NFS4_LOGGED && !cp->logged;
+	}
+}
+
 /* RFC 8881 section 2.10.2.2 and 16.2.3. */
 static uint32_t check_place(const struct nfs4_compound *cp, const struct nfs4_row *r, uint32_t num)
 {
@@ -372,6 +389,8 @@ static uint32_t check_place(const struct nfs4_compound *cp, const struct nfs4_ro
 		return NFS4_OK;
 	if (num == OP_SEQUENCE)
 		return cp->index ? NFS4ERR_SEQUENCE_POS : NFS4_OK;
+	if (cp->late)
+		return may_be_late(cp, r, num) ? NFS4_OK : NFS4ERR_DEADSESSION;
 	if (cp->session)
 		return num == OP_BIND ? NFS4ERR_NOT_ONLY_OP : NFS4_OK;
 	if (!(r->flags & NFS4_ALONE))
@@ -428,6 +447,26 @@ static uint32_t check_rights(struct nfs4_compound *cp, const struct nfs4_row *r)
 	return r->most ? too_big(cp, reply_bytes(cp) + r->most) : NFS4_OK;
 }
 
+const struct fs_id *nfs4_was_done(const struct nfs4_compound *cp)
+{
+	return cp->f.req.drc_client ? cp->call->replayed : NULL;
+}
+
+static uint32_t run_handler(struct nfs4_compound *cp, const struct nfs4_row *r)
+{
+	uint32_t status;
+
+	if (r->flags & NFS4_LOGGED && !cp->logged) {
+		cp->logged = true;
+		cp->f.req.drc_client = rpc_call_digest(cp->call);
+		cp->f.req.drc_xid = cp->call->xid;
+		cp->f.req.drc_proc = cp->call->proc;
+	}
+	status = r->handle(cp, &cp->op);
+	cp->f.req.drc_client = 0;
+	return status;
+}
+
 static uint32_t run_row(struct nfs4_compound *cp, const struct nfs4_row *r)
 {
 	const uint8_t *args = cp->in.p;
@@ -450,7 +489,7 @@ static uint32_t run_row(struct nfs4_compound *cp, const struct nfs4_row *r)
 		return status;
 	status = check_rights(cp, r);
 	if (!status)
-		status = r->handle(cp, &cp->op);
+		status = run_handler(cp, r);
 	if (!status && r->flags & NFS4_PUTS_FH && !next_cares(cp) &&
 	    nfs4_enter(cp, &cp->cur) == NFS4ERR_WRONGSEC)
 		status = NFS4ERR_WRONGSEC;

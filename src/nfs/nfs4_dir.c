@@ -165,10 +165,21 @@ static uint32_t check_target(struct nfs4_compound *cp, struct nfs4_op *op, char 
 	return NFS4_OK;
 }
 
+/* For what was done before a crash: how it is now. */
+static struct nfs4_change change_now(struct nfs4_compound *cp, const struct nfs4_fh *dir)
+{
+	struct fs_attr a;
+
+	if (fs_getattr(&cp->f.req, dir->id, &a))
+		return (struct nfs4_change){ 0 };
+	return (struct nfs4_change){ false, a.change, a.change };
+}
+
 uint32_t nfs4_create(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct fs_create how = { .how = FS_CREATE_GUARDED, .rdev_major = op->create.major,
 				 .rdev_minor = op->create.minor, .type = op->create.type };
+	const struct fs_id *done = nfs4_was_done(cp);
 	struct nfs4_set *set = &op->create.set;
 	struct fs_wcc w = { 0 };
 	struct fs_name name;
@@ -188,6 +199,11 @@ uint32_t nfs4_create(struct nfs4_compound *cp, struct nfs4_op *op)
 		return status;
 	if (set->set.mask & FS_SET_SIZE)
 		return NFS4ERR_INVAL;
+	if (done) {
+		op->create.change = change_now(cp, &cp->cur);
+		nfs4_set_fh(cp, done);
+		return NFS4_OK;
+	}
 	how.set = set->set;
 	how.target = target;
 	err = fs_create(&cp->f.req, cp->cur.id, name, &how, &made, &w);
@@ -211,6 +227,10 @@ uint32_t nfs4_remove(struct nfs4_compound *cp, struct nfs4_op *op)
 	uint32_t status = nfs4_name(op->name.name, &name);
 	int err;
 
+	if (!status && nfs4_was_done(cp)) {
+		op->name.change = change_now(cp, &cp->cur);
+		return NFS4_OK;
+	}
 	if (!status)
 		status = file_may_be_open(cp);
 	if (status)
@@ -258,6 +278,11 @@ uint32_t nfs4_rename(struct nfs4_compound *cp, struct nfs4_op *op)
 		status = nfs4_name(op->name.to, &to);
 	if (!status)
 		status = check_saved(cp);
+	if (!status && nfs4_was_done(cp)) {
+		op->name.from = change_now(cp, &cp->saved);
+		op->name.change = change_now(cp, &cp->cur);
+		return NFS4_OK;
+	}
 	if (!status)
 		status = file_may_be_open(cp);
 	if (status)
@@ -278,6 +303,10 @@ uint32_t nfs4_link(struct nfs4_compound *cp, struct nfs4_op *op)
 
 	if (!status)
 		status = check_saved(cp);
+	if (!status && nfs4_was_done(cp)) {
+		op->name.change = change_now(cp, &cp->cur);
+		return NFS4_OK;
+	}
 	if (status)
 		return status;
 	err = fs_link(&cp->f.req, cp->saved.id, cp->cur.id, name, false, &a, &w);

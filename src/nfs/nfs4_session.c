@@ -333,6 +333,24 @@ static uint32_t reclaim_flags(const struct nfs4_state *st, const struct nfs4_cli
 	return nfs4_may_reclaim(st, c) ? 0 : RESTART_RECLAIM_NEEDED;
 }
 
+/*
+ * Whether a call whose session went with a crash changed something before, and could not be
+ * answered: to that end the session is a persistent one that is dead (RFC 8881 section 2.10.6.5).
+ * Its client would take "no such file" for the answer to its RENAME else, and does not expect that.
+ */
+static bool done_before_crash(struct nfs4_compound *cp, struct nfs4_op *op)
+{
+	if (rpc_call_once(cp->call)) {
+		cp->replaying = true;		/* and it has been answered meanwhile */
+		return true;
+	}
+	cp->late = cp->call->replayed;
+	cp->call->forget = !cp->late;
+	op->sequence.slots = op->sequence.highest + 1;
+	op->sequence.flags = 0;
+	return cp->late;
+}
+
 uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
 {
 	struct nfs4_session *s = nfs4_session_find(cp->st, op->sequence.session);
@@ -340,7 +358,7 @@ uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
 	uint32_t status;
 
 	if (!s)
-		return NFS4ERR_BADSESSION;
+		return done_before_crash(cp, op) ? NFS4_OK : NFS4ERR_BADSESSION;
 	if (op->sequence.slot >= s->fore.max_slots)
 		return NFS4ERR_BADSLOT;
 	if (op->sequence.highest >= s->fore.max_slots)

@@ -142,12 +142,14 @@ static void find_row(struct rpc_call *c, const struct rpc_service *s)
 	}
 }
 
-/* Whoever asks for the same thing again gets the same digest; never 0. */
-static uint64_t digest(const struct rpc_call *c)
+uint64_t rpc_call_digest(const struct rpc_call *c)
 {
 	size_t len = c->in.end - c->body;
-	uint64_t h = XXH3_64bits_withSeed(c->peer.ip, sizeof(c->peer.ip), len);
+	uint64_t h;
 
+	if (c->digest)
+		return c->digest;
+	h = XXH3_64bits_withSeed(c->peer.ip, sizeof(c->peer.ip), len);
 	h = XXH3_64bits_withSeed(c->cred_body, c->cred_len, h ^ c->prog << 8 ^ c->vers);
 	h = XXH3_64bits_withSeed(c->body, len < DIGEST_BYTES ? len : DIGEST_BYTES, h);
 	return h ? h : 1;
@@ -202,7 +204,7 @@ int rpc_call_parse(struct rpc_call *c, const struct rpc_service *s, const void *
 	else
 		find_row(c, s);
 	if (c->row && c->row->flags & RPC_ONCE)
-		c->digest = digest(c);
+		c->digest = rpc_call_digest(c);
 	return 0;
 }
 
@@ -351,7 +353,7 @@ bool rpc_call_once(struct rpc_call *c)
 {
 	if (c->digest)
 		return false;			/* entered already */
-	c->digest = digest(c);
+	c->digest = rpc_call_digest(c);
 	return enter(c);
 }
 

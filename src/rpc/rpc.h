@@ -178,6 +178,8 @@ int rpc_call_reserve(struct rpc_call *c, size_t bytes);
  * answer is known: the handler returns without waiting, and what it would answer is not sent.
  */
 bool rpc_call_once(struct rpc_call *c);
+/* Whoever asks for the same thing again gets the same; never 0. */
+uint64_t rpc_call_digest(const struct rpc_call *c);
 
 static inline void *rpc_ctx(const struct rpc_call *c) { return c->binding->ctx; }
 

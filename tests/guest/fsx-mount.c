@@ -86,9 +86,9 @@ static void end_file(unsigned i)
 	check_all(f);
 	snprintf(name, sizeof(name), "p%u-f%u", x.process, i);
 	if (x.keep && strcmp(name, f->name))
-		rename_file(f->name, name, inode_of(f));
+		rename_file(f->name, name);
 	close_file(f->fd);
-	if (!x.keep && unlink(f->name) && errno != ENOENT)
+	if (!x.keep && unlink(f->name))
 		die("unlink of %s: %s", f->name, strerror(errno));
 }
 

@@ -5,7 +5,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "../nfs/filemodel.h"
 
@@ -49,8 +48,7 @@ uint32_t below(uint32_t n);
 
 int open_file(const char *name, int flags);
 void close_file(int fd);
-void rename_file(const char *from, const char *to, ino_t ino);
-ino_t inode_of(const struct file *f);
+void rename_file(const char *from, const char *to);
 bool do_reopen(struct file *f);
 void check_all(const struct file *f);
 

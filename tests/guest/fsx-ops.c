@@ -507,29 +507,13 @@ bool do_reopen(struct file *f)
 }
 
 /*
- * What a server had done when it died, and could not answer any more, the client sends again: there
- * is "no such file" then.  Where it was Linux's own renaming of an open target out of the way, that
- * becomes ETXTBSY, and the target's name is free.
+ * Also when the server did it and died before it could answer: "no such file", to the client that
+ * asks again, would be an error here.
  */
-void rename_file(const char *from, const char *to, ino_t ino)
+void rename_file(const char *from, const char *to)
 {
-	struct stat st;
-
-	if (!rename(from, to))
-		return;
-	if (errno == ETXTBSY && !rename(from, to))
-		return;
-	if (errno != ENOENT || stat(to, &st) || st.st_ino != ino)
+	if (rename(from, to))
 		die("rename of %s to %s: %s", from, to, strerror(errno));
-}
-
-ino_t inode_of(const struct file *f)
-{
-	struct stat st;
-
-	if (fstat(f->fd, &st))
-		die("fstat of %s: %s", f->name, strerror(errno));
-	return st.st_ino;
 }
 
 static bool do_rename(struct file *f)
@@ -538,7 +522,7 @@ static bool do_rename(struct file *f)
 
 	snprintf(to, sizeof(to), "p%u-f%u-%u", x.process, (unsigned)(f - x.file), below(100));
 	note("rename %s to %s", f->name, to);
-	rename_file(f->name, to, inode_of(f));
+	rename_file(f->name, to);
 	strcpy(f->name, to);
 	return true;
 }
@@ -559,7 +543,7 @@ static bool do_replace(struct file *f)
 	}
 	if (fsync(g.fd))
 		die("fsync of %s: %s", g.name, strerror(errno));
-	rename_file(g.name, f->name, inode_of(&g));
+	rename_file(g.name, f->name);
 	check_all(f);
 	close_file(f->fd);
 	f->fd = g.fd;
@@ -579,7 +563,7 @@ static bool do_unlinked(struct file *f)
 	g.fd = open_file(g.name, O_RDWR | O_CREAT | O_TRUNC);
 	write_at(&g, g.fd, &o);
 	filemodel_apply(&g.m, &o);
-	if (unlink(g.name) && errno != ENOENT)
+	if (unlink(g.name))
 		die("unlink of %s: %s", g.name, strerror(errno));
 	if (below(2))
 		do_drop(&g);
