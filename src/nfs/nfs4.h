@@ -281,6 +281,7 @@ struct nfs4_compound {
 	struct nfs4_session *session;
 	struct nfs4_slot *slot;
 	struct nfs4_client *client;
+	const uint8_t *ops;		/* where the operations begin */
 	uint64_t digest;		/* of what follows SEQUENCE, and of who asks */
 	uint32_t call_bytes, max_reply, max_cached;
 	bool cache, replaying, retry_uncached;
@@ -318,6 +319,9 @@ struct nfs4_compound {
 /* For operations with NFS4_LOGGED: not NULL if this one was done before a crash, and is asked for
  * once more: what it made, if anything. */
 const struct fs_id *nfs4_was_done(const struct nfs4_compound *cp);
+/* Of the whole call, and of who asks: the same when it is sent again, after a crash too; never 0.  With
+ * sessions it has begun with a SEQUENCE. */
+uint64_t nfs4_call_digest(const struct nfs4_compound *cp);
 /* Memory that goes with the reply; NULL: answer DELAY. */
 void *nfs4_alloc(struct nfs4_compound *cp, size_t bytes);
 /* For encoders that write more than NFS4_OP_ROOM. */

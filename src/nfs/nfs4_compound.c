@@ -26,6 +26,8 @@ _Static_assert(sizeof(struct nfs4_compound) <= RPC_RES_MAX, "a COMPOUND fits int
 #define MOST_CHANGE 20
 #define MOST_OPEN 112
 #define DIGEST_BYTES 4096		/* of the operations that tell a false retry */
+#define SEQUENCE_ARGS 36
+#define SEQUENCE_ID 28			/* of them: number, session, sequence, slot */
 #define ERROR_BYTES 12			/* of a result that is nothing but an error */
 #define MOST_BITMAP 16
 #define NO_PSEUDO(x) .pseudo = NFS4ERR_##x
@@ -452,13 +454,28 @@ const struct fs_id *nfs4_was_done(const struct nfs4_compound *cp)
 	return cp->f.req.drc_client ? cp->call->replayed : NULL;
 }
 
+/*
+ * With sessions, SEQUENCE counts up to the slot only: what follows that is put in anew whenever a client
+ * sends the call again, the highest slot in use for one.
+ */
+uint64_t nfs4_call_digest(const struct nfs4_compound *cp)
+{
+	uint64_t h;
+
+	if (!cp->minor)
+		return rpc_call_digest(cp->call);
+	h = hash64(cp->ops, SEQUENCE_ID) ^ hash64(cp->call->peer.ip, sizeof(cp->call->peer.ip)) * 3;
+	h ^= (cp->digest | 1) * 0x9e3779b97f4a7c15ull;
+	return h ? h : 1;
+}
+
 static uint32_t run_handler(struct nfs4_compound *cp, const struct nfs4_row *r)
 {
 	uint32_t status;
 
 	if (r->flags & NFS4_LOGGED && !cp->logged) {
 		cp->logged = true;
-		cp->f.req.drc_client = rpc_call_digest(cp->call);
+		cp->f.req.drc_client = nfs4_call_digest(cp);
 		cp->f.req.drc_xid = cp->call->xid;
 		cp->f.req.drc_proc = cp->call->proc;
 	}
@@ -600,13 +617,13 @@ static uint64_t digest(const struct rpc_call *c, const struct xdr_in *rest)
 	       (who ^ (uint64_t)len << 20) * 0x9e3779b97f4a7c15ull;
 }
 
-/* SEQUENCE's 36 bytes are not part of it. */
+/* SEQUENCE is not part of it. */
 static void take_digest(struct nfs4_compound *cp)
 {
 	struct xdr_in rest = cp->in;
 
-	if (xdr_left(&rest) >= 36)
-		rest.p += 36;
+	if (xdr_left(&rest) >= SEQUENCE_ARGS)
+		rest.p += SEQUENCE_ARGS;
 	cp->digest = digest(cp->call, &rest);
 }
 
@@ -628,6 +645,7 @@ static void begin(struct rpc_call *c, const struct xdr_in *args, struct nfs4_com
 	cp->tag = xdr_get_opaque(&cp->in, NFS4_OPAQUE_MAX);
 	cp->minor = xdr_get_u32(&cp->in);
 	cp->nops = xdr_get_u32(&cp->in);
+	cp->ops = cp->in.p;
 }
 
 static void run_ops(struct nfs4_compound *cp)

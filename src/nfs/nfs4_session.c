@@ -340,7 +340,7 @@ static uint32_t reclaim_flags(const struct nfs4_state *st, const struct nfs4_cli
  */
 static bool done_before_crash(struct nfs4_compound *cp, struct nfs4_op *op)
 {
-	if (rpc_call_once(cp->call)) {
+	if (rpc_call_once(cp->call, nfs4_call_digest(cp))) {
 		cp->replaying = true;		/* and it has been answered meanwhile */
 		return true;
 	}

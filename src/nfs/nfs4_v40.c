@@ -79,7 +79,7 @@ bool nfs4_v40_sid_valid(const struct nfs4_sid *s)
 uint32_t nfs4_v40_begin(struct nfs4_compound *cp, struct nfs4_op *op, unsigned flags,
 			const uint8_t *args)
 {
-	if (flags & NFS4_ONCE && rpc_call_once(cp->call)) {
+	if (flags & NFS4_ONCE && rpc_call_once(cp->call, nfs4_call_digest(cp))) {
 		cp->replaying = true;
 		return NFS4_OK;
 	}

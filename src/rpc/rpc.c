@@ -349,11 +349,11 @@ static bool enter(struct rpc_call *c)
 	return d && drc_enter(d, &key, &c->entry, &c->replayed, &c->known) == DRC_KNOWN;
 }
 
-bool rpc_call_once(struct rpc_call *c)
+bool rpc_call_once(struct rpc_call *c, uint64_t digest)
 {
 	if (c->digest)
 		return false;			/* entered already */
-	c->digest = rpc_call_digest(c);
+	c->digest = digest;
 	return enter(c);
 }
 

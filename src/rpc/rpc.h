@@ -174,10 +174,11 @@ int rpc_call_reserve(struct rpc_call *c, size_t bytes);
 
 /*
  * For handlers of procedures without RPC_ONCE that find that this call, as an exception, must not
- * be executed twice; before it changes anything.  May wait.  True: it was executed before, and its
+ * be executed twice; before it changes anything.  DIGEST is the call's or, where it may change from
+ * one sending to the next, the handler's own.  May wait.  True: it was executed before, and its
  * answer is known: the handler returns without waiting, and what it would answer is not sent.
  */
-bool rpc_call_once(struct rpc_call *c);
+bool rpc_call_once(struct rpc_call *c, uint64_t digest);
 /* Whoever asks for the same thing again gets the same; never 0. */
 uint64_t rpc_call_digest(const struct rpc_call *c);
 

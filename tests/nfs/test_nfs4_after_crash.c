@@ -96,6 +96,23 @@ static void test_again(void **state)
 		}
 }
 
+/* A client that sends it again puts in anew how many slots it uses, and whether to keep the answer. */
+static void test_other_slots(void **state)
+{
+	size_t at;
+
+	build(2, OP_RENAME);
+	assert_int_equal(run(), NFS4_OK);
+	proto_crash(&P);
+	for (at = 0; get32(M.data + at) != OP_SEQUENCE; at += 4)
+		;
+	M.data[at + 4 + 16 + 4 + 4 + 3]++;	/* sa_highest_slotid */
+	M.data[at + 4 + 16 + 4 + 4 + 4 + 3] ^= 1;
+	assert_int_equal(run(), NFS4_OK);
+	M.data[at + 4 + 16 + 3]++;		/* sa_sequenceid: another call */
+	assert_int_equal(run(), E(BADSESSION));
+}
+
 /* What wasn't done is done anew. */
 static void test_not_done(void **state)
 {
@@ -160,7 +177,7 @@ static void test_who(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T4(test_again), T4(test_not_done), T4(test_several), T4(test_others), T4(test_who),
+		T4(test_again), T4(test_other_slots), T4(test_not_done), T4(test_several), T4(test_others), T4(test_who),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
