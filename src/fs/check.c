@@ -51,38 +51,6 @@ const char *quoted(const char *s, size_t len)
 	return buf;
 }
 
-/* The path of an inode as far as names were found; empty if there is none. */
-static void path_text(struct check *c, struct check_volume *v, uint64_t ino, char *ret, size_t len)
-{
-	char path[512], name[FS_NAME_MAX + 1];
-	size_t at = sizeof(path) - 1;
-	uint64_t start = ino;
-
-	ret[0] = 0;
-	path[at] = 0;
-	for (unsigned depth = 0; ino != INO_ROOT; depth++) {
-		struct info *i = info_find(v, ino);
-		size_t n;
-
-		if (!i || !i->parent || i->parent == start ||
-		    !dir_name_of(c, v, i->parent, ino, name, sizeof(name)))
-			return;
-		n = strlen(name);
-		if (depth > 64 || n + 1 > at) {
-			snprintf(ret, len, " (...%s)", path + at);
-			return;
-		}
-		at -= n;
-		memcpy(path + at, name, n);
-		path[--at] = '/';
-		ino = i->parent;
-	}
-	for (char *p = path + at; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
-	snprintf(ret, len, " (%s)", path[at] ? path + at : "/");
-}
-
 const char *where_text(struct check *c, const struct where *w)
 {
 	static char bufs[2][900];
@@ -276,31 +244,29 @@ static void super_check(struct check *c)
 
 /* ---- all of it ------------------------------------------------------------------------ */
 
-static void passes(struct check *c)
+/* In this order.  Each goes on where the one before it has found damage. */
+static void (*const passes[])(struct check *c) = {
+	super_check, table_pass, volumes_pass, tree_pass, table_compare, counts_pass, bad_sort,
+	owner_pass, bad_report, log_check,
+};
+
+static int prepare(struct check *c)
 {
-	super_check(c);
-	if (!c->err)
-		c->err = table_load(c);
-	if (!c->err)
-		volumes_pass(c);
-	if (!c->err)
-		tree_pass(c);
-	if (!c->err)
-		table_compare(c);
-	if (!c->err)
-		owner_pass(c);
-	if (!c->err)
-		table_report_bad(c);
-	if (!c->err)
-		log_check(c);
+	int err = read_init(c);
+
+	if (!err)
+		err = counts_init(c);
+	return err ? err : nodes_init(c);
 }
 
 static void release(struct check *c)
 {
 	table_release(c);
 	volumes_release(c);
-	tree_release(c);
+	nodes_release(c);
+	counts_release(c);
 	read_release(c);
+	free(c->bad);
 }
 
 static void report_rest(struct check *c)
@@ -317,8 +283,9 @@ static void report_nothing(void *arg, const char *line)
 {
 }
 
-int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), void *arg,
-		 struct fs_check_stats *ret_stats)
+int64_t fs_check_with(struct dev *d, const struct fs_check_opts *o,
+		      void (*report)(void *arg, const char *line), void *arg,
+		      struct fs_check_stats *ret_stats)
 {
 	struct check *c = calloc(1, sizeof(*c));
 	int64_t ret;
@@ -328,11 +295,13 @@ int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), voi
 	c->dev = d;
 	c->report = report ? report : report_nothing;	/* NULL: only the number is wanted */
 	c->arg = arg;
+	c->memory = o && o->memory ? o->memory : FS_CHECK_MEMORY;
 	ret = begin(c);
 	if (!ret)
-		ret = read_init(c);
+		ret = prepare(c);
 	if (!ret) {
-		passes(c);
+		for (unsigned i = 0; i < sizeof(passes) / sizeof(*passes) && !c->err; i++)
+			passes[i](c);
 		report_rest(c);
 		ret = c->err ? c->err : (int64_t)c->findings;
 		if (c->err)
@@ -345,4 +314,10 @@ int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), voi
 	release(c);
 	free(c);
 	return ret;
+}
+
+int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), void *arg,
+		 struct fs_check_stats *ret_stats)
+{
+	return fs_check_with(d, NULL, report, arg, ret_stats);
 }

@@ -6,16 +6,26 @@
  *
  *     check.c         superblocks, order of the passes, findings
  *     check_read.c    cached reads of metadata; is a block what the table says?
- *     check_table.c   directory pages, summaries, table pages; counts and content, by address
- *     check_tree.c    walks block trees: counts pointers, verifies index blocks
+ *     check_table.c   directory pages, summaries, table pages; free counts and content, by address
+ *     check_tree.c    walks block trees: finds all pointers, verifies index blocks
+ *     check_each.c    the leaves of one tree
+ *     check_node.c    which blocks were walked, and what was found below them
+ *     check_count.c   the pointers that were found against the counts in the table
+ *     check_bad.c     what is wrong with blocks, until it is said
  *     check_volume.c  volume records, inodes, free inodes, links, reachability
  *     check_dir.c     directories
  *     check_xattr.c   extended attributes
+ *     check_path.c    from an inode back to its path
  *     check_log.c     the chain of log records
  *
  * Passes: superblocks; directory pages and summaries; volumes (names first, so that findings
- * can say paths); trees (every pointer counted, every index block walked once); the table in
- * address order, with the content of every block; owners of the blocks found bad; the log.
+ * can say paths); trees (every pointer summed up, every index block walked once); the table in
+ * address order, with the content of every block; where sums differ, trees once more, for a
+ * window of those places at a time; owners of the blocks found bad; the log.
+ *
+ * Memory doesn't grow with the data: of references there are sums over groups of blocks, as many as
+ * there is memory for, and exact counts only of a window (check_count.c).  For each block of metadata
+ * there are one or two bits (check_node.c), for each inode in use a struct info.
  *
  * A loop of pointers cannot hang it: in a walk, the level falls with every step and a block is
  * walked once; in an enumeration, a block is entered once.  What cannot be read leaves things
@@ -31,6 +41,7 @@
 #include "fs/file.h"
 #include "fs/format.h"
 #include "fs/fs.h"
+#include "fs/seen.h"
 #include "pool/pool.h"
 
 #define FINDINGS_MAX 1000		/* lines; after them only a count */
@@ -39,21 +50,45 @@
 struct check_zone {
 	struct dir_entry dir;		/* zeros with slot NONE if its directory page is bad */
 	struct summary_entry *pages;	/* NULL: none, or unreadable */
-	uint32_t *counts;		/* pointers found to each block; NULL: none */
 	bool bad;			/* dir or summary unreadable: entries unknown */
 };
 
-/* A block that was walked: an index block, or a leaf with pointers in it. */
-struct node {
-	uint64_t block;			/* 0: empty bucket */
-	uint64_t mapped, last;		/* leaves below; index of the last, from the node's first */
-	uint32_t refs;			/* pointers to it, as what it is */
-	uint8_t level, kind;
-	uint8_t partial : 1,		/* being reaped: only some of its children count */
-		bad : 1,		/* reported: cannot be read, or isn't what the table says */
-		whole : 1,		/* everything below could be read */
-		named : 1;		/* the owner pass was here */
+/* What a subtree holds. */
+struct sub {
+	uint64_t mapped, last;		/* leaves; index of the last, counted from the subtree's first */
+	bool whole;			/* everything below could be read */
 };
+
+/* Blocks that were walked: index blocks, and leaves with pointers in them. */
+struct memo { uint64_t block; struct sub sub; };	/* block 0: empty bucket */
+struct nodes {
+	struct seen walked;		/* all; index blocks of files at level 1 in no other set */
+	struct seen as[TREE_KINDS][TREE_DEPTH_MAX + 1];
+	struct seen bad;		/* said: cannot be read, or isn't what the table says */
+	struct seen partial;		/* being reaped: only some of its children count */
+	struct seen again;		/* the present walk, if it isn't the first, was here */
+	struct memo *memos;		/* of what may be met again, above level 1 */
+	uint64_t nmemos, memos_cap;
+	uint64_t *low;			/* the same at level 1, packed: a cache */
+	unsigned low_bits;		/* it has 1 << low_bits of them */
+};
+
+/* Pointers to some blocks: as what was walked there, and as data. */
+struct sum { uint64_t node, data; };
+struct pointers { uint32_t node, data; };
+struct counts {
+	uint64_t key;			/* of the sums */
+	unsigned shift;			/* a group is 1 << shift blocks */
+	uint64_t ngroups;
+	struct sum *sums;		/* of groups; first walk */
+	uint64_t *odd, nodd, odd_cap;	/* groups whose sums differ from the table's, in order */
+	uint32_t *place;		/* of a group in the window, + 1; 0: not in it */
+	struct pointers *window;
+	uint64_t window_groups;		/* room for */
+};
+
+/* The first walk looks at everything; the others are quiet, and enter the same blocks. */
+enum walk_for { WALK_FIRST, WALK_COUNT, WALK_OWNERS };
 
 /* Where a pointer was found, for people. */
 struct where {
@@ -97,6 +132,7 @@ struct check_volume {
 	uint64_t mapped;
 	bool incomplete;		/* something could not be read */
 	bool names_incomplete;		/* a directory could not be read */
+	bool infos_kept;		/* infos are there */
 };
 
 struct line {				/* of the read cache: LINE_BLOCKS neighbours */
@@ -112,25 +148,30 @@ struct check {
 	struct fs_check_stats stats;
 	uint64_t findings;
 	int err;			/* it cannot go on: -ENOMEM */
-	bool quiet;			/* owner pass: everything was said already */
+	bool quiet;			/* later walks: everything was said already */
 
+	uint64_t memory;		/* bytes that it may use, about */
 	struct superblock sb;
 	uint64_t nzones;
 	struct check_zone *zones;
 	bool counts_incomplete;		/* a subtree could not be walked */
 
-	struct node *nodes;
-	uint64_t nodes_used, nodes_cap;
+	enum walk_for walk;
+	struct nodes nodes;
+	struct counts counts;
 
 	struct check_volume *volumes;
 	uint64_t nvolumes, volumes_cap;
+	uint64_t infos_kept;		/* in memory, of all volumes that were checked */
+	uint64_t infos_again;		/* the volume whose infos were found again, + 1 */
 
-	struct bad_block *bad;		/* in address order */
+	struct bad_block *bad;		/* in address order, after bad_sort() */
 	uint64_t nbad, bad_cap, bad_dropped;
 
 	uint8_t *frames;		/* FRAMES blocks for the recursion */
 	unsigned nframes;
-	struct line *lines;		/* the read cache */
+	struct line *lines;		/* the read cache: 1 << lines_bits of them */
+	unsigned lines_bits;
 	uint8_t *spare;			/* a block beside it */
 	uint8_t *run;			/* CHECK_RUN blocks for sequential reads */
 };
@@ -148,7 +189,7 @@ void frame_pop(struct check *c);
 
 /* ---- check_read.c ---- */
 #define LINE_BLOCKS 16
-#define LINES 512			/* 32 MiB */
+#define LINES_BITS_MAX 9		/* 32 MiB */
 #define CHECK_RUN 256			/* blocks in a large sequential read */
 int read_init(struct check *c);
 void read_release(struct check *c);
@@ -159,25 +200,62 @@ const void *read_block(struct check *c, uint64_t block, int *ret_error);
 bool read_run(struct check *c, uint64_t block, uint32_t count, int *errors);
 /* Can BLOCK be pointed at: NULL, or why not. */
 const char *block_refused(struct check *c, uint64_t block);
+/* The entries of the table page of BLOCK, until the next read; NULL: they cannot be known. */
+const struct table_entry *table_entries(struct check *c, uint64_t block);
 /* What the table says; false if that cannot be known. */
 bool table_lookup(struct check *c, uint64_t block, struct table_entry *ret);
 /* Reads BLOCK into BUF if it can be pointed at and has the content that the table says; else
  * NULL-terminated reason in *ret_why. */
 bool read_meta(struct check *c, uint64_t block, void *buf, const char **ret_why);
+/* The same, and its count in the table (untouched on failure). */
+bool read_meta_refs(struct check *c, uint64_t block, void *buf, const char **ret_why, uint32_t *ret_refs);
 
 /* ---- check_table.c ---- */
-int table_load(struct check *c);		/* directory pages and summaries */
+void table_pass(struct check *c);		/* directory pages and summaries */
 void table_compare(struct check *c);		/* everything, in address order */
-void table_report_bad(struct check *c);		/* after owner_pass() */
 void table_release(struct check *c);
-void table_count(struct check *c, uint64_t block);	/* one more pointer to it */
-struct bad_block *table_bad(struct check *c, uint64_t block);
+
+/* ---- check_count.c ---- */
+int counts_init(struct check *c);
+void counts_release(struct check *c);
+/* Adds a pointer to BLOCK; NODE: as what was walked there. */
+void counts_pointer(struct check *c, uint64_t block, bool node);
+/* After the first walk, in address order: the table says REFS of BLOCK; of these it cannot be read. */
+void counts_table(struct check *c, uint64_t block, uint32_t refs);
+void counts_unknown(struct check *c, uint64_t first, uint64_t nblocks);
+void counts_pass(struct check *c);		/* after table_compare(): finds wrong counts */
+
+/* ---- check_bad.c ---- */
+void bad_count(struct check *c, uint64_t block, uint32_t refs, uint32_t pointers);
+void bad_content(struct check *c, uint64_t block, uint32_t refs, int error);
+void bad_sort(struct check *c);			/* none is added after it */
+struct bad_block *bad_find(struct check *c, uint64_t block);
+void bad_report(struct check *c);		/* after owner_pass() */
+
+/* ---- check_node.c ---- */
+int nodes_init(struct check *c);
+void nodes_release(struct check *c);
+uint64_t tree_span(uint8_t level);		/* leaves below a block of LEVEL */
+/* "index block of a file, level 1"; a static buffer. */
+const char *node_text(uint8_t level, uint8_t kind);
+void node_add(struct check *c, uint64_t block, uint8_t level, uint8_t kind);
+bool node_walked(const struct check *c, uint64_t block);
+/* It was walked, and as this. */
+bool node_is(const struct check *c, uint64_t block, uint8_t level, uint8_t kind);
+void node_type(const struct check *c, uint64_t block, uint8_t *ret_level, uint8_t *ret_kind);
+/* What was found below a node with count REFS, for whoever meets it again. */
+void node_remember(struct check *c, uint64_t block, uint8_t level, uint32_t refs, const struct sub *sub);
+void node_recall(struct check *c, uint64_t block, uint8_t level, uint8_t kind, struct sub *ret);
+void mark(struct check *c, struct seen *set, uint64_t block);
+/* False if BLOCK was in it, or there is no memory. */
+bool mark_first(struct check *c, struct seen *set, uint64_t block);
 
 /* ---- check_tree.c ---- */
-void tree_pass(struct check *c);		/* counts all pointers */
+void tree_pass(struct check *c);		/* finds all pointers */
+void tree_recount(struct check *c);		/* and again, for counts_pointer() only */
 void owner_pass(struct check *c);		/* finds whose the bad blocks are */
-void tree_release(struct check *c);
-struct node *node_find(struct check *c, uint64_t block);
+
+/* ---- check_each.c ---- */
 /*
  * Calls FN with the content and block number of every leaf of a tree, in order.  Says nothing
  * about what is wrong, as tree_pass() does, except that a block occurs twice (if W isn't NULL).
@@ -195,17 +273,21 @@ bool each_leaf_ptr(struct check *c, const struct where *w, uint64_t root, unsign
 void volumes_pass(struct check *c);
 void volumes_release(struct check *c);
 struct info *info_find(struct check_volume *v, uint64_t ino);
+void info_add(struct check *c, struct check_volume *v, uint64_t ino, uint64_t block, const struct inode *i);
 /* A copy of an inode in use; false if it cannot be read any more. */
 bool info_inode(struct check *c, const struct info *i, struct inode *ret);
 /* What of an inode the walk of its tree has to agree with. */
 void inode_check_tree(struct check *c, const struct where *w, const struct inode *ino,
-		      const struct node *sum);
+		      const struct sub *sum);
 
 /* ---- check_dir.c ---- */
 void dir_check(struct check *c, struct check_volume *v, struct info *dir);
-/* The name that leads from directory DIR to INO, quoted parts of a path; false: not found. */
-bool dir_name_of(struct check *c, struct check_volume *v, uint64_t dir, uint64_t ino, char *buf,
-		 size_t len);
+
+/* ---- check_path.c ---- */
+/* " (/a/b)", as far as names were found; empty if there is none. */
+void path_text(struct check *c, struct check_volume *v, uint64_t ino, char *ret, size_t len);
+/* V was checked: its infos may be given back. */
+void infos_checked(struct check *c, struct check_volume *v);
 
 /* ---- check_xattr.c ---- */
 void xattr_check(struct check *c, const struct where *w, const struct inode *i);

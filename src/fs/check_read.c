@@ -12,7 +12,10 @@
 
 int read_init(struct check *c)
 {
-	c->lines = calloc(LINES, sizeof(*c->lines));
+	while (c->lines_bits < LINES_BITS_MAX &&
+	       (LINE_BLOCKS * BLOCK_SIZE << (c->lines_bits + 1)) <= c->memory / 8)
+		c->lines_bits++;
+	c->lines = calloc(1u << c->lines_bits, sizeof(*c->lines));
 	c->spare = aligned_alloc(DEV_BLOCK, BLOCK_SIZE);
 	c->run = aligned_alloc(DEV_BLOCK, (size_t)CHECK_RUN * BLOCK_SIZE);
 	c->frames = aligned_alloc(DEV_BLOCK, (size_t)FRAMES * BLOCK_SIZE);
@@ -21,7 +24,7 @@ int read_init(struct check *c)
 
 void read_release(struct check *c)
 {
-	for (unsigned i = 0; c->lines && i < LINES; i++)
+	for (unsigned i = 0; c->lines && i < 1u << c->lines_bits; i++)
 		free(c->lines[i].data);
 	free(c->lines);
 	free(c->spare);
@@ -53,9 +56,9 @@ static bool line_fill(struct check *c, struct line *l, uint64_t first)
 const void *read_block(struct check *c, uint64_t block, int *ret_error)
 {
 	uint64_t first = block / LINE_BLOCKS * LINE_BLOCKS;
-	struct line *l = &c->lines[(first / LINE_BLOCKS * 0x9e3779b97f4a7c15ULL) >> 55];
+	uint64_t hash = first / LINE_BLOCKS * 0x9e3779b97f4a7c15ULL;
+	struct line *l = &c->lines[hash >> 32 & ((1u << c->lines_bits) - 1)];
 
-	_Static_assert(LINES == 1 << 9, "the shift above");
 	*ret_error = 0;
 	if (block >= c->dev->nblocks) {
 		*ret_error = -EIO;
@@ -91,8 +94,9 @@ const char *block_refused(struct check *c, uint64_t block)
 	return NULL;
 }
 
-bool table_lookup(struct check *c, uint64_t block, struct table_entry *ret)
+const struct table_entry *table_entries(struct check *c, uint64_t block)
 {
+	static const struct table_entry none[PAGE_ENTRIES];
 	struct check_zone *z = &c->zones[block / ZONE_BLOCKS];
 	unsigned page = block % ZONE_BLOCKS / PAGE_ENTRIES;
 	const struct summary_entry *s;
@@ -100,22 +104,34 @@ bool table_lookup(struct check *c, uint64_t block, struct table_entry *ret)
 	int err;
 
 	if (z->bad)
-		return false;
-	*ret = (struct table_entry){ 0, 0 };
+		return NULL;
 	if (!z->pages || z->pages[page].slot == SLOT_NONE)
-		return true;
+		return none;
 	s = &z->pages[page];
 	if (s->slot > 1)
-		return false;
+		return NULL;
 	t = read_block(c, block / ZONE_BLOCKS * ZONE_BLOCKS + ZONE_TABLE + 2 * page + s->slot,
 		       &err);
-	if (!t || crc32c(0, t, BLOCK_SIZE) != s->crc)
-		return false;
-	*ret = t[block % PAGE_ENTRIES];
-	return true;
+	return t && crc32c(0, t, BLOCK_SIZE) == s->crc ? t : NULL;
+}
+
+bool table_lookup(struct check *c, uint64_t block, struct table_entry *ret)
+{
+	const struct table_entry *t = table_entries(c, block);
+
+	if (t)
+		*ret = t[block % PAGE_ENTRIES];
+	return t != NULL;
 }
 
 bool read_meta(struct check *c, uint64_t block, void *buf, const char **ret_why)
+{
+	uint32_t refs;
+
+	return read_meta_refs(c, block, buf, ret_why, &refs);
+}
+
+bool read_meta_refs(struct check *c, uint64_t block, void *buf, const char **ret_why, uint32_t *ret_refs)
 {
 	struct table_entry e;
 	const void *p;
@@ -139,5 +155,6 @@ bool read_meta(struct check *c, uint64_t block, void *buf, const char **ret_why)
 		return false;
 	}
 	memcpy(buf, p, BLOCK_SIZE);
+	*ret_refs = e.refs;
 	return true;
 }

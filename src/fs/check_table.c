@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The block table: directory pages, summaries and table pages as the superblock vouches for
- * them, then every entry against the pointers that were found and the content on the device.
- *
- * Entries are looked at in address order, content in reads of up to 1 MiB.  What is wrong with
- * a block is kept until its owner was looked for; there are at most FINDINGS_MAX of those.
+ * them, then every entry: its count goes to check_count.c, its checksum is compared with the
+ * content on the device.  In address order, content in reads of up to 1 MiB.
  */
 #include "fs/check_int.h"
 
@@ -105,12 +103,14 @@ static void summary_load(struct check *c, uint64_t zone)
 		c->err = -ENOMEM;
 }
 
-int table_load(struct check *c)
+void table_pass(struct check *c)
 {
 	c->nzones = (c->sb.nblocks + ZONE_BLOCKS - 1) / ZONE_BLOCKS;
 	c->zones = calloc(c->nzones, sizeof(*c->zones));
-	if (!c->zones)
-		return -ENOMEM;
+	if (!c->zones) {
+		c->err = -ENOMEM;
+		return;
+	}
 	for (uint64_t z = 0; z < c->nzones; z++)
 		c->zones[z].dir.slot = SLOT_NONE;
 	for (uint64_t k = 0; k < c->sb.ndirs && k * DIR_ZONES < c->nzones; k++)
@@ -118,34 +118,13 @@ int table_load(struct check *c)
 	for (uint64_t z = 0; z < c->nzones && !c->err; z++)
 		if (!c->zones[z].bad && c->zones[z].dir.slot != SLOT_NONE)
 			summary_load(c, z);
-	return c->err;
 }
 
 void table_release(struct check *c)
 {
-	for (uint64_t z = 0; c->zones && z < c->nzones; z++) {
+	for (uint64_t z = 0; c->zones && z < c->nzones; z++)
 		free(c->zones[z].pages);
-		free(c->zones[z].counts);
-	}
 	free(c->zones);
-	free(c->bad);
-}
-
-void table_count(struct check *c, uint64_t block)
-{
-	struct check_zone *z = &c->zones[block / ZONE_BLOCKS];
-	uint32_t *n;
-
-	if (!z->counts) {
-		z->counts = calloc(ZONE_BLOCKS, sizeof(*z->counts));
-		if (!z->counts) {
-			c->err = -ENOMEM;
-			return;
-		}
-	}
-	n = &z->counts[block % ZONE_BLOCKS];
-	if (*n != UINT32_MAX)
-		(*n)++;
 }
 
 /* ---- comparing ------------------------------------------------------------------------ */
@@ -155,35 +134,9 @@ struct compare {			/* of one zone */
 	uint64_t zone;
 	struct table_entry *table;	/* CHECK_RUN / 2 pages at a time, PAGE_ENTRIES each */
 	uint64_t free, zone_free;
-	uint64_t over;			/* blocks with more references than pointers were found */
 	bool unknown; /* a table page was bad: the zone's sums cannot be compared */
 	int *errors;
 };
-
-static void bad_add(struct check *c, const struct bad_block *b)
-{
-	if (c->nbad == FINDINGS_MAX) {
-		c->bad_dropped++;
-		return;
-	}
-	if (grow(c, &c->bad, c->nbad, &c->bad_cap, sizeof(*c->bad)))
-		c->bad[c->nbad++] = *b;
-}
-
-/* What the table says of BLOCK against the pointers that were found to it. */
-static void compare_count(struct compare *m, uint64_t block, uint32_t refs)
-{
-	struct check_zone *z = &m->c->zones[m->zone];
-	uint32_t count = z->counts ? z->counts[block % ZONE_BLOCKS] : 0;
-
-	if (refs == count)
-		return;
-	if (refs > count && m->c->counts_incomplete) {
-		m->over++;
-		return;
-	}
-	bad_add(m->c, &(struct bad_block){ .block = block, .count = count, .refs = refs });
-}
 
 static void compare_entry(struct compare *m, unsigned page, unsigned i, const struct table_entry *e,
 			  uint32_t *page_free)
@@ -203,21 +156,8 @@ static void compare_entry(struct compare *m, unsigned page, unsigned i, const st
 		m->c->stats.blocks++;
 	else
 		(*page_free)++;
-	compare_count(m, block, e->refs);
-}
-
-static void content_bad(struct check *c, uint64_t block, uint32_t refs, int error)
-{
-	struct node *n = node_find(c, block);
-
-	if (n && n->bad)
-		return;			/* the walk has said so */
-	if (c->nbad && c->bad[c->nbad - 1].block == block) {
-		c->bad[c->nbad - 1].error = error;
-		return;
-	}
-	bad_add(c,
-		&(struct bad_block){ .block = block, .count = refs, .refs = refs, .error = error });
+	if (e->refs)
+		counts_table(m->c, block, e->refs);
 }
 
 /* The content of a table page's blocks: read in runs that bridge small gaps. */
@@ -244,9 +184,9 @@ static void compare_content(struct compare *m, unsigned page, const struct table
 			if (!e[j].refs || block_is_fixed(&m->c->sb, base + j))
 				continue;
 			if (m->errors[j - i])
-				content_bad(m->c, base + j, e[j].refs, -EIO);
+				bad_content(m->c, base + j, e[j].refs, -EIO);
 			else if (crc32c(0, p, BLOCK_SIZE) != e[j].crc)
-				content_bad(m->c, base + j, e[j].refs, -EDAMAGED);
+				bad_content(m->c, base + j, e[j].refs, -EDAMAGED);
 		}
 		i = last + 1;
 	}
@@ -259,6 +199,7 @@ static void table_page_bad(struct compare *m, unsigned page, uint64_t place, con
 	finding(m->c, "table page of blocks %" PRIu64 " to %" PRIu64 " (block %" PRIu64 "): %s",
 		first, first + PAGE_ENTRIES - 1, place, why);
 	m->unknown = true;
+	counts_unknown(m->c, first, PAGE_ENTRIES);
 }
 
 static void compare_page(struct compare *m, unsigned page, const struct table_entry *e)
@@ -296,7 +237,7 @@ static void compare_hole(struct compare *m, unsigned page)
 	uint64_t first = zone_base(m->zone) + (uint64_t)page * PAGE_ENTRIES;
 	uint32_t page_free = 0;
 
-	if (!m->c->zones[m->zone].counts && page_plain(m->c, first)) {
+	if (page_plain(m->c, first)) {
 		m->free += PAGE_ENTRIES;
 		return;
 	}
@@ -344,8 +285,10 @@ static void compare_zone(struct compare *m)
 
 	m->free = 0;
 	m->unknown = false;
-	if (z->bad)
+	if (z->bad) {
+		counts_unknown(m->c, zone_base(m->zone), ZONE_BLOCKS);
 		return;
+	}
 	for (unsigned i = 0; i < ZONE_PAGES && !m->c->err; i += CHECK_RUN / 2) {
 		unsigned used = 0;
 
@@ -376,71 +319,6 @@ void table_compare(struct check *c)
 		c->err = -ENOMEM;
 	for (m.zone = 0; m.zone < c->nzones && !c->err; m.zone++)
 		compare_zone(&m);
-	if (m.over)
-		finding(c,
-			"blocks with a greater count than pointers were found: %" PRIu64
-			" (this proves "
-			"nothing while parts of the pool are unreadable)",
-			m.over);
 	free(m.table);
 	free(m.errors);
-}
-
-/* ---- findings ------------------------------------------------------------------------- */
-
-struct bad_block *table_bad(struct check *c, uint64_t block)
-{
-	uint64_t lo = 0, hi = c->nbad;
-
-	while (lo < hi) {
-		uint64_t mid = lo + (hi - lo) / 2;
-
-		if (c->bad[mid].block < block)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < c->nbad && c->bad[lo].block == block ? &c->bad[lo] : NULL;
-}
-
-static void bad_report(struct check *c, const struct bad_block *b)
-{
-	char owner[900] = "", more[80] = "";
-
-	if (b->more)
-		snprintf(more, sizeof(more), ", and led to from %u more places", b->more);
-	else if (b->owner.shared)
-		snprintf(more, sizeof(more), ", and shared by other files");
-	if (b->has_owner && b->leaf && b->owner.ino)
-		snprintf(owner, sizeof(owner), " (%s, at byte %" PRIu64 "%s)",
-			 where_text(c, &b->owner), b->owner.base * BLOCK_SIZE, more);
-	else if (b->has_owner)
-		snprintf(owner, sizeof(owner), " (%s%s)", where_text(c, &b->owner), more);
-	if (b->refs != b->count && !b->refs)
-		finding(c,
-			"block %" PRIu64 ": free according to the table, but %u pointer%s to it%s",
-			b->block, b->count, b->count == 1 ? " leads" : "s lead", owner);
-	else if (b->refs != b->count && !b->count)
-		finding(c,
-			"block %" PRIu64
-			": lost: the table gives it count %u, but no pointer leads "
-			"to it",
-			b->block, b->refs);
-	else if (b->refs != b->count)
-		finding(c,
-			"block %" PRIu64
-			": wrong count: the table says %u, but %u pointer%s to it%s",
-			b->block, b->refs, b->count, b->count == 1 ? " leads" : "s lead", owner);
-	if (b->error == -EIO)
-		finding(c, "block %" PRIu64 ": the device cannot read it%s", b->block, owner);
-	else if (b->error)
-		finding(c, "block %" PRIu64 ": its content does not match its checksum%s", b->block,
-			owner);
-}
-
-void table_report_bad(struct check *c)
-{
-	for (uint64_t i = 0; i < c->nbad; i++)
-		bad_report(c, &c->bad[i]);
-	c->findings += c->bad_dropped;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Block trees.  tree_pass() starts at the superblock and follows every pointer: it counts it,
- * and walks what it leads to if it was not walked before; what it found there is remembered in
- * a node, so that ten thousand clones of a file cost one walk.  owner_pass() goes the same
- * ways once more, to say whose the blocks are that were found bad since.
+ * Block trees.  tree_pass() starts at the superblock and follows every pointer: it tells check_count.c,
+ * and walks what it leads to if it was not walked before; what it found there is remembered
+ * (check_node.c), so that ten thousand clones of a file cost one walk.  tree_recount() goes the same
+ * ways once more, to count pointers one by one, and owner_pass(), to say whose the blocks are that
+ * were found bad since.
  *
  *     volume table -> volume record -> inode file -> inode -> file -> data
  *     reap list -> any of these, from some child on
@@ -19,90 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kind_names[TREE_KINDS] = { "file", "inode file", "volume table",
-						    "reap list" };
-
-struct sub {				/* what a subtree holds */
-	uint64_t mapped, last;		/* last: counted from the subtree's first leaf */
-	bool whole;
-};
-
 static void walk_ptr(struct check *c, const struct where *w, uint64_t ptr, uint8_t level,
 		     uint8_t kind, struct sub *ret);
 
-/* ---- nodes ---------------------------------------------------------------------------- */
-
-static uint64_t bucket_of(uint64_t block, uint64_t cap)
-{
-	return (block * 0x9e3779b97f4a7c15ULL >> 20) & (cap - 1);
-}
-
-static struct node *node_slot(struct node *nodes, uint64_t cap, uint64_t block)
-{
-	uint64_t i = bucket_of(block, cap);
-
-	while (nodes[i].block && nodes[i].block != block)
-		i = (i + 1) & (cap - 1);
-	return &nodes[i];
-}
-
-struct node *node_find(struct check *c, uint64_t block)
-{
-	struct node *n;
-
-	if (!c->nodes_cap)
-		return NULL;
-	n = node_slot(c->nodes, c->nodes_cap, block);
-	return n->block ? n : NULL;
-}
-
-static bool nodes_grow(struct check *c)
-{
-	uint64_t cap = c->nodes_cap ? c->nodes_cap * 2 : 1024;
-	struct node *nodes = calloc(cap, sizeof(*nodes));
-
-	if (!nodes) {
-		c->err = -ENOMEM;
-		return false;
-	}
-	for (uint64_t i = 0; i < c->nodes_cap; i++)
-		if (c->nodes[i].block)
-			*node_slot(nodes, cap, c->nodes[i].block) = c->nodes[i];
-	free(c->nodes);
-	c->nodes = nodes;
-	c->nodes_cap = cap;
-	return true;
-}
-
-/* A new node; valid until the next one is added. */
-static struct node *node_add(struct check *c, uint64_t block, uint8_t level, uint8_t kind)
-{
-	struct node *n;
-
-	if (c->nodes_used * 10 >= c->nodes_cap * 7 && !nodes_grow(c))
-		return NULL;
-	n = node_slot(c->nodes, c->nodes_cap, block);
-	*n = (struct node){ .block = block, .level = level, .kind = kind };
-	c->nodes_used++;
-	return n;
-}
-
 /* ---- one block ------------------------------------------------------------------------ */
-
-static const char *what_text(uint8_t level, uint8_t kind)
-{
-	static char buf[80];
-
-	if (level)
-		snprintf(buf, sizeof(buf), "index block of a %s, level %u", kind_names[kind],
-			 level);
-	else
-		snprintf(buf, sizeof(buf), "block of %s %s", kind == TREE_INODES ? "an" : "a",
-			 kind_names[kind]);
-	return buf;
-}
-
-static uint64_t span(uint8_t level) { return 1ULL << (INDEX_BITS * level); }
 
 /* The flag bits that a pointer at LEVEL of its tree may have, and what they must say. */
 static void flags_check(struct check *c, const struct where *w, uint64_t block, unsigned slot,
@@ -137,17 +58,17 @@ static void walk_index(struct check *c, const struct where *w, const uint64_t *s
 			continue;
 		if (used++ < first)
 			continue;
-		below.base = w->base + i * span(level - 1);
+		below.base = w->base + i * tree_span(level - 1);
 		walk_ptr(c, &below, slots[i] & PTR_BLOCK_MASK, level - 1, kind, &child);
 		flags_check(c, w, block, i, slots[i], level, &child);
 		if (child.mapped) {
 			ret->mapped += child.mapped;
-			ret->last = i * span(level - 1) + child.last;
+			ret->last = i * tree_span(level - 1) + child.last;
 		}
 		ret->whole &= child.whole;
 	}
 	if (!used)
-		finding(c, "%s: %s %" PRIu64 " is empty", where_text(c, w), what_text(level, kind),
+		finding(c, "%s: %s %" PRIu64 " is empty", where_text(c, w), node_text(level, kind),
 			block);
 	if (!c->quiet)
 		c->stats.index_blocks++;
@@ -184,8 +105,7 @@ static void walk_inode(struct check *c, const struct where *w, const struct inod
 	walk_root(c, &at, ino->xattr_root, ino->xattr_depth, TREE_FILE, &xattr);
 	at.xattr = false;
 	if (sum.whole && ino->type != FS_FREE)
-		inode_check_tree(c, &at, ino,
-				 &(struct node){ .mapped = sum.mapped, .last = sum.last });
+		inode_check_tree(c, &at, ino, &sum);
 }
 
 static void walk_inodes(struct check *c, const struct where *w, const struct inode *inodes,
@@ -309,67 +229,92 @@ static void walk_block(struct check *c, const struct where *w, const void *data,
 		walk_reap(c, w, data);
 }
 
-/* Reads and walks a new node. */
+/* Reads and walks a block for the first time. */
 static void walk_new(struct check *c, const struct where *w, uint64_t block, uint8_t level,
 		     uint8_t kind, unsigned first, struct sub *ret)
 {
-	struct node *n = node_add(c, block, level, kind);
 	const char *why;
+	uint32_t refs;
 	void *data;
 	bool ok;
 
-	if (!n)
-		return;
-	n->refs = 1;
-	n->partial = first > 0;
+	node_add(c, block, level, kind);
+	if (first)
+		mark(c, &c->nodes.partial, block);
 	data = frame_push(c);
-	ok = read_meta(c, block, data, &why);
+	ok = read_meta_refs(c, block, data, &why, &refs);
 	if (ok)
 		walk_block(c, w, data, block, level, kind, first, ret);
 	frame_pop(c);
-	n = node_find(c, block);
 	if (ok) {
-		n->mapped = ret->mapped;
-		n->last = ret->last;
-		n->whole = ret->whole;
+		node_remember(c, block, level, refs, ret);
 		return;
 	}
-	n->bad = 1;
+	mark(c, &c->nodes.bad, block);
 	c->counts_incomplete = true;
-	finding(c, "%s: %s, block %" PRIu64 ", %s", where_text(c, w), what_text(level, kind), block,
+	finding(c, "%s: %s, block %" PRIu64 ", %s", where_text(c, w), node_text(level, kind), block,
 		why);
 }
 
-/* Another pointer to a node that was walked, or is being walked. */
-static void walk_again(struct check *c, const struct where *w, struct node *n, uint8_t level,
+/* Another pointer to what was walked, or is being walked. */
+static void walk_again(struct check *c, const struct where *w, uint64_t block, uint8_t level,
 		       uint8_t kind, struct sub *ret)
 {
-	if (n->level != level || n->kind != kind) {
-		char as[80];
+	uint8_t is_level, is_kind;
+	char as[80];
 
-		snprintf(as, sizeof(as), "%s", what_text(n->level, n->kind));
-		finding(c, "%s: leads to block %" PRIu64 " as to %s, but it is in use as %s",
-			where_text(c, w), n->block, what_text(level, kind), as);
-		c->counts_incomplete = true;
+	if (node_is(c, block, level, kind)) {
+		if (seen_has(&c->nodes.partial, block))
+			finding(c, "%s: leads to block %" PRIu64 ", which is being reaped",
+				where_text(c, w), block);
+		node_recall(c, block, level, kind, ret);
 		return;
 	}
-	n->refs++;
-	if (n->partial)
-		finding(c, "%s: leads to block %" PRIu64 ", which is being reaped",
-			where_text(c, w), n->block);
-	*ret = (struct sub){ .mapped = n->mapped, .last = n->last, .whole = n->whole };
+	node_type(c, block, &is_level, &is_kind);
+	snprintf(as, sizeof(as), "%s", node_text(is_level, is_kind));
+	finding(c, "%s: leads to block %" PRIu64 " as to %s, but it is in use as %s",
+		where_text(c, w), block, node_text(level, kind), as);
+	c->counts_incomplete = true;
 }
 
-/* Owner pass: is this one of the bad blocks; and was this one followed before? */
-static void name_ptr(struct check *c, const struct where *w, uint64_t block, uint8_t level,
-		     uint8_t kind, unsigned first)
+static void walk_first(struct check *c, const struct where *w, uint64_t block, uint8_t level,
+		       uint8_t kind, struct sub *ret)
 {
-	struct bad_block *b = table_bad(c, block);
-	struct node *n = node_find(c, block);
+	bool walked = node_walked(c, block);
+
+	if (walked)
+		walk_again(c, w, block, level, kind, ret);
+	else
+		walk_new(c, w, block, level, kind, 0, ret);
+	counts_pointer(c, block, !walked || node_is(c, block, level, kind));
+}
+
+/* Later walks: goes into what the first one went into, once. */
+static void enter_again(struct check *c, const struct where *w, uint64_t block, uint8_t level,
+			uint8_t kind, unsigned first)
+{
 	struct where at = *w;
-	struct sub sum;
-	void *data;
 	const char *why;
+	struct sub sum;
+	uint32_t refs;
+	void *data;
+
+	if (!node_is(c, block, level, kind) || seen_has(&c->nodes.bad, block) ||
+	    !mark_first(c, &c->nodes.again, block))
+		return;
+	data = frame_push(c);
+	if (read_meta_refs(c, block, data, &why, &refs)) {
+		at.shared |= refs > 1;
+		walk_block(c, &at, data, block, level, kind, first, &sum);
+	}
+	frame_pop(c);
+}
+
+/* Owner pass: is this one of the bad blocks? */
+static void name_ptr(struct check *c, const struct where *w, uint64_t block, uint8_t level,
+		     uint8_t kind)
+{
+	struct bad_block *b = bad_find(c, block);
 
 	if (b && b->has_owner) {
 		b->more++;
@@ -378,15 +323,6 @@ static void name_ptr(struct check *c, const struct where *w, uint64_t block, uin
 		b->leaf = level == 0 && kind == TREE_FILE;
 		b->owner = *w;
 	}
-	if (!n || n->named || n->bad || n->level != level || n->kind != kind ||
-	    (level == 0 && kind == TREE_FILE))
-		return;
-	n->named = 1;
-	at.shared |= n->refs > 1;
-	data = frame_push(c);
-	if (read_meta(c, block, data, &why))
-		walk_block(c, &at, data, block, level, kind, first, &sum);
-	frame_pop(c);
 }
 
 static bool ptr_usable(struct check *c, const struct where *w, uint64_t block)
@@ -403,65 +339,45 @@ static bool ptr_usable(struct check *c, const struct where *w, uint64_t block)
 static void walk_ptr(struct check *c, const struct where *w, uint64_t block, uint8_t level,
 		     uint8_t kind, struct sub *ret)
 {
-	struct node *n;
+	bool data = level == 0 && kind == TREE_FILE;
 
 	*ret = (struct sub){ 0 };
 	if (!ptr_usable(c, w, block))
 		return;
-	if (c->quiet) {
-		name_ptr(c, w, block, level, kind, 0);
-		return;
-	}
-	table_count(c, block);
-	if (level == 0 && kind == TREE_FILE) {
+	if (data)
 		*ret = (struct sub){ .mapped = 1, .whole = true };
+	if (c->walk == WALK_OWNERS)
+		name_ptr(c, w, block, level, kind);
+	else if (data || c->walk == WALK_COUNT)
+		counts_pointer(c, block, !data && node_is(c, block, level, kind));
+	if (data)
 		return;
-	}
-	n = node_find(c, block);
-	if (n)
-		walk_again(c, w, n, level, kind, ret);
+	if (c->walk == WALK_FIRST)
+		walk_first(c, w, block, level, kind, ret);
 	else
-		walk_new(c, w, block, level, kind, 0, ret);
+		enter_again(c, w, block, level, kind, 0);
 }
 
 /* A block with progress has this one pointer, or the children done with would be missed. */
 static void walk_partial(struct check *c, const struct where *w, uint64_t block, uint8_t level,
 			 uint8_t kind, uint64_t first)
 {
+	bool walked = node_walked(c, block);
 	struct sub sum;
 
 	if (!ptr_usable(c, w, block))
 		return;
-	if (c->quiet) {
-		name_ptr(c, w, block, level, kind, first);
-		return;
-	}
-	table_count(c, block);
-	if (node_find(c, block))
+	if (c->walk == WALK_OWNERS)
+		name_ptr(c, w, block, level, kind);
+	else
+		counts_pointer(c, block, !walked || node_is(c, block, level, kind));
+	if (c->walk != WALK_FIRST)
+		enter_again(c, w, block, level, kind, first);
+	else if (walked)
 		finding(c, "%s: block %" PRIu64 " is being reaped, but another pointer leads to it",
 			where_text(c, w), block);
 	else
 		walk_new(c, w, block, level, kind, first, &sum);
-}
-
-/* A block that is walked as what it is, and also pointed to as data. */
-static void nodes_check(struct check *c)
-{
-	for (uint64_t i = 0; i < c->nodes_cap; i++) {
-		const struct node *n = &c->nodes[i];
-		const uint32_t *counts;
-
-		if (!n->block)
-			continue;
-		counts = c->zones[n->block / ZONE_BLOCKS].counts;
-		if (counts && counts[n->block % ZONE_BLOCKS] > n->refs)
-			finding(c,
-				"block %" PRIu64
-				": in use as %s (pointers: %u), and as something else "
-				"(pointers: %u)",
-				n->block, what_text(n->level, n->kind), n->refs,
-				counts[n->block % ZONE_BLOCKS] - n->refs);
-	}
 }
 
 static void walk_all(struct check *c)
@@ -483,134 +399,30 @@ static void walk_all(struct check *c)
 		walk_root(c, &none, c->sb.held.ptr, c->sb.held.depth, TREE_VOLUMES, &sum);
 }
 
-void tree_release(struct check *c)
-{
-	free(c->nodes);
-}
-
 void tree_pass(struct check *c)
 {
+	c->walk = WALK_FIRST;
 	walk_all(c);
-	if (!c->err)
-		nodes_check(c);
+	c->stats.walks++;
+}
+
+static void walk_quietly(struct check *c, enum walk_for why)
+{
+	c->walk = why;
+	c->quiet = true;
+	walk_all(c);
+	c->quiet = false;
+	seen_done(&c->nodes.again);
+}
+
+void tree_recount(struct check *c)
+{
+	walk_quietly(c, WALK_COUNT);
+	c->stats.walks++;
 }
 
 void owner_pass(struct check *c)
 {
-	if (!c->nbad)
-		return;
-	c->quiet = true;
-	walk_all(c);
-	c->quiet = false;
-}
-
-/* ---- enumerating ---------------------------------------------------------------------- */
-
-struct each {
-	struct check *c;
-	const struct where *where;	/* NULL: say nothing */
-	leaf_fn fn;
-	void *arg;
-	bool read, whole;
-	uint64_t *seen, nseen, cap;	/* hash set of the blocks that were entered */
-};
-
-static bool seen_grow(struct each *e)
-{
-	uint64_t cap = e->cap ? e->cap * 2 : 64, *seen = calloc(cap, sizeof(*seen));
-
-	if (!seen) {
-		e->c->err = -ENOMEM;
-		return false;
-	}
-	for (uint64_t i = 0; i < e->cap; i++) {
-		uint64_t j = bucket_of(e->seen[i], cap);
-
-		if (!e->seen[i])
-			continue;
-		while (seen[j])
-			j = (j + 1) & (cap - 1);
-		seen[j] = e->seen[i];
-	}
-	free(e->seen);
-	e->seen = seen;
-	e->cap = cap;
-	return true;
-}
-
-/* True the first time.  What is met twice is part of a loop, or of a tree that unfolds to more
- * leaves than there are blocks. */
-static bool seen_first(struct each *e, uint64_t block)
-{
-	uint64_t i;
-
-	if (e->nseen * 10 >= e->cap * 7 && !seen_grow(e))
-		return false;
-	i = bucket_of(block, e->cap);
-	while (e->seen[i] && e->seen[i] != block)
-		i = (i + 1) & (e->cap - 1);
-	if (e->seen[i])
-		return false;
-	e->seen[i] = block;
-	e->nseen++;
-	return true;
-}
-
-static void each_block(struct each *e, uint64_t block, unsigned level, uint64_t index)
-{
-	const char *why;
-	uint64_t *data;
-	bool read = level || e->read;
-
-	if (!read) {
-		if (block_refused(e->c, block))
-			e->whole = false;
-		else
-			e->fn(e->c, index, block, NULL, e->arg);
-		return;
-	}
-	if (!seen_first(e, block)) {
-		e->whole = false;
-		if (e->where && !e->c->err)
-			finding(e->c, "%s: block %" PRIu64 " occurs twice",
-				where_text(e->c, e->where), block);
-		return;
-	}
-	data = frame_push(e->c);
-	if (!read_meta(e->c, block, data, &why))
-		e->whole = false;
-	else if (!level)
-		e->fn(e->c, index, block, data, e->arg);
-	else
-		for (unsigned i = 0; i < INDEX_SLOTS && !e->c->err; i++)
-			if (data[i])
-				each_block(e, data[i] & PTR_BLOCK_MASK, level - 1,
-					   index + i * span(level - 1));
-	frame_pop(e->c);
-}
-
-static bool each_run(struct each *e, uint64_t root, unsigned depth)
-{
-	if (depth > TREE_DEPTH_MAX)
-		return false;
-	if (root & PTR_BLOCK_MASK)
-		each_block(e, root & PTR_BLOCK_MASK, depth, 0);
-	free(e->seen);
-	return e->whole && !e->c->err;
-}
-
-bool each_leaf(struct check *c, const struct where *w, uint64_t root, unsigned depth, leaf_fn fn,
-	       void *arg)
-{
-	struct each e = { .c = c, .where = w, .fn = fn, .arg = arg, .read = true, .whole = true };
-
-	return each_run(&e, root, depth);
-}
-
-bool each_leaf_ptr(struct check *c, const struct where *w, uint64_t root, unsigned depth,
-		   leaf_fn fn, void *arg)
-{
-	struct each e = { .c = c, .where = w, .fn = fn, .arg = arg, .whole = true };
-
-	return each_run(&e, root, depth);
+	if (c->nbad)
+		walk_quietly(c, WALK_OWNERS);
 }

@@ -2,8 +2,8 @@
 /*
  * Volumes: their records, their inodes one by one, then the names that lead to them.
  *
- * An inode in use is remembered in 56 bytes (struct info) until its names were counted; all
- * volumes stay in memory, so that later findings can say paths.
+ * An inode in use is remembered in 56 bytes (struct info), a free one in 16, until its names were
+ * counted; and after that, as long as there is memory, so that later findings can say paths.
  */
 #include "fs/check_int.h"
 
@@ -98,7 +98,7 @@ static void inode_check(struct check *c, struct check_volume *v, uint64_t ino,
 }
 
 void inode_check_tree(struct check *c, const struct where *w, const struct inode *i,
-		      const struct node *sum)
+		      const struct sub *sum)
 {
 	uint64_t blocks = i->size / BLOCK_SIZE + (i->size % BLOCK_SIZE != 0);
 
@@ -122,23 +122,26 @@ static void inode_free(struct check *c, struct check_volume *v, uint64_t ino, co
 		v->free[v->nfree++] = (struct free_ino){ .ino = ino, .next = i->entries };
 }
 
+void info_add(struct check *c, struct check_volume *v, uint64_t ino, uint64_t block,
+	      const struct inode *i)
+{
+	if (grow(c, &v->infos, v->ninfos, &v->infos_cap, sizeof(*v->infos)))
+		v->infos[v->ninfos++] =
+			(struct info){ .ino = ino, .generation = i->generation, .block = block,
+				       .nlink = i->nlink, .type = i->type, .dotdot = i->parent };
+}
+
 static void inode_used(struct check *c, struct check_volume *v, uint64_t ino, uint64_t block,
 		       const struct inode *i)
 {
-	struct info *info;
-
 	c->stats.inodes++;
 	if (i->type == FS_DIR)
 		c->stats.directories++;
 	else
 		c->stats.files++;
 	v->mapped += i->mapped + i->xattr_blocks;
+	info_add(c, v, ino, block, i);
 	inode_check(c, v, ino, i);
-	if (!grow(c, &v->infos, v->ninfos, &v->infos_cap, sizeof(*v->infos)))
-		return;
-	info = &v->infos[v->ninfos++];
-	*info = (struct info){ .ino = ino, .generation = i->generation, .block = block,
-			       .nlink = i->nlink, .type = i->type, .dotdot = i->parent };
 }
 
 static void inode_leaf(struct check *c, uint64_t index, uint64_t block, const void *data, void *arg)
@@ -459,8 +462,11 @@ void volumes_pass(struct check *c)
 	if (c->err)
 		return;
 	volumes_unique(c);
-	for (uint64_t i = 0; i < c->nvolumes && !c->err; i++)
+	for (uint64_t i = 0; i < c->nvolumes && !c->err; i++) {
+		c->volumes[i].infos_kept = true;
 		volume_check(c, &c->volumes[i]);
+		infos_checked(c, &c->volumes[i]);
+	}
 }
 
 void volumes_release(struct check *c)

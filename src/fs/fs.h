@@ -111,9 +111,20 @@ int fs_reap_all(struct fs *fs);
  * at the last checkpoint.  Returns the number of findings, or a negative code when it cannot
  * even begin.
  */
-struct fs_check_stats { uint64_t blocks, index_blocks, inodes, directories, files, volumes, log_records; };
+struct fs_check_stats {
+	uint64_t blocks, index_blocks, inodes, directories, files, volumes, log_records;
+	uint64_t walks;			/* over all metadata, to count pointers */
+};
 int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), void *arg,
 		 struct fs_check_stats *ret_stats);
+#define FS_CHECK_MEMORY (256ull << 20)
+struct fs_check_opts {
+	uint64_t memory;		/* bytes that it works in, about (docs/store.md); 0: FS_CHECK_MEMORY */
+};
+/* O may be NULL. */
+int64_t fs_check_with(struct dev *d, const struct fs_check_opts *o,
+		      void (*report)(void *arg, const char *line), void *arg,
+		      struct fs_check_stats *ret_stats);
 
 /*
  * The scrub: verifies every block in use against its checksum, and every count against the pointers

@@ -10,18 +10,11 @@
 #define FS_SCRUB_H
 
 #include "fs/fs_int.h"
+#include "fs/seen.h"
 #include "tree/hold.h"
 
 #define SCRUB_WINDOW (32u << 20)	/* blocks whose pointers are counted at a time: 128 MiB of memory */
 #define SCRUB_BAD_MAX 1000		/* blocks of a window that are remembered as bad */
-
-/* Which blocks of the pool: for each table page that has any, a bitmap. */
-struct seen_page { uint64_t page; uint64_t bits[PAGE_ENTRIES / 64]; };	/* page: number + 1 */
-struct seen { struct seen_page *pages; uint64_t n, cap; };
-/* Sets BLOCK; 1: it was set; 0; or -ENOMEM. */
-int seen_set(struct seen *s, uint64_t block);
-bool seen_has(const struct seen *s, uint64_t block);
-void seen_done(struct seen *s);
 
 struct scrub {
 	struct fs *fs;

@@ -19,6 +19,10 @@ static const struct option_row create_options[] = {
 	{ "force", NULL, "use a block device although there is data on it" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row check_options[] = {
+	{ "memory", "SIZE", "work in about so much memory (default 256M)" },
+	{ NULL, NULL, NULL },
+};
 static const struct option_row volume_options[] = {
 	{ "quota", "SIZE", "most bytes that its files may map, before sharing; 0 for no limit" },
 	{ "exports", "TEXT", "who may mount it over NFS, as in pandod(8); empty for the default" },
@@ -64,7 +68,7 @@ static const struct verb verbs[] = {
 	  "A file is made sparse and must not exist.", create_options, pool_create },
 	{ "pool", "check", "FILE", 1, 1, VERB_JSON, "verify a pool that no pandod has open",
 	  "Walks the whole pool, recounts every reference and verifies every checksum.  Exits 1 "
-	  "with one line for each finding if anything is off.", NULL, pool_check },
+	  "with one line for each finding if anything is off.", check_options, pool_check },
 	{ "pool", "status", "", 0, 0, VERB_ONLINE | VERB_JSON, "show how the pool is doing", NULL,
 	  NULL, cmd_pool_status },
 	{ "pool", "checkpoint", "", 0, 0, VERB_ONLINE | VERB_JSON, "take a checkpoint now", NULL,

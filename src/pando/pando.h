@@ -63,6 +63,13 @@ int cmd_size(const struct cmd *c, const char *option, uint64_t *value);
 int cmd_number(const struct cmd *c, const char *option, uint64_t *value);
 int cmd_object(const struct cmd *c, const char *text, struct objpath *ret);
 
+/* ---- offline.c: pools that no pandod has open ------------------------------------------- */
+
+/* Runs FN(ARG) in a fiber; returns its exit code. */
+int run_offline(int (*fn)(void *arg), void *arg);
+/* The pool at PATH could not be opened: says why. */
+int open_fail(const char *path, int err);
+
 /* ---- client.c: requests to pandod ------------------------------------------------------- */
 
 struct request {

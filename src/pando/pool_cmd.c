@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pools.  create and check work on a pool that no daemon has open: they run storage's own
- * functions in a fiber of a loop of their own.
+ * Pools: making one that no daemon has open (offline.c), and asking the daemon about its.
  */
 #include "pando/pando.h"
 
@@ -17,56 +16,10 @@
 #include "admin/size.h"
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "base/fiber.h"
-#include "base/loop.h"
 #include "dev/dev.h"
 #include "fs/fs.h"
 
 #define POOL_MIN_BYTES ((uint64_t)FS_MIN_BLOCKS * DEV_BLOCK)
-
-/* ---- a loop for one function ------------------------------------------------------------ */
-
-struct offline {
-	struct loop *loop;
-	int (*fn)(void *arg);
-	void *arg;
-	int result;
-};
-
-static void offline_fiber(void *arg)
-{
-	struct offline *o = arg;
-
-	o->result = o->fn(o->arg);
-	loop_stop(o->loop);
-}
-
-static int run_offline(int (*fn)(void *arg), void *arg)
-{
-	struct offline o = { .fn = fn, .arg = arg };
-	int err = loop_new(LOOP_AUTO, &o.loop);
-
-	if (err)
-		return fail("cannot start an event loop: %s", err_text(err));
-	err = fiber_spawn(offline_fiber, &o, "offline");
-	if (!err)
-		err = loop_run(o.loop);
-	if (err)
-		return fail("cannot run the event loop: %s", err_text(err));
-	loop_free(o.loop);
-	return o.result;
-}
-
-static int open_fail(const char *path, int err)
-{
-	if (err == -EBUSY)
-		return fail("%s: the pool is open elsewhere; stop the pandod that has it", path);
-	if (err == -ENOENT)
-		return fail("%s: no such file; 'pando pool create' makes a pool", path);
-	if (err == -EISDIR)
-		return fail("%s: is a directory; name a file or a block device", path);
-	return fail("%s: cannot open it: %s", path, err_text(err));
-}
 
 /* ---- create ----------------------------------------------------------------------------- */
 
@@ -215,94 +168,6 @@ int pool_create(struct cmd *c)
 		unlink(a.path);
 	half_made_done();
 	return err ? err : create_report(c, a.path, a.size);
-}
-
-/* ---- check ------------------------------------------------------------------------------ */
-
-struct check_args {
-	const char *path;
-	bool json;
-	json_t *findings;
-	char first[1000];		/* not printed yet: it may be why the check cannot begin */
-	unsigned n;
-	struct fs_check_stats stats;
-};
-
-static void finding_print(struct check_args *a, const char *text)
-{
-	if (a->json)
-		json_array_append_new(a->findings, json_string(text));
-	else
-		printf("%s: %s\n", a->path, text);
-}
-
-static void finding(void *arg, const char *line)
-{
-	struct check_args *a = arg;
-	char text[sizeof(a->first)];
-
-	text_printable(line, strlen(line), text, sizeof(text));
-	if (a->n == 0)
-		memcpy(a->first, text, sizeof(text));
-	if (a->n == 1)
-		finding_print(a, a->first);
-	if (a->n++ > 0)
-		finding_print(a, text);
-}
-
-static int check_report(struct check_args *a, int64_t n)
-{
-	struct fs_check_stats *s = &a->stats;
-	json_t *j;
-
-	if (!a->json) {
-		printf("%s: %lld finding%s; %llu volumes, %llu files, %llu directories, %llu "
-		       "blocks (%llu of them index blocks), %llu log records\n", a->path,
-				(long long)n,
-		       n == 1 ? "" : "s", (unsigned long long)s->volumes,
-		       (unsigned long long)s->files, (unsigned long long)s->directories,
-		       (unsigned long long)s->blocks, (unsigned long long)s->index_blocks,
-		       (unsigned long long)s->log_records);
-		return n ? FAILED : print_done();
-	}
-	j = json_pack("{s:s,s:b,s:I,s:O,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "path", a->path, "clean",
-		      n == 0, "finding_count", (json_int_t)n, "findings", a->findings, "volumes",
-		      (json_int_t)s->volumes, "files", (json_int_t)s->files, "directories",
-		      (json_int_t)s->directories, "inodes", (json_int_t)s->inodes, "blocks",
-		      (json_int_t)s->blocks, "index_blocks", (json_int_t)s->index_blocks,
-		      "log_records", (json_int_t)s->log_records);
-	n = print_json(j) || n;
-	json_decref(j);
-	return n ? FAILED : DONE;
-}
-
-static int check_do(void *arg)
-{
-	struct check_args *a = arg;
-	struct dev *d;
-	int err = dev_file_open(a->path, DEV_FILE_RDONLY, &d);
-	int64_t n;
-
-	if (err)
-		return open_fail(a->path, err);
-	n = fs_check(d, finding, a, &a->stats);
-	dev_close(d);
-	if (n < 0 && a->n == 1)		/* the line names the pool itself */
-		return fail("%s", a->first);
-	if (a->n == 1)
-		finding_print(a, a->first);
-	if (n < 0)
-		return fail("%s: cannot check it: %s", a->path, err_text((int)n));
-	return check_report(a, n);
-}
-
-int pool_check(struct cmd *c)
-{
-	struct check_args a = { .path = c->argv[0], .json = c->json, .findings = json_array() };
-	int err = run_offline(check_do, &a);
-
-	json_decref(a.findings);
-	return err;
 }
 
 /* ---- asking pandod ---------------------------------------------------------------------- */

@@ -73,20 +73,54 @@ static struct dev *disk(struct dev_sim_image *image)
 }
 
 #define LINES_KEPT 16
-static struct { char line[LINES_KEPT][1600]; unsigned n; struct fs_check_stats stats; } said;
+static struct said {
+	char line[LINES_KEPT][1600];
+	unsigned n;
+	uint64_t sum;			/* over all lines, whatever their order */
+	struct fs_check_stats stats;
+} said;
 
 static void take_line(void *arg, const char *line)
 {
+	struct said *s = arg;
+	uint64_t hash = 14695981039346656037ull;
+
 	REQUIRE(!strchr(line, '\n'));
-	if (said.n < LINES_KEPT)
-		snprintf(said.line[said.n], sizeof(said.line[0]), "%s", line);
-	said.n++;
+	if (s->n < LINES_KEPT)
+		snprintf(s->line[s->n], sizeof(s->line[0]), "%s", line);
+	s->n++;
+	for (const char *p = line; *p; p++)
+		hash = (hash ^ (unsigned char)*p) * 1099511628211ull;
+	s->sum += hash;
 }
 
+static int64_t check_in(struct dev *d, uint64_t memory, struct said *ret)
+{
+	struct fs_check_opts o = { .memory = memory };
+
+	memset(ret, 0, sizeof(*ret));
+	return fs_check_with(d, &o, take_line, ret, &ret->stats);
+}
+
+/* Memory for one group of everything; and for groups of a table page, two of them at a time. */
+#define MEMORY_LEAST 1
+#define MEMORY_TINY (MADE_BLOCKS / PAGE_ENTRIES * 16 * 4)
+
+/* With little memory, it says the same. */
 static int64_t check(struct dev *d)
 {
-	memset(&said, 0, sizeof(said));
-	return fs_check(d, take_line, NULL, &said.stats);
+	static const uint64_t memory[] = { MEMORY_LEAST, MEMORY_TINY };
+	static struct said again;
+	int64_t n = check_in(d, 0, &said);
+
+	for (unsigned i = 0; i < 2; i++) {
+		if (check_in(d, memory[i], &again) == n && again.sum == said.sum && again.n == said.n)
+			continue;
+		print_message("with %llu bytes of memory, something else is said\n",
+			      (unsigned long long)memory[i]);
+		failures++;
+	}
+	return n;
 }
 
 static void show(void)
@@ -165,6 +199,7 @@ static void sound_body(void)
 	REQUIRE(said.stats.directories == 5);
 	REQUIRE(said.stats.files == 6);
 	REQUIRE(said.stats.log_records == 2);
+	REQUIRE(said.stats.walks == 1);
 	REQUIRE(said.stats.index_blocks == 8);
 	REQUIRE(said.stats.blocks == made.next - (ZONE_HEADER_BLOCKS + 256) + 3);
 	dev_close(d);
@@ -844,18 +879,22 @@ static void test_bomb(void **state)
 	in_fiber_expect(bomb_body);
 }
 
-static void many_body(void)
+static void raise_counts(uint64_t first, unsigned pages, unsigned step)
 {
 	struct table_entry t[PAGE_ENTRIES];
-	uint64_t first = ZONE_BLOCKS + 2048;
 
-	edit_open(&edit, disk(sound));
-	for (unsigned k = 0; k < 3; k++) {
+	for (unsigned k = 0; k < pages; k++) {
 		edit_table_get(&edit, first + k * PAGE_ENTRIES, t);
-		for (unsigned i = 0; i < PAGE_ENTRIES; i++)
+		for (unsigned i = 0; i < PAGE_ENTRIES; i += step)
 			t[i].refs++;
 		edit_table_put(&edit, first + k * PAGE_ENTRIES, t);
 	}
+}
+
+static void many_body(void)
+{
+	edit_open(&edit, disk(sound));
+	raise_counts(ZONE_BLOCKS + 2048, 3, 1);
 	REQUIRE(check(edit.d) >= 3 * PAGE_ENTRIES);
 	REQUIRE(said.n == 1001);
 	dev_close(edit.d);
@@ -863,7 +902,29 @@ static void many_body(void)
 
 static void test_many(void **state)
 {
-	in_fiber(many_body);
+	in_fiber_expect(many_body);
+}
+
+/* Damage in nine places that are far apart: found in one walk more, or in five of two places each. */
+static void windows_body(void)
+{
+	static struct said tiny;
+	int64_t n;
+
+	edit_open(&edit, disk(sound));
+	raise_counts(ZONE_BLOCKS / 2, 7, PAGE_ENTRIES);
+	count_high();
+	count_zero();
+	n = check(edit.d);
+	REQUIRE(n > 16 && said.stats.walks == 2);
+	REQUIRE(check_in(edit.d, MEMORY_TINY, &tiny) == n && tiny.sum == said.sum);
+	REQUIRE(tiny.stats.walks == 6);
+	dev_close(edit.d);
+}
+
+static void test_windows(void **state)
+{
+	in_fiber_expect(windows_body);
 }
 
 /* Every block with pointers or structure in it. */
@@ -917,7 +978,7 @@ static void random_body(void)
 static void test_random(void **state)
 {
 	for (seed = 1; seed <= 200; seed++)
-		in_fiber(random_body);
+		in_fiber_expect(random_body);
 }
 
 /* A flipped bit in anything that counts is found, wherever it is. */
@@ -943,7 +1004,7 @@ static void flip_body(void)
 static void test_flip(void **state)
 {
 	for (seed = 1; seed <= 60; seed++)
-		in_fiber(flip_body);
+		in_fiber_expect(flip_body);
 }
 
 /* ---- memory ------------------------------------------------------------------------------- */
@@ -982,7 +1043,7 @@ static void memory_body(void)
 	do {
 		allocations = 0;
 		fail_at = ++at;
-		n = check(edit.d);
+		n = check_in(edit.d, 0, &said);
 		fail_at = 0;
 		REQUIRE(n == 1 || n == -ENOMEM);
 		refused += n == -ENOMEM;
@@ -1002,7 +1063,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_sound), T(test_empty), T(test_damages), T(test_older_slot), T(test_refused),
-		T(test_unreadable), T(test_bomb), T(test_many), T(test_random), T(test_flip),
+		T(test_unreadable), T(test_bomb), T(test_many), T(test_windows), T(test_random), T(test_flip),
 		T(test_memory),
 	};
 
