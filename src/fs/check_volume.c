@@ -303,7 +303,7 @@ static void reserved_inode_check(struct check *c, struct check_volume *v, uint64
 	else if (i && i->type != FS_DIR)
 		finding(c, "volume %s: %s is not a directory",
 			quoted(v->rec.name, sizeof(v->rec.name)), what);
-	if (!i)
+	if (!i || i->type != FS_DIR)
 		v->names_incomplete = true;
 	else
 		i->reach = REACH_YES;
