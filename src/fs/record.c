@@ -154,6 +154,7 @@ struct record {
 	int ndata;
 	size_t data_len;
 	const struct write_op *claims;
+	bool more;			/* the request is not done with this: nobody's retry is to know it */
 };
 
 static void record_begin(struct record *r, uint16_t type, const struct fs_req *req, uint64_t now)
@@ -166,6 +167,7 @@ static void record_begin(struct record *r, uint16_t type, const struct fs_req *r
 	r->ndata = 0;
 	r->data_len = 0;
 	r->claims = NULL;
+	r->more = false;
 }
 
 static void emit(struct txn *t, struct record *r)
@@ -183,7 +185,7 @@ static void emit(struct txn *t, struct record *r)
 	}
 	rec = (struct txn_record){ .type = r->type, .head = r->head.buf, .head_len = r->head.n,
 		.payload = r->data, .npayload = r->ndata,
-		.drc_client = r->req->drc_client, .drc_xid = r->req->drc_xid,
+		.drc_client = r->more ? 0 : r->req->drc_client, .drc_xid = r->req->drc_xid,
 		.drc_proc = r->req->drc_proc, .time_ns = r->now };
 	if (r->claims) {
 		rec.claim_blocks = r->claims->claim_blocks;
@@ -302,6 +304,7 @@ void record_clone_range(struct txn *t, const struct range_op *o)
 	put64(&r.head, o->dst_offset);
 	put64(&r.head, o->len);
 	put32(&r.head, o->drop_suid);
+	r.more = o->done < o->len;
 	emit(t, &r);
 }
 

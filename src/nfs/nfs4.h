@@ -342,6 +342,8 @@ void nfs4_set_fh(struct nfs4_compound *cp, const struct fs_id *id);
 void nfs4_set_stateid(struct nfs4_compound *cp, const struct nfs4_stateid *id);
 uint32_t nfs4_name(struct xdr_bytes b, struct fs_name *ret_name);
 struct nfs4_change nfs4_change_of(const struct fs_wcc *w);
+/* For what was done before a crash: as FH is now. */
+struct nfs4_change nfs4_change_now(struct nfs4_compound *cp, const struct nfs4_fh *fh);
 /* Why the current file is not what an operation on regular files (or directories) needs. */
 uint32_t nfs4_wrong_type(enum fs_type type, enum fs_type wanted);
 /* After ERR on the current directory: ENOTDIR of a symlink is SYMLINK. */

@@ -132,13 +132,13 @@ static const struct nfs4_row rows[NFS4_OP_NUMBERS] = {
 		    ENC(read_plus), NO_PSEUDO(ISDIR)),
 	[69] = OP42("SEEK", seek, .flags = FH, DEC(seek), ENC(seek), NO_PSEUDO(WRONG_TYPE)),
 	[70] = NO("WRITE_SAME", 2),
-	[71] = OP42("CLONE", clone, .flags = RW | NFS4_SAVED, DEC(clone), NO_PSEUDO(WRONG_TYPE)),
+	[71] = OP42("CLONE", clone, .flags = RW | NFS4_SAVED | NFS4_LOGGED, DEC(clone), NO_PSEUDO(WRONG_TYPE)),
 	[72] = OP42("GETXATTR", getxattr, .flags = FH, DEC(xattr), ENC(getxattr),
 		    NO_PSEUDO(NOXATTR)),
-	[73] = OP42("SETXATTR", setxattr, .flags = RW, .most = MOST_CHANGE, DEC(setxattr),
+	[73] = OP42("SETXATTR", setxattr, .flags = RW | NFS4_LOGGED, .most = MOST_CHANGE, DEC(setxattr),
 		    ENC(xattr_change), NO_PSEUDO(ROFS)),
 	[74] = OP42("LISTXATTRS", listxattrs, .flags = FH, DEC(listxattrs), ENC(listxattrs)),
-	[75] = OP42("REMOVEXATTR", removexattr, .flags = RW, .most = MOST_CHANGE, DEC(xattr),
+	[75] = OP42("REMOVEXATTR", removexattr, .flags = RW | NFS4_LOGGED, .most = MOST_CHANGE, DEC(xattr),
 		    ENC(xattr_change), NO_PSEUDO(ROFS)),
 };
 

@@ -69,6 +69,8 @@ uint32_t nfs4_clone(struct nfs4_compound *cp, struct nfs4_op *op)
 	uint32_t status;
 	int err;
 
+	if (nfs4_was_done(cp))
+		return NFS4_OK;			/* onto the end of the same file, it would not be allowed again */
 	if (nfs4_is_pseudo(&cp->saved))
 		return NFS4ERR_WRONG_TYPE;
 	if (cp->saved.id.volume != cp->cur.id.volume)

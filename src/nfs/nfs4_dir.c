@@ -165,8 +165,7 @@ static uint32_t check_target(struct nfs4_compound *cp, struct nfs4_op *op, char 
 	return NFS4_OK;
 }
 
-/* For what was done before a crash: how it is now. */
-static struct nfs4_change change_now(struct nfs4_compound *cp, const struct nfs4_fh *dir)
+struct nfs4_change nfs4_change_now(struct nfs4_compound *cp, const struct nfs4_fh *dir)
 {
 	struct fs_attr a;
 
@@ -200,7 +199,7 @@ uint32_t nfs4_create(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (set->set.mask & FS_SET_SIZE)
 		return NFS4ERR_INVAL;
 	if (done) {
-		op->create.change = change_now(cp, &cp->cur);
+		op->create.change = nfs4_change_now(cp, &cp->cur);
 		nfs4_set_fh(cp, done);
 		return NFS4_OK;
 	}
@@ -228,7 +227,7 @@ uint32_t nfs4_remove(struct nfs4_compound *cp, struct nfs4_op *op)
 	int err;
 
 	if (!status && nfs4_was_done(cp)) {
-		op->name.change = change_now(cp, &cp->cur);
+		op->name.change = nfs4_change_now(cp, &cp->cur);
 		return NFS4_OK;
 	}
 	if (!status)
@@ -279,8 +278,8 @@ uint32_t nfs4_rename(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (!status)
 		status = check_saved(cp);
 	if (!status && nfs4_was_done(cp)) {
-		op->name.from = change_now(cp, &cp->saved);
-		op->name.change = change_now(cp, &cp->cur);
+		op->name.from = nfs4_change_now(cp, &cp->saved);
+		op->name.change = nfs4_change_now(cp, &cp->cur);
 		return NFS4_OK;
 	}
 	if (!status)
@@ -304,7 +303,7 @@ uint32_t nfs4_link(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (!status)
 		status = check_saved(cp);
 	if (!status && nfs4_was_done(cp)) {
-		op->name.change = change_now(cp, &cp->cur);
+		op->name.change = nfs4_change_now(cp, &cp->cur);
 		return NFS4_OK;
 	}
 	if (status)

@@ -65,6 +65,10 @@ uint32_t nfs4_setxattr(struct nfs4_compound *cp, struct nfs4_op *op)
 
 	if (status)
 		return status;
+	if (nfs4_was_done(cp)) {
+		op->xattr.change = nfs4_change_now(cp, &cp->cur);
+		return NFS4_OK;
+	}
 	err = fs_xattr_set(&cp->f.req, cp->cur.id, name, v->s, v->len, how[op->xattr.how], &w);
 	op->xattr.change = nfs4_change_of(&w);
 	return xattr_status(err);
@@ -79,6 +83,10 @@ uint32_t nfs4_removexattr(struct nfs4_compound *cp, struct nfs4_op *op)
 
 	if (status)
 		return status;
+	if (nfs4_was_done(cp)) {
+		op->xattr.change = nfs4_change_now(cp, &cp->cur);
+		return NFS4_OK;
+	}
 	err = fs_xattr_remove(&cp->f.req, cp->cur.id, name, &w);
 	op->xattr.change = nfs4_change_of(&w);
 	return xattr_status(err);

@@ -113,6 +113,43 @@ static void test_other_slots(void **state)
 	assert_int_equal(run(), E(BADSESSION));
 }
 
+/* Version 4.2's, which would fail the second time: a clone of a file's crooked end onto the same file,
+ * whose end is then elsewhere; an attribute that is new, and one that is there. */
+static void test_later_ones(void **state)
+{
+	static const uint32_t nums[] = { OP_CLONE, OP_SETXATTR, OP_REMOVEXATTR };
+
+	for (unsigned i = 0; i < 3; i++) {
+		begin(2);
+		seq(&S);
+		putfh(P.file);
+		op(OP_SAVEFH);
+		op(nums[i]);
+		switch (nums[i]) {
+		case OP_CLONE:
+			put_sid(&anonymous);
+			put_sid(&anonymous);
+			put_range(8192, 40960);
+			msg_u64(&M, 10000 - 8192);
+			break;
+		case OP_SETXATTR:
+			msg_u32(&M, 1);		/* only if there is none */
+			msg_string(&M, "a");
+			msg_string(&M, "value");
+			break;
+		case OP_REMOVEXATTR:
+			msg_string(&M, "a");
+			break;
+		}
+		op(OP_GETATTR);
+		msg_u32(&M, 0);
+		assert_int_equal(run(), NFS4_OK);
+		proto_crash(&P);
+		assert_int_equal(run(), NFS4_OK);
+		S = new_client("client");
+	}
+}
+
 /* What wasn't done is done anew. */
 static void test_not_done(void **state)
 {
@@ -177,7 +214,7 @@ static void test_who(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T4(test_again), T4(test_other_slots), T4(test_not_done), T4(test_several), T4(test_others), T4(test_who),
+		T4(test_again), T4(test_other_slots), T4(test_later_ones), T4(test_not_done), T4(test_several), T4(test_others), T4(test_who),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

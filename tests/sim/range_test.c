@@ -211,7 +211,6 @@ static void test_far_holes(struct rig *r)
 	rig_reopen(r);
 }
 
-/* Holes empty a deep tree's index blocks, which what follows them makes again. */
 /* A subtree becomes the target's root, and then the target grows: nobody has read that subtree. */
 static void test_cold_root(struct rig *r)
 {
@@ -225,6 +224,7 @@ static void test_cold_root(struct rig *r)
 	rig_expect(r, dst, 2 * MIB, 8 * KIB, 3);
 }
 
+/* Holes empty a deep tree's index blocks, which what follows them makes again. */
 static void test_emptied(struct rig *r)
 {
 	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
@@ -253,6 +253,33 @@ static void test_many_steps(struct rig *r)
 	rig_stable(r);
 	rig_power_cut(r, DEV_SIM_CUT_DROP, 1);
 	expect_file(r, rig_find(r, "dst"), n * 4096 + 4096, n);
+}
+
+static void count_replayed(void *arg, const struct fs_replayed *r)
+{
+	unsigned *n = arg;
+
+	sim_check(r->drc_client == 77 && r->drc_xid == 5, "somebody else's");
+	++*n;
+}
+
+/* Who asks again after a crash is told that it was done only if all of it was. */
+static void test_replayed(struct rig *r)
+{
+	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
+	unsigned n = 0;
+
+	for (uint64_t i = 0; i < 9; i++)
+		rig_write_quiet(r, src, i * MIB, MIB, 7);
+	sim_ok(fs_checkpoint(r->fs));
+	r->req.drc_client = 77;
+	r->req.drc_xid = 5;
+	sim_check(steps_of(r, src, 0, dst, 4096, 9 * MIB) == 3, "not three steps");
+	r->req.drc_client = 0;
+	rig_stable(r);
+	rig_power_cut(r, DEV_SIM_CUT_DROP, 1);
+	fs_take_replayed(r->fs, count_replayed, &n);
+	sim_check(n == 1, "%u of three steps are known to be the request", n);
 }
 
 /* ---- limits ------------------------------------------------------------------------------------ */
@@ -365,6 +392,7 @@ static const struct rig_test tests[] = {
 	{ .name = "cold_root", .fn = test_cold_root, .nblocks = 8192 },
 	{ .name = "emptied", .fn = test_emptied, .nblocks = 8192 },
 	{ .name = "many_steps", .fn = test_many_steps, .nblocks = 16384 },
+	{ .name = "replayed", .fn = test_replayed, .nblocks = 16384 },
 	{ .name = "max_refs_2", .fn = test_max_refs, .nblocks = 16384, .max_refs = 2 },
 	{ .name = "max_refs_3", .fn = test_max_refs, .nblocks = 16384, .max_refs = 3 },
 	{ .name = "same_at_limit_2", .fn = test_same_at_limit, .nblocks = 16384, .max_refs = 2 },
