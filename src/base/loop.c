@@ -197,13 +197,21 @@ uint64_t loop_realtime_ns(void)
 	struct timespec ts;
 
 	if (l->kind == LOOP_SIM)
-		return SIM_REALTIME_NS + l->now_ns;
+		return SIM_REALTIME_NS + l->now_ns + l->jumped_ns;
 	if (!l->realtime_valid) {
 		clock_gettime(CLOCK_REALTIME, &ts);
 		l->realtime_ns = ts.tv_sec * 1000000000ull + ts.tv_nsec;
 		l->realtime_valid = true;
 	}
 	return l->realtime_ns;
+}
+
+void loop_sim_jump(int64_t ns)
+{
+	struct loop *l = must_self();
+
+	assert(l->kind == LOOP_SIM);
+	l->jumped_ns += ns;
 }
 
 /* ---- timers ---- */

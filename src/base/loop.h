@@ -42,6 +42,8 @@ void loop_stop(struct loop *l);		/* any thread; async-signal-safe */
  * turn, so a long computation sees them stand still. */
 uint64_t loop_now_ns(void);
 uint64_t loop_realtime_ns(void);
+/* A simulated loop's wall clock is set by so much, forwards or back. */
+void loop_sim_jump(int64_t ns);
 
 void loop_sleep_ns(uint64_t ns);	/* the calling fiber waits */
 

@@ -42,6 +42,7 @@ struct loop {
 
 	uint64_t now_ns, realtime_ns;
 	bool realtime_valid;		/* realtime_ns belongs to this turn */
+	int64_t jumped_ns;		/* simulated: the wall clock was set by so much */
 	bool dead;			/* simulated: nothing can ever happen again */
 
 	struct heap_entry *heap;	/* from index 1 */

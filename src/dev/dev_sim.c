@@ -382,8 +382,8 @@ static bool fault_hits(struct fault *f, const struct dev_io *io)
 	return true;
 }
 
-/* Where the request's blocks really go. */
-static uint64_t apply_faults(struct sim *s, struct dev_io *io)
+/* Where the request's blocks really go, and how much later than usual. */
+static uint64_t apply_faults(struct sim *s, struct dev_io *io, uint64_t *delay_ns)
 {
 	struct sim_io *p = private_of(io);
 	uint64_t block = io->block;
@@ -407,6 +407,9 @@ static uint64_t apply_faults(struct sim *s, struct dev_io *io)
 			break;
 		case DEV_SIM_FLIP_READ:
 			p->flip = true;
+			break;
+		case DEV_SIM_DELAY:
+			*delay_ns += f->f.delay_ns;
 			break;
 		}
 	}
@@ -447,7 +450,7 @@ static void sim_submit(struct dev *d, struct dev_io *io)
 {
 	struct sim *s = to_sim(d);
 	struct sim_io *p = private_of(io);
-	uint64_t block;
+	uint64_t block, delay_ns = 0;
 
 	if (s->submit_fn)
 		s->submit_fn(s->submit_arg, d, io);
@@ -461,7 +464,7 @@ static void sim_submit(struct dev *d, struct dev_io *io)
 	list_add_tail(&s->in_flight, &io->entry);
 	s->stats.in_flight++;
 	if (!s->stats.cut) {
-		block = apply_faults(s, io);
+		block = apply_faults(s, io, &delay_ns);
 		p->flush_covers = s->completed;
 		if (io->op == DEV_WRITE)
 			copy_write(s, io, block);
@@ -470,7 +473,8 @@ static void sim_submit(struct dev *d, struct dev_io *io)
 	} else if (s->opts.hang_after_cut) {
 		return;
 	}
-	timer_set(&p->timer, rng_range(&s->rng, s->opts.latency_min_ns, s->opts.latency_max_ns));
+	timer_set(&p->timer, delay_ns +
+		  rng_range(&s->rng, s->opts.latency_min_ns, s->opts.latency_max_ns));
 }
 
 /* ---- power cuts ---- */

@@ -64,6 +64,7 @@ enum dev_sim_fault_kind {
 	DEV_SIM_LOSE_WRITE,	/* reported as done, never happened */
 	DEV_SIM_MISDIRECT,	/* a write that lands on `target` instead */
 	DEV_SIM_FLIP_READ,	/* one bit of what is read is wrong, this time */
+	DEV_SIM_DELAY,		/* it takes delay_ns longer */
 };
 #define DEV_SIM_OP(op) (1u << (op))
 #define DEV_SIM_ALL_OPS 0xfu
@@ -75,6 +76,7 @@ struct dev_sim_fault {
 	bool for_good;		/* and all after it */
 	uint64_t first_block, nblocks;	/* only requests that touch these; nblocks 0: any */
 	uint64_t target;	/* DEV_SIM_MISDIRECT: the block that it hits */
+	uint64_t delay_ns;
 };
 #define DEV_SIM_MAX_FAULTS 16
 /* -ENOSPC when DEV_SIM_MAX_FAULTS are waiting. */

@@ -225,7 +225,7 @@ static void back_to(struct nfs4_compound *cp, const struct nfs4_mark *m)
 	x->niov = m->niov;
 	if (m->niov)
 		x->iov[m->niov - 1].iov_len = m->last_len;
-	x->full = false;
+	x->full = x->lean = false;
 }
 
 /* ---- what handlers share ------------------------------------------------------------- */
@@ -563,7 +563,8 @@ static bool run_op(struct nfs4_compound *cp)
 		status = nfs4_v40_status(num, status);
 	if (!cp->again && r && r->encode && (!status || r->flags & NFS4_ENCODE_ERRORS))
 		r->encode(cp, &cp->out, &cp->op, status);
-	excess = cp->out.full ? NFS4ERR_REP_TOO_BIG : too_big(cp, reply_bytes(cp));
+	excess = cp->out.lean ? NFS4ERR_DELAY : cp->out.full ? NFS4ERR_REP_TOO_BIG :
+		 too_big(cp, reply_bytes(cp));
 	if (!status && excess) {
 		back_to(cp, &results);
 		status = cp->minor ? excess : nfs4_v40_status(num, excess);

@@ -19,6 +19,9 @@ enum { SUPP_MOVED_REFER = 1, SUPP_MOVED_MIGR = 2, SUPP_FENCE_OPS = 4 /* 4.2 */, 
 enum { RECALLABLE_STATE_REVOKED = 0x40, RESTART_RECLAIM_NEEDED = 0x100 };	/* SEQ4_STATUS flags */
 enum { PERSIST = 1, CONN_BACK_CHAN = 2, CONN_RDMA = 4 };
 #define SHORT_REPLY 160			/* is kept although nobody asked for it: SEQUENCE alone */
+/* What is set aside before a call is executed whose answer shall be kept: nothing that changes names has
+ * a longer one. */
+#define KEPT_LEAST 1024
 #define SEQUENCE_BYTES 36		/* of its results */
 enum { REQUEST_LEAST = 256, RESPONSE_LEAST = 256 };	/* SEQUENCE alone needs as much */
 /* CB_SEQUENCE and one more, on a handle and with the credentials of AUTH_SYS. */
@@ -318,6 +321,20 @@ static uint32_t check_slot(struct nfs4_compound *cp, struct nfs4_op *op,
 	return NFS4_OK;
 }
 
+static bool make_room(struct nfs4_slot *slot, uint32_t bytes)
+{
+	uint8_t *p;
+
+	if (bytes <= slot->cap)
+		return true;
+	p = realloc(slot->reply, bytes);
+	if (!p)
+		return false;
+	slot->reply = p;
+	slot->cap = bytes;
+	return true;
+}
+
 static void begin_slot(struct nfs4_compound *cp, const struct nfs4_op *op, struct nfs4_session *s,
 		       struct nfs4_slot *slot)
 {
@@ -374,6 +391,8 @@ uint32_t nfs4_sequence(struct nfs4_compound *cp, struct nfs4_op *op)
 	status = nfs4_reply_fits(cp, SEQUENCE_BYTES);	/* if not, the slot stays as it is */
 	if (status)
 		return status;
+	if (cp->cache && !make_room(slot, cp->max_cached < KEPT_LEAST ? cp->max_cached : KEPT_LEAST))
+		return NFS4ERR_DELAY;
 	nfs4_client_renew(cp->st, s->client);
 	op->sequence.slots = s->fore.max_slots;
 	op->sequence.flags = nfs4_back_flags(s) | reclaim_flags(cp->st, s->client) |
@@ -404,13 +423,8 @@ static void keep(struct nfs4_compound *cp, struct nfs4_slot *slot)
 
 	if (len > cp->max_cached && len > SHORT_REPLY)
 		return;				/* no room was set aside for it */
-	if (len > slot->cap) {
-		p = realloc(slot->reply, len);
-		if (!p)
-			return;			/* a retry is told that it was not kept */
-		slot->reply = p;
-		slot->cap = len;
-	}
+	if (!make_room(slot, len))
+		return;				/* a retry is told that it was not kept */
 	p = put32(put32(slot->reply, cp->status), cp->tag.len);
 	memset(p, 0, tag);
 	if (tag)

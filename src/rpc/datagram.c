@@ -113,7 +113,7 @@ static void reply(struct udp_task *t)
 		.msg_control = &control, .msg_controllen = sizeof(control),
 	};
 
-	if (xdr_out_len(&c->out) - RPC_MARK_BYTES > RPC_DATAGRAM_MAX)
+	if (c->lost || xdr_out_len(&c->out) - RPC_MARK_BYTES > RPC_DATAGRAM_MAX)
 		return;
 	put_control(&m, &c->local);
 	m.msg_iov[0].iov_base = (uint8_t *)m.msg_iov[0].iov_base + RPC_MARK_BYTES;

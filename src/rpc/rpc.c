@@ -161,6 +161,7 @@ static void call_init(struct rpc_call *c, const struct rpc_service *s)
 	c->binding = NULL;
 	c->row = NULL;
 	c->replayed = NULL;
+	c->lost = false;
 	c->digest = 0;
 	c->status = 0;
 	c->auth_stat = RPC_AUTH_OK;
@@ -297,7 +298,7 @@ static void put_known(struct rpc_call *c)
 	uint8_t *p;
 
 	if (rpc_call_reserve(c, len)) {
-		refuse(c, RPC_SYSTEM_ERR);
+		c->lost = true;
 		return;
 	}
 	p = xdr_room(&c->out, len - RPC_MARK_BYTES);
@@ -331,7 +332,9 @@ static void handle(struct rpc_call *c)
 	if (row->encode)
 		row->encode(c, &c->out, c->res);
 	xdr_out_finish(&c->out);
-	if (c->out.full)
+	if (c->out.full && c->out.lean)
+		c->lost = true;
+	else if (c->out.full)
 		refuse(c, RPC_SYSTEM_ERR);
 }
 
@@ -372,7 +375,7 @@ void rpc_call_run(struct rpc_call *c)
 	else
 		handle(c);
 	if (c->entry)
-		drc_leave(drc_of(c), c->entry, c->out.iov, c->forget ? 0 : c->out.niov);
+		drc_leave(drc_of(c), c->entry, c->out.iov, c->forget || c->lost ? 0 : c->out.niov);
 	st = &c->binding->stats[c->proc];
 	st->calls++;
 	st->errors += c->status || c->refusal;
@@ -426,7 +429,7 @@ int rpc_serve_via(const struct rpc_service *s, const struct rpc_addr *addr, stru
 		return err;
 	}
 	rpc_call_run(c);
-	flat = malloc(xdr_out_len(&c->out));
+	flat = c->lost ? NULL : malloc(xdr_out_len(&c->out));
 	for (unsigned i = 0; flat && i < c->out.niov; i++) {
 		memcpy(flat + at, c->out.iov[i].iov_base, c->out.iov[i].iov_len);
 		at += c->out.iov[i].iov_len;

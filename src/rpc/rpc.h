@@ -137,6 +137,7 @@ struct rpc_call {
 	uint64_t ended_ns;		/* a handler may set it: it has just looked at the clock */
 	enum rpc_auth_stat auth_stat;	/* a handler may set it: the call is then refused */
 	bool forget;			/* the handler's wish: don't keep this answer */
+	bool lost;			/* no memory for the answer: the client has to ask again */
 	bool release_due;
 	uint8_t refusal;
 	uint32_t low, high;

@@ -17,7 +17,7 @@ void xdr_out_init(struct xdr_out *x, void *buf, size_t len)
 	x->iov = x->inline_iov;
 	x->niov = 0;
 	x->cap = XDR_IOV_INLINE;
-	x->full = false;
+	x->full = x->lean = false;
 }
 
 void xdr_out_done(struct xdr_out *x)
@@ -51,8 +51,10 @@ static bool reserve_iov(struct xdr_out *x, unsigned more)
 	if (cap <= x->cap)
 		return true;
 	iov = malloc(cap * sizeof(*iov));
-	if (!iov)
+	if (!iov) {
+		x->lean = true;
 		return false;
+	}
 	memcpy(iov, x->iov, x->niov * sizeof(*iov));
 	if (x->iov != x->inline_iov)
 		free(x->iov);

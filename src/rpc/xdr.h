@@ -124,6 +124,7 @@ struct xdr_out {
 	struct iovec *iov;		/* finished segments; inline_iov, or from malloc */
 	unsigned niov, cap;
 	bool full;
+	bool lean;			/* full for want of memory: another time it may fit */
 	struct iovec inline_iov[XDR_IOV_INLINE];
 };
 

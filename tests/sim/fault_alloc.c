@@ -15,6 +15,7 @@
 static uint64_t count, fail_at;
 static unsigned inside;
 static bool armed, good, hit;
+static bool (*spare)(const struct fiber *f);
 
 void fault_alloc_set(uint64_t n, bool for_good)
 {
@@ -27,6 +28,11 @@ void fault_alloc_set(uint64_t n, bool for_good)
 void fault_alloc_arm(bool on)
 {
 	armed = on;
+}
+
+void fault_alloc_spare(bool (*fn)(const struct fiber *f))
+{
+	spare = fn;
 }
 
 bool fault_alloc_hit(void)
@@ -46,7 +52,7 @@ void fault_alloc_leave(void)
 
 static bool fails(void)
 {
-	if (!armed || inside || !fail_at || !fiber_self())
+	if (!armed || inside || !fail_at || !fiber_self() || (spare && spare(fiber_self())))
 		return false;
 	count++;
 	if (count != fail_at && !(good && count > fail_at && count < fail_at + LEAN))

@@ -10,16 +10,18 @@
 #include "nfs/handle.h"
 #include "nfs/nfs4_recovery.h"
 #include "nfs/server_int.h"
+#include "fault_alloc.h"
 #include "world.h"
 
 #define MS 1000000ull
 #define GRACE_S 5
+#define STUCK_NS (40000 * MS)		/* so long a slow request takes at most */
 #define HANG_NS (120000 * MS)		/* longer than this nothing may take */
 
 const char *const world_fault_names[WF_KINDS] = {
 	"power cuts", "kills", "cuts in recovery", "requests failed", "disks failed", "blocks rotten",
 	"writes lost", "writes misdirected", "slow disks", "calls lost", "replies lost",
-	"calls repeated", "garbage", "restarts",
+	"calls repeated", "garbage", "restarts", "clocks set", "times without memory",
 };
 
 void world_tell(struct world *w, const char *fmt, ...)
@@ -102,6 +104,7 @@ static void come_back(struct world *w)
 			sim_check(w->tolerant && tries < 8, "the pool does not open: %s: %s",
 				  sim_err(err), why);
 			world_tell(w, "the pool does not open: %s", why);
+			fault_alloc_set(0, false);
 			if (tries > 4)
 				dev_sim_clear_faults(w->dev);
 			continue;
@@ -211,6 +214,11 @@ static void inject(struct world *w, enum world_fault kind)
 		f.ops = 0;
 	if (kind == WF_LOST_WRITE)
 		f.kind = DEV_SIM_LOSE_WRITE;
+	if (kind == WF_SLOW) {
+		f.kind = DEV_SIM_DELAY;
+		f.for_good = rng_one_in(&w->rng, 4);
+		f.delay_ns = rng_below(&w->rng, f.for_good ? 20 * MS : STUCK_NS);
+	}
 	if (kind == WF_MISDIRECT) {
 		f.kind = DEV_SIM_MISDIRECT;
 		f.target = some_data_block(w);
@@ -232,6 +240,34 @@ static void rot(struct world *w)
 	world_counted(w, WF_CORRUPT);
 	world_tell(w, "block %llu rots", (unsigned long long)b);
 	dev_sim_flip_bit(w->dev, b, rng_below(&w->rng, MBLOCK * 8));
+}
+
+/* Somebody sets the clock, by up to ten years. */
+static void set_clock(struct world *w)
+{
+	int64_t ns = rng_below(&w->rng, 1ull << rng_range(&w->rng, 20, 58));
+
+	if (rng_one_in(&w->rng, 2))
+		ns = -ns;
+	world_counted(w, WF_CLOCK);
+	world_tell(w, "the clock is set by %.3f s", ns / 1e9);
+	loop_sim_jump(ns);
+}
+
+/* The server's fibers get none, once or for a while. */
+static void memory_runs_out(struct world *w)
+{
+	uint64_t n = rng_range(&w->rng, 1, 400);
+	bool more = rng_one_in(&w->rng, 4);
+
+	world_counted(w, WF_MEMORY);
+	world_tell(w, "fault: allocation %llu from now%s", (unsigned long long)n, more ? ", and many more" : "");
+	fault_alloc_set(n, more);
+}
+
+static bool is_of_test(const struct fiber *f)
+{
+	return !strcmp(fiber_name(f), "main") || !strcmp(fiber_name(f), "client");
 }
 
 /* Bytes that are no call, or one cut short, or of nobody's protocol. */
@@ -257,19 +293,24 @@ static void garbage(struct world *w)
 }
 
 /* What may happen in this kind of world, as often as the number says. */
-struct weather { const char *name; bool tolerant, full; uint16_t chance[WF_KINDS]; };
+struct weather { const char *name; bool tolerant, full, lean; uint16_t chance[WF_KINDS]; };
 static const struct weather weathers[] = {
-	{ "power cuts", .chance = { [WF_CUT] = 6, [WF_KILL] = 4, [WF_RESTART] = 1 } },
+	{ "power cuts", .chance = { [WF_CUT] = 6, [WF_KILL] = 4, [WF_RESTART] = 1, [WF_CLOCK] = 1 } },
 	{ "a full pool", .full = true, .chance = { [WF_CUT] = 4, [WF_KILL] = 2, [WF_RESTART] = 1 } },
 	{ "failing requests", .tolerant = true,
 	  .chance = { [WF_CUT] = 2, [WF_KILL] = 2, [WF_IO_ONCE] = 10, [WF_IO_GOOD] = 1 } },
 	{ "rot", .tolerant = true, .chance = { [WF_CORRUPT] = 10, [WF_RESTART] = 1 } },
+	{ "a slow disk", .chance = { [WF_SLOW] = 10, [WF_CUT] = 2, [WF_KILL] = 2, [WF_CLOCK] = 1 } },
+	{ "little memory", .tolerant = true, .lean = true,
+	  .chance = { [WF_MEMORY] = 12, [WF_CUT] = 1, [WF_KILL] = 2 } },
 	{ "a lying disk", .tolerant = true, .chance = { [WF_LOST_WRITE] = 6, [WF_MISDIRECT] = 4 } },
 };
 
+enum { NWEATHERS = sizeof(weathers) / sizeof(*weathers) };
+
 static const struct weather *weather(const struct world *w)
 {
-	return &weathers[w->seed % 2 ? 0 : w->seed / 2 % 5];
+	return &weathers[w->seed % 2 ? 0 : w->seed / 2 % NWEATHERS];
 }
 
 static void strike(struct world *w)
@@ -293,6 +334,12 @@ static void strike(struct world *w)
 		break;
 	case WF_CORRUPT:
 		rot(w);
+		break;
+	case WF_CLOCK:
+		set_clock(w);
+		break;
+	case WF_MEMORY:
+		memory_runs_out(w);
 		break;
 	default:
 		inject(w, kind);
@@ -319,12 +366,14 @@ static void choose(struct world *w)
 	w->nblocks = we->full ? 5120 : sizes[rng_below(&w->rng, 3)];
 	w->tolerant = we->tolerant;
 	w->full = we->full;
+	w->lean = we->lean;
 	w->cfg = (struct fs_config){ .cache_bytes = 16 << 20, .seed = w->seed | 1 };
 	w->cfg.checkpoint_ms = rng_range(&w->rng, 5, 3000);
 	if (rng_one_in(&w->rng, 3))
 		w->cfg.max_refs = rng_range(&w->rng, 2, 9);
 	w->rudeness = rng_one_in(&w->rng, 3) ? 0 : rng_range(&w->rng, 15, 200);
-	w->fault_every_ns = rng_range(&w->rng, 100, 4000) * MS;
+	w->leisure = rng_one_in(&w->rng, 2) ? 0 : rng_range(&w->rng, 2, 60);
+	w->fault_every_ns = rng_range(&w->rng, 100, 4000) * MS * (w->leisure ? 4 : 1);
 	w->nclients = rng_range(&w->rng, 2, CLIENTS_MAX);
 	w->end_ns = loop_now_ns() + w->fault_every_ns * 25;
 }
@@ -410,6 +459,7 @@ static void the_end(struct world *w)
 	uint64_t end = loop_now_ns() + 20 * HANG_NS;
 
 	dev_sim_clear_faults(w->dev);
+	fault_alloc_arm(false);
 	administrate(w);
 	w->closing = true;
 	waitq_wake_all(&w->changed);
@@ -442,6 +492,8 @@ void world_run(struct world *w)
 	make_world(w);
 	start_server(w);
 	populate(w);
+	fault_alloc_spare(is_of_test);
+	fault_alloc_arm(w->lean);
 	while (loop_now_ns() < w->end_ns) {
 		loop_sleep_ns(rng_below(&w->rng, 2 * w->fault_every_ns));
 		administrate(w);

@@ -37,7 +37,7 @@
 
 enum world_fault { WF_CUT, WF_KILL, WF_CUT_RECOVERY, WF_IO_ONCE, WF_IO_GOOD, WF_CORRUPT, WF_LOST_WRITE,
 		   WF_MISDIRECT, WF_SLOW, WF_LOST_CALL, WF_LOST_REPLY, WF_TWICE, WF_GARBAGE,
-		   WF_RESTART, WF_KINDS };
+		   WF_RESTART, WF_CLOCK, WF_MEMORY, WF_KINDS };
 extern const char *const world_fault_names[WF_KINDS];
 
 struct file {
@@ -103,6 +103,8 @@ struct world {
 	/* what this world is like */
 	bool tolerant;			/* the disk damages things: errors are right answers */
 	bool full;			/* so small that space runs out */
+	bool lean;			/* memory runs out at times */
+	unsigned leisure;		/* clients rest after one step in so many; 0: never */
 	unsigned rudeness;			/* of the network: one call in so many is disturbed; 0: none */
 	uint64_t fault_every_ns, end_ns;
 	uint64_t faults[WF_KINDS];

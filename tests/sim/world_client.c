@@ -23,27 +23,30 @@ enum { NOENT = 2, IO = 5, EXIST = 17, NOSPC = 28, ROFS = 30 };
 
 /* ---- blocks ------------------------------------------------------------------------------ */
 
+/* Most of the simulator's work is done here, so the compiler must be able to do it in wide registers. */
 void block_fill(uint64_t tag, void *buf)
 {
-	struct rng r;
+	uint64_t words[MBLOCK / 8];
+	uint32_t low = tag * 0x9e3779b1u, high = (tag >> 20) * 0x85ebca6bu;
 
-	memset(buf, 0, MBLOCK);
-	if (!tag)
+	if (!tag) {
+		memset(buf, 0, MBLOCK);
 		return;
-	rng_init(&r, tag);
-	rng_fill(&r, buf, MBLOCK);
-	memcpy(buf, &tag, 8);
+	}
+	for (uint32_t i = 0; i < MBLOCK / 8; i++)
+		words[i] = (uint64_t)((i + 1) * low ^ high) << 32 | (i ^ low) * 0xc2b2ae35u;
+	words[0] = tag;
+	memcpy(buf, words, MBLOCK);
 }
 
 uint64_t block_tag(const void *buf)
 {
 	uint64_t tag, ret;
-	uint8_t *want = test_alloc(MBLOCK);
+	uint8_t want[MBLOCK];
 
 	memcpy(&tag, buf, 8);
 	block_fill(tag, want);
 	ret = memcmp(want, buf, MBLOCK) ? UINT64_MAX : tag;
-	free(want);
 	return ret;
 }
 
@@ -569,10 +572,14 @@ void client_clone(struct client *c, const struct file *golden, unsigned count)
 	epoch = w->epoch;
 	rc = clone_call(c, golden, files, count);
 	c->ops++;
-	if (w->up && w->epoch == epoch && rc == -ENOSPC)
+	if (w->up && w->epoch == epoch && rc == -ENOSPC) {
 		excuse(c, "clone", NOSPC);
-	else if (w->up && w->epoch == epoch && rc)
+	} else if (w->up && w->epoch == epoch && rc) {
 		excuse(c, "clone", IO);
+		for (unsigned i = 0; i < count; i++)
+			forget(c, files[i]);	/* they may be there until the next restart */
+		return;
+	}
 	if ((w->up && w->epoch == epoch && !rc) || which_exist(c, files, count)) {
 		for (unsigned i = 0; i < count; i++) {
 			memcpy(files[i]->tags, golden->tags, sizeof(golden->tags));
@@ -633,13 +640,25 @@ static bool arrive(struct client *c)
 	return !v.status;
 }
 
+/* People do; some for longer than a lease lasts. */
+static void rest(struct client *c)
+{
+	uint64_t ns = 30 * MS;
+
+	if (c->w->leisure && rng_one_in(&c->rng, c->w->leisure))
+		ns <<= rng_below(&c->rng, 14);
+	ns = loop_now_ns() + rng_below(&c->rng, ns) + 1;
+	while (loop_now_ns() < ns && !c->w->closing)
+		loop_sleep_ns(ns - loop_now_ns() < 1000 * MS ? ns - loop_now_ns() : 1000 * MS);
+}
+
 void client_start(struct client *c)
 {
 	if (!arrive(c))
 		return;
 	while (!c->w->closing) {
 		c->habit->step(c);
-		loop_sleep_ns(rng_below(&c->rng, 30 * MS) + 1);
+		rest(c);
 	}
 	for (unsigned i = 0; i < FILES_MAX; i++)
 		if (c->files[i].exists)

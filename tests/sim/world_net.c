@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls over a network that loses, cuts off and repeats; and a small NFSv3 client on top. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,6 +101,11 @@ static struct flight *deliver(struct client *c, const struct msg *m)
 	}
 	while (!f->done && w->up && w->epoch == epoch)
 		waitq_wait(&w->changed);
+	if (f->done && f->err == -ENOMEM && w->lean) {
+		flight_put(f);			/* as over a connection that is cut */
+		pause_ns(c, 100 * MS);
+		return NULL;
+	}
 	if (f->done && w->up && w->epoch == epoch && fate != 2) {
 		pause_ns(c, MS / 5);
 		return f;

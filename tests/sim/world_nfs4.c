@@ -218,6 +218,8 @@ static struct said run(struct client *c, struct comp *k, struct reply *r)
 		v.status = c->have_session ? in_session(c, k, r) : GONE;
 		v.restarted |= r->restarted;
 		if (v.status == DELAY || v.status == GRACE) {
+			v.restarted |= c->w->lean;	/* an OPEN may have made its file, and found no
+							 * memory to keep it open */
 			loop_sleep_ns(200 * MS);
 		} else if (v.status == RETRY_UNCACHED) {
 			;			/* asked anew */
