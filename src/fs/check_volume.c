@@ -363,6 +363,11 @@ static void record_check(struct check *c, uint64_t place, const struct volume *r
 	if (!r->fsid || r->fsid > c->sb.last_event)
 		finding(c, "volume %s: fsid 0x%" PRIx64 " is not an event of the past", name,
 			r->fsid);
+	if (r->restored > c->sb.last_event || r->snapshots_changed > c->sb.last_event)
+		finding(c, "volume %s: it was restored, or has got snapshots, in the future", name);
+	if ((r->state == VOLUME_SNAPSHOT) != (r->parent != 0))
+		finding(c, "volume record %" PRIu64 " (%s): only a snapshot is of another volume", place,
+			name);
 	if (!all_zero(r->reserved, sizeof(r->reserved)) || r->reserved2 ||
 	    !all_zero(r->reserved3, sizeof(r->reserved3)) ||
 	    !all_zero(r->reserved4, sizeof(r->reserved4)))
@@ -395,6 +400,8 @@ static int by_name(const void *a, const void *b)
 {
 	const struct volume *const *x = a, *const *y = b;
 
+	if ((*x)->parent != (*y)->parent)
+		return (*x)->parent < (*y)->parent ? -1 : 1;
 	return memcmp((*x)->name, (*y)->name, sizeof((*x)->name));
 }
 
@@ -418,9 +425,9 @@ static void volumes_unique(struct check *c)
 		sorted[i] = &c->volumes[i].rec;
 	qsort(sorted, c->nvolumes, sizeof(*sorted), by_name);
 	for (uint64_t i = 1; i < c->nvolumes; i++)
-		if (!by_name(&sorted[i - 1], &sorted[i]) && sorted[i]->state != VOLUME_SNAPSHOT &&
-		    sorted[i - 1]->state != VOLUME_SNAPSHOT)
-			finding(c, "two volumes have the name %s",
+		if (!by_name(&sorted[i - 1], &sorted[i]))
+			finding(c, "two %s have the name %s",
+				sorted[i]->parent ? "snapshots of a volume" : "volumes",
 				quoted(sorted[i]->name, sizeof(sorted[i]->name)));
 	qsort(sorted, c->nvolumes, sizeof(*sorted), by_fsid);
 	for (uint64_t i = 1; i < c->nvolumes; i++)
@@ -429,6 +436,31 @@ static void volumes_unique(struct check *c)
 				quoted(sorted[i - 1]->name, sizeof(sorted[i]->name)),
 				quoted(sorted[i]->name, sizeof(sorted[i]->name)));
 	free(sorted);
+}
+
+static int by_place(const void *key, const void *element)
+{
+	const uint64_t *place = key;
+	const struct check_volume *v = element;
+
+	return *place < v->place ? -1 : *place > v->place;
+}
+
+/* Snapshots are of volumes that there are. */
+static void parents_check(struct check *c)
+{
+	for (uint64_t i = 0; i < c->nvolumes; i++) {
+		const struct volume *s = &c->volumes[i].rec;
+		uint64_t place = s->parent - 1;
+		const struct check_volume *v;
+
+		if (s->state != VOLUME_SNAPSHOT || !s->parent)
+			continue;
+		v = bsearch(&place, c->volumes, c->nvolumes, sizeof(*v), by_place);
+		if (!v || v->rec.state != VOLUME_LIVE)
+			finding(c, "snapshot %s is of volume number %u, which is none",
+				quoted(s->name, sizeof(s->name)), s->parent);
+	}
 }
 
 static void volume_check(struct check *c, struct check_volume *v)
@@ -457,11 +489,13 @@ static void volume_check(struct check *c, struct check_volume *v)
 void volumes_pass(struct check *c)
 {
 	struct where w = { 0 };
+	bool whole = each_leaf(c, &w, c->sb.volumes.ptr, c->sb.volumes.depth, record_leaf, NULL);
 
-	each_leaf(c, &w, c->sb.volumes.ptr, c->sb.volumes.depth, record_leaf, NULL);
 	if (c->err)
 		return;
 	volumes_unique(c);
+	if (!c->err && whole)
+		parents_check(c);
 	for (uint64_t i = 0; i < c->nvolumes && !c->err; i++) {
 		c->volumes[i].infos_kept = true;
 		volume_check(c, &c->volumes[i]);

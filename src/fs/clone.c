@@ -2,7 +2,8 @@
 /*
  * Clones of files: a new inode with the same root, and +1 on that root; O(1) in the size of the
  * file.  Any number of names at once is one operation: one log record, all or none.
- * The source is only read: nothing is locked, and it may be in use.
+ * The source is only read: nothing is locked, and it may be in use, or in a snapshot: its root has one
+ * more pointer then, whoever shares the blocks above it.
  */
 #include "fs/fs_int.h"
 
@@ -101,7 +102,7 @@ static int clone_prepare(struct txn *t, struct clone_op *o, struct volume *vol, 
 int do_clone(struct txn *t, void *arg)
 {
 	struct clone_op *o = arg;
-	struct volume *vol;
+	struct volume *vol, *src_vol;
 	struct inode *dir, *i, src;
 	struct ino_cursor c;
 	uint64_t dir_mapped;
@@ -111,7 +112,7 @@ int do_clone(struct txn *t, void *arg)
 		return -EXDEV;
 	err = object_own(t, o->dir, &vol, &dir);
 	if (!err)
-		err = inode_get(t, vol, o->src.ino, o->src.generation, &i);
+		err = object_get(t, o->src, &src_vol, &i);
 	if (err)
 		return err;
 	src = *i;			/* its block may move while the clones are made */
@@ -151,8 +152,7 @@ int fs_clone(struct fs_req *req, struct fs_id src, struct fs_id dir, const struc
 		return -EINVAL;
 	for (uint32_t k = 0; k < count; k++) {
 		err = name_check(names[k]);
-		if (!err && names[k].s[0] == '.' && (names[k].len == 1 ||
-		    (names[k].len == 2 && names[k].s[1] == '.')))
+		if (!err && (is_dot(names[k]) || is_dotdot(names[k]) || is_snapshot_dir(names[k])))
 			err = -EEXIST;
 		if (err) {
 			if (ret_bad)

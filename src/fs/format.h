@@ -80,7 +80,7 @@ enum volume_state { VOLUME_FREE = 0, VOLUME_LIVE = 1, VOLUME_SNAPSHOT = 2, VOLUM
 #define VOLUME_SYSTEM_NAME ".system"	/* of the one in that state; no name of any other */
 struct volume {
 	uint32_t state;			/*    0  enum volume_state */
-	uint32_t id;			/*    4  its place in the table + 1 */
+	uint32_t id;			/*    4  its place in the table + 1; never used again */
 	uint8_t uuid[16];		/*    8 */
 	uint8_t hash_key[16];		/*   24  SipHash key of its directories */
 	uint64_t fsid;			/*   40  event that created it */
@@ -96,12 +96,17 @@ struct volume {
 	uint32_t parent;		/*  112  snapshots: id of their volume */
 	uint32_t reserved2;
 	uint64_t origin_fsid;		/*  120  what it was cloned from */
-	uint8_t reserved3[128];		/*  128 */
+	uint64_t restored;		/*  128  event of the last restore, or of the cloning: nothing in
+					 *       it counts as older than that */
+	uint64_t snapshots_changed;	/*  136  event of the last change to its list of snapshots */
+	int64_t snapshots_time;		/*  144 */
+	uint8_t reserved3[104];		/*  152 */
 	char name[256];			/*  256 */
 	char exports[1024];		/*  512 */
 	uint8_t reserved4[512];		/* 1536 */
 };
 _Static_assert(sizeof(struct volume) == VOLUME_SIZE, "volume");
+_Static_assert(__builtin_offsetof(struct volume, restored) == 128, "volume");
 _Static_assert(__builtin_offsetof(struct volume, name) == 256, "volume");
 _Static_assert(__builtin_offsetof(struct volume, exports) == 512, "volume");
 

@@ -75,6 +75,7 @@ static void fs_free(struct fs *fs)
 {
 	scrub_done(fs);
 	holds_done(fs);
+	catalog_done(fs);
 	free(fs->zeros);
 	free(fs->replayed);
 	free(fs);
@@ -94,7 +95,11 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 
 	if (err)
 		return err;
-	err = pool_recover(fs->pool, why, why_len);
+	err = catalog_load(fs);
+	if (err)
+		snprintf(why, why_len, "%s: reading the volume table: %s", d->name, err_text(err));
+	else
+		err = pool_recover(fs->pool, why, why_len);
 	if (err) {
 		pool_close(fs->pool, false);
 		return err;

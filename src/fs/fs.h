@@ -38,6 +38,7 @@ struct fiber;
 #define FS_ROOT_INO 1			/* of every volume */
 #define FS_CLONES_MAX 100000		/* in one atomic call */
 #define FS_EXPORTS_MAX 1023
+#define FS_SNAPSHOT_DIR ".snapshot"	/* in every directory, to look up: no other file's name */
 
 /* ---- opening ------------------------------------------------------------------------- */
 
@@ -182,10 +183,23 @@ uint64_t fs_verifier(struct fs *fs);
  */
 struct fs_id {			/* names one incarnation of one file; all of it is in a file handle */
 	uint32_t volume;
-	uint32_t snapshot;	/* 0: the live volume */
+	uint32_t snapshot;	/* 0: the live volume; else a snapshot's id */
 	uint64_t ino;
 	uint64_t generation;
 };
+/* In place of a snapshot's id: the directory FS_SNAPSHOT_DIR in directory INO of the live volume. */
+#define FS_SNAPDIR UINT32_MAX
+/* The inode number for clients: unique among what has the same fsid. */
+static inline uint64_t fs_fileid(struct fs_id id)
+{
+	return id.snapshot == FS_SNAPDIR ? id.ino | 1ULL << 62 : id.ino;
+}
+/* That of the place where a snapshot's directory is met: among what has the live volume's fsid. */
+static inline uint64_t fs_mounted_fileid(struct fs_id id)
+{
+	return !id.snapshot || id.snapshot == FS_SNAPDIR ? fs_fileid(id) :
+	       1ULL << 63 | (uint64_t)(id.snapshot & 0x7fffff) << 40 | (id.ino & ((1ULL << 40) - 1));
+}
 struct fs_replayed { uint64_t drc_client; uint32_t drc_xid, drc_proc; struct fs_id result; };
 /* Calls FN for each, oldest first, and forgets them. */
 void fs_take_replayed(struct fs *fs, void (*fn)(void *arg, const struct fs_replayed *r), void *arg);
@@ -225,6 +239,7 @@ int fs_volume_find(struct fs *fs, const char *name, struct fs_volume_info *ret_i
 int fs_volume_get(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info);
 /* The first volume with an id greater than AFTER; -ENOENT at the end. */
 int fs_volume_next(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info);
+/* -ENOTEMPTY: it has snapshots. */
 int fs_volume_destroy(struct fs_req *req, const char *name);
 /* NULL/ -1: leave as it is. */
 int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int64_t quota_blocks);
@@ -237,6 +252,53 @@ int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int
 int fs_system_dir(struct fs_req *req, const char *name, struct fs_id *ret_dir);
 /* Raised whenever a volume is created, destroyed or set: a cache of export rules compares it. */
 uint64_t fs_volume_epoch(struct fs *fs);
+
+/* ---- snapshots and clones of volumes -------------------------------------------------- */
+
+/*
+ * A snapshot is a volume as it was at one instant: one more pointer to the root of its inode file, O(1)
+ * to make whatever is in it.  It can only be read (-EROFS), and does not count for the volume's quota.
+ * Its files have the live ones' inode numbers and generations, an fsid of their own, and the snapshot's
+ * id in their fs_id.  Every directory of a live volume has a hidden one named FS_SNAPSHOT_DIR, which
+ * fs_lookup() finds and fs_readdir() doesn't show: in it, under each snapshot's name, is the same
+ * directory as it was then, if it was there.
+ *
+ * Names are as those of volumes: -EINVAL, -ENAMETOOLONG.
+ */
+struct fs_snapshot_info {
+	uint32_t id;			/* never used for another snapshot or volume of this pool */
+	uint32_t volume;
+	char name[FS_VOLUME_NAME_MAX + 1];
+	uint64_t fsid;
+	uint64_t created_ns;
+	uint64_t files;
+	uint64_t mapped_blocks;		/* sum over all files, before sharing */
+	struct fs_id root;
+};
+/* -EEXIST; -ENOENT: no such volume. */
+int fs_snapshot_create(struct fs_req *req, const char *volume, const char *name,
+		       struct fs_snapshot_info *ret_info);
+int fs_snapshot_find(struct fs *fs, const char *volume, const char *name,
+		     struct fs_snapshot_info *ret_info);
+/* The oldest of VOLUME with an id greater than AFTER; -ENOENT at the end. */
+int fs_snapshot_next(struct fs *fs, uint32_t volume, uint32_t after, struct fs_snapshot_info *ret_info);
+uint32_t fs_snapshot_count(struct fs *fs, uint32_t volume);	/* never waits */
+/* What it alone holds is freed in the background. */
+int fs_snapshot_destroy(struct fs_req *req, const char *volume, const char *name);
+/*
+ * VOLUME becomes what it was, in one instant; what it was until now is freed in the background, unless
+ * snapshots have it.  Its snapshots, quota and exports stay.  Files of after the snapshot are gone
+ * (-ESTALE), all others have a change attribute that is greater than before.  Files without a name are
+ * dropped unless somebody holds them.  -EBUSY: somebody holds files of the volume; with FORCE, what was
+ * promised to others (fs_set_guard()) is asked back first, and then it is done under their hands.
+ */
+int fs_volume_restore(struct fs_req *req, const char *volume, const char *snapshot, bool force);
+/*
+ * A new volume NAME with all that is in SRC now, or was in its SNAPSHOT (NULL: none): O(1), writable,
+ * and independent of both from then on.  It begins with SRC's quota and exports.  -EEXIST.
+ */
+int fs_volume_clone(struct fs_req *req, const char *src, const char *snapshot, const char *name,
+		    struct fs_volume_info *ret_info);
 
 /* ---- attributes ---------------------------------------------------------------------- */
 
@@ -335,7 +397,7 @@ struct fs_name { const char *s; uint32_t len; };
 
 int fs_lookup(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_attr *ret_attr,
 	      struct fs_attr *ret_dir_attr);
-/* Follows PATH ("/a/b", no symlinks) from a volume's root. */
+/* Follows PATH ("/a/b", no symlinks) from the root of a volume, or of a snapshot: "VOLUME@SNAPSHOT". */
 int fs_lookup_path(struct fs_req *req, const char *volume, const char *path, struct fs_attr *ret_attr);
 
 enum fs_create_how { FS_CREATE_UNCHECKED, FS_CREATE_GUARDED, FS_CREATE_EXCLUSIVE };
@@ -444,7 +506,8 @@ int fs_xattr_list(struct fs_req *req, struct fs_id id, uint64_t cookie, struct f
 /* ---- clones -------------------------------------------------------------------------- */
 
 /*
- * COUNT clones of the regular file SRC appear in DIR (of the same volume) under NAMES, all in
+ * COUNT clones of the regular file SRC appear in DIR (of the same volume; SRC may be in a snapshot of
+ * it) under NAMES, all in
  * one instant, each with SRC's content, mode and the caller's ownership rules of cp: owner is
  * the caller, or SRC's owner for the management side.  O(1) in the size of SRC, whatever its
  * state.  -EEXIST names the first name that exists through ret_bad (its index).
@@ -456,7 +519,7 @@ int fs_clone(struct fs_req *req, struct fs_id src, struct fs_id dir, const struc
  * LEN bytes of SRC from SRC_OFFSET on (0: to its end) become those of DST from DST_OFFSET on,
  * shared with it: the largest subtrees that fit where both offsets are congruent (2 MiB, 1 GiB),
  * else block by block.  Offsets are multiples of 4096, and so is LEN unless it ends at the end of
- * SRC and at or behind that of DST; both are regular files of one volume; ranges of one file don't
+ * SRC and at or behind that of DST; both are regular files of one volume (SRC may be in a snapshot); ranges of one file don't
  * overlap: else -EINVAL, -EXDEV.  A whole file onto one that is not longer is O(1).  All or nothing,
  * except that a range of more than FS_RANGE_PIECES pieces is done in several steps.
  */

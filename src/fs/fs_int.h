@@ -4,10 +4,11 @@
  *
  *     fs.c        opening, closing, status, requests
  *     walk.c      volume records, inodes, permissions, attributes
- *     volume.c    volumes: create, list, set, destroy
+ *     volume.c    volumes: create, list, set, destroy;  catalog.c  which ones there are, in memory
+ *     snapshot.c  snapshots; restoring and cloning volumes
  *     inode_ops.c getattr, setattr, access, fsstat
  *     file.c      pages of files, reading, writing, truncating
- *     name.c      lookup, create, remove, link, readdir;  rename.c
+ *     lookup.c    lookup, readdir;  name.c  create, remove, link;  rename.c
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
  *     clone.c     clones; range.c  clones of ranges, holes; allocate.c  room for what will be written
  *     xattr.c     extended attributes
@@ -43,12 +44,23 @@ struct holds {
 	struct list doomed;		/* orphans that nobody holds any more */
 	bool running, stopping;		/* the fiber */
 	bool sweep;			/* it shall look for orphans of earlier lives */
+	uint32_t sweep_volume;		/* and for those that this one came with */
 	bool keeping;			/* files of earlier lives may be held again: none is removed */
 	uint64_t removed;
 	struct waitq idle;		/* the fiber has ended */
 };
 
 struct scrub;
+
+/* Which volumes and snapshots there are (catalog.c). */
+struct cat_entry;
+struct catalog {
+	struct cat_entry **by_id, **by_name;	/* both sorted, under their parent */
+	uint32_t n, cap;
+	uint32_t last_id;		/* the greatest that was ever given out */
+	struct cat_entry *spare;	/* for the next apply pass */
+	int damage;			/* a part of the table can't be read: why */
+};
 
 struct fs {
 	struct pool *pool;
@@ -60,6 +72,7 @@ struct fs {
 	uint32_t nreplayed, replayed_cap;
 	uint8_t *zeros;			/* a block of zeros, for holes */
 	struct scrub *scrub;
+	struct catalog catalog;
 	struct holds holds;
 	const struct fs_guard *guard;	/* NULL: none */
 };
@@ -99,6 +112,15 @@ static inline enum txn_space space_for(const struct fs *fs, struct fs_id id)
 /* The volume's record, to read; -ESTALE if there is none. */
 int volume_get(struct txn *t, uint32_t id, struct volume **ret);
 int volume_own(struct txn *t, uint32_t id, struct volume **ret);
+/* Record ID to read, whatever it is of; -ESTALE where the table has no block. */
+int volume_record_get(struct txn *t, uint32_t id, struct volume **ret);
+/* The record of snapshot ID of VOLUME, to read; -ESTALE. */
+int snapshot_get(struct txn *t, uint32_t volume, uint32_t id, struct volume **ret);
+/* The FS_SNAPSHOT_DIR of directory INO, made up until the pass ends; VOL is live. */
+int snapdir_get(struct txn *t, const struct volume *vol, uint64_t ino, uint64_t generation,
+		struct inode **ret);
+/* Directory DIR of the live volume as it is in snapshot SNAP; -ESTALE: it is not in it. */
+int snapshot_dir(struct txn *t, const struct volume *snap, struct fs_id dir, struct inode **ret);
 /* Record number ID whatever its state; in a load pass of a new block an all-zero one. */
 int volume_slot_own(struct txn *t, uint32_t id, struct volume **ret);
 /* In VOL, which volume_get() or volume_own() gave.  -ESTALE unless it is in use and of that
@@ -149,6 +171,9 @@ int symlink_write(struct txn *t, struct volume *vol, struct inode *i, const char
 /* ---- names -------------------------------------------------------------------------------- */
 
 int name_check(struct fs_name n);
+bool is_dot(struct fs_name n);
+bool is_dotdot(struct fs_name n);
+bool is_snapshot_dir(struct fs_name n);
 
 struct create_op {
 	struct fs_req *req;
@@ -207,6 +232,10 @@ void orphan_name(char buf[17], uint64_t ino, struct fs_name *ret);
 int join_orphans(struct txn *t, struct fs *fs, struct volume *vol, uint64_t ino, uint64_t now);
 int leave_orphans(struct txn *t, struct volume *vol, uint64_t ino);
 int do_forget(struct txn *t, void *arg);	/* struct link_op: file */
+/* The orphans that VOLUME came with from elsewhere are removed in the background. */
+void sweep_volume_later(struct fs *fs, uint32_t volume);
+/* Removes all orphans that VOLUME had when it was cloned or restored, and of earlier lives. */
+int sweep_volume(struct fs *fs, uint32_t volume, const bool *stop);
 /* Removes an orphan unless it is held.  0 too when there is nothing to remove any more. */
 int forget_orphan(struct fs *fs, struct fs_id id);
 /* Removes all orphans of earlier lives of the pool that nobody holds; ends early when *STOP is set. */
@@ -218,6 +247,8 @@ void holds_init(struct fs *fs);
 void holds_stop(struct fs *fs);		/* waits for the fiber */
 void holds_done(struct fs *fs);
 bool is_held(struct fs *fs, struct fs_id id);
+/* Calls FN for each file of the live VOLUME that is held, until it returns other than 0. */
+int holds_each(struct fs *fs, uint32_t volume, int (*fn)(void *arg, struct fs_id id), void *arg);
 /* ID has no name any more: the last who holds it shall remove it. */
 void hold_orphaned(struct fs *fs, struct fs_id id);
 /* Waits for orphans that are to be removed; whether any was. */
@@ -324,6 +355,49 @@ int do_volume_set(struct txn *t, void *arg);
 int volume_get_any(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info);
 int volume_next_any(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info);
 
+int volume_name_legal(const char *name);
+void volume_info_fill(struct fs_volume_info *info, const struct volume *v, uint64_t root_generation);
+/* A user's volume by its name: its id.  -ENOENT. */
+int volume_id(struct fs *fs, const char *name, uint32_t *ret_id);
+/* Record ID, whose tree was dropped, is no more. */
+int volume_forget(struct txn *t, struct fs *fs, uint32_t id);
+/* Load pass: the id for a new record, with what the apply pass needs to add it to the catalog. */
+int volume_new_id(struct txn *t, struct fs *fs, uint32_t *ret_id);
+/* Record ID, new, to be filled in and given to catalog_add(). */
+int volume_new(struct txn *t, uint32_t id, struct volume **ret);
+
+enum snapshot_act { SNAPSHOT_CREATE, SNAPSHOT_DESTROY, SNAPSHOT_RESTORE, SNAPSHOT_CLONE };
+struct snapshot_op {
+	struct fs_req *req;
+	enum snapshot_act act;
+	const char *volume, *snapshot;	/* names; SNAPSHOT_CLONE: NULL or "" for none */
+	const char *name;		/* SNAPSHOT_CLONE: of the new volume */
+	uint8_t uuid[16];
+	bool force;
+	uint64_t now;
+	uint32_t id;			/* of what is new */
+	struct fs_snapshot_info info;
+	struct fs_volume_info vinfo;
+};
+int do_snapshot(struct txn *t, void *arg);
+
+/* ---- catalog.c ---------------------------------------------------------------------------- */
+
+/*
+ * Volumes and snapshots by name and in order, without looking through the table.  Snapshots have the
+ * id of their volume as PARENT, volumes 0.
+ */
+int catalog_load(struct fs *fs);	/* once, when nothing has changed the table yet; may wait */
+void catalog_done(struct fs *fs);
+int catalog_find(const struct fs *fs, uint32_t parent, const char *name, uint32_t *ret_id);
+/* The first id greater than AFTER, with a state in STATES (bits).  -ENOENT, or what damage there is. */
+int catalog_next(const struct fs *fs, uint32_t parent, uint32_t after, unsigned states, uint32_t *ret_id);
+uint32_t catalog_count(const struct fs *fs, uint32_t parent);
+/* Load pass: makes sure of what the next catalog_add() needs. */
+int catalog_reserve(struct fs *fs);
+void catalog_add(struct fs *fs, const struct volume *v);
+void catalog_remove(struct fs *fs, const struct volume *v);
+
 /* ---- record.c ----------------------------------------------------------------------------- */
 
 /* Each adds to the needs in a load pass and appends in the apply pass. */
@@ -341,6 +415,7 @@ void record_write(struct txn *t, const struct write_op *o);
 void record_volume_create(struct txn *t, const struct volume_op *o);
 void record_volume_destroy(struct txn *t, const struct volume_op *o);
 void record_volume_set(struct txn *t, const struct volume_op *o);
+void record_snapshot(struct txn *t, const struct snapshot_op *o);
 int record_replay(void *fs, const struct log_record *rec, const void *payload,
 		  const uint64_t *claim_blocks, const uint32_t *claim_crcs, uint32_t nclaims);
 

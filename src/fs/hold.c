@@ -39,7 +39,7 @@ static struct hold *find(const struct holds *s, const struct fs_id *id)
 	struct hold *h = s->n ? *bucket(s, id) : NULL;
 
 	while (h && (h->id.ino != id->ino || h->id.generation != id->generation ||
-		     h->id.volume != id->volume))
+		     h->id.volume != id->volume || h->id.snapshot != id->snapshot))
 		h = h->next;
 	return h;
 }
@@ -107,11 +107,19 @@ static void fiber_main(void *arg)
 {
 	struct fs *fs = arg;
 	struct holds *s = &fs->holds;
+	uint32_t volume;
 	int err = 0;
 
-	while (!err && !s->stopping && (s->sweep || !list_empty(&s->doomed))) {
+	while (!err && !s->stopping && (s->sweep || s->sweep_volume || !list_empty(&s->doomed))) {
 		if (!list_empty(&s->doomed)) {
 			err = remove_doomed(fs);
+			continue;
+		}
+		volume = s->sweep_volume;
+		s->sweep_volume = 0;
+		if (volume) {
+			err = sweep_volume(fs, volume, &s->stopping);
+			s->sweep |= err != 0;
 			continue;
 		}
 		s->sweep = false;
@@ -136,7 +144,7 @@ bool holds_drain(struct fs *fs)
 	struct holds *s = &fs->holds;
 	uint64_t before = s->removed;
 
-	if (s->sweep || !list_empty(&s->doomed))
+	if (s->sweep || s->sweep_volume || !list_empty(&s->doomed))
 		kick(fs);
 	while (s->running)
 		waitq_wait(&s->idle);
@@ -198,6 +206,25 @@ void hold_orphaned(struct fs *fs, struct fs_id id)
 
 	if (h)
 		h->orphan = true;
+}
+
+int holds_each(struct fs *fs, uint32_t volume, int (*fn)(void *arg, struct fs_id id), void *arg)
+{
+	int ret = 0;
+
+	for (uint32_t k = 0; k < fs->holds.size && !ret; k++)
+		for (const struct hold *h = fs->holds.buckets[k]; h && !ret; h = h->next)
+			if (h->count && h->id.volume == volume && !h->id.snapshot)
+				ret = fn(arg, h->id);
+	return ret;
+}
+
+void sweep_volume_later(struct fs *fs, uint32_t volume)
+{
+	/* Room for one; of several, all volumes are looked over. */
+	fs->holds.sweep |= fs->holds.sweep_volume && fs->holds.sweep_volume != volume;
+	fs->holds.sweep_volume = volume;
+	kick(fs);
 }
 
 void fs_drop_orphans(struct fs *fs)

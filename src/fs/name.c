@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names: looking up, creating, removing, linking, listing.  Files without a name: orphan.c. */
+/* Names: creating, removing, linking.  Looking up and listing: lookup.c; files without a name: orphan.c. */
 #include "fs/fs_int.h"
 
 
@@ -12,8 +12,13 @@ int name_check(struct fs_name n)
 	return memchr(n.s, '/', n.len) || memchr(n.s, 0, n.len) ? -EINVAL : 0;
 }
 
-static bool is_dot(struct fs_name n) { return n.len == 1 && n.s[0] == '.'; }
-static bool is_dotdot(struct fs_name n) { return n.len == 2 && n.s[0] == '.' && n.s[1] == '.'; }
+bool is_dot(struct fs_name n) { return n.len == 1 && n.s[0] == '.'; }
+bool is_dotdot(struct fs_name n) { return n.len == 2 && n.s[0] == '.' && n.s[1] == '.'; }
+
+bool is_snapshot_dir(struct fs_name n)
+{
+	return n.len == sizeof(FS_SNAPSHOT_DIR) - 1 && !memcmp(n.s, FS_SNAPSHOT_DIR, n.len);
+}
 
 /* A directory for changing names in. */
 static int dir_own(struct txn *t, struct fs_id id, const struct fs_cred *c, struct volume **vol,
@@ -26,82 +31,6 @@ static int dir_own(struct txn *t, struct fs_id id, const struct fs_cred *c, stru
 	if ((*ret)->type != FS_DIR)
 		return -ENOTDIR;
 	return may(c, *ret, MAY_WRITE | MAY_EXEC) ? 0 : -EACCES;
-}
-
-/* ---- looking up ------------------------------------------------------------------------------ */
-
-struct lookup_op {
-	struct fs_req *req;
-	struct fs_id dir;
-	struct fs_name name;
-	struct fs_attr *attr, *dir_attr;
-};
-
-static int do_lookup(struct txn *t, void *arg)
-{
-	struct lookup_op *o = arg;
-	struct volume *vol;
-	struct inode *i, *child;
-	struct dir_found f;
-	struct dir d;
-	int err = object_get(t, o->dir, &vol, &i);
-
-	if (err)
-		return err;
-	if (o->dir_attr)
-		attr_fill(o->dir_attr, vol, o->dir.ino, i);
-	if (i->type != FS_DIR)
-		return -ENOTDIR;
-	if (!may(&o->req->cred, i, MAY_EXEC))
-		return -EACCES;
-	if (is_dot(o->name)) {
-		attr_fill(o->attr, vol, o->dir.ino, i);
-		return 0;
-	}
-	if (is_dotdot(o->name)) {
-		f = (struct dir_found){ .ino = i->parent };
-	} else {
-		d = dir_of(t, vol, i, o->dir.ino);
-		err = dir_lookup(&d, o->name, &f);
-		if (err)
-			return err;
-	}
-	err = inode_get(t, vol, f.ino, f.generation, &child);
-	if (err)
-		return err == -ESTALE ? -EDAMAGED : err;
-	attr_fill(o->attr, vol, f.ino, child);
-	return 0;
-}
-
-int fs_lookup(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_attr *ret_attr,
-	      struct fs_attr *ret_dir_attr)
-{
-	struct lookup_op o = { req, dir, name, ret_attr, ret_dir_attr };
-	int err = name_check(name);
-
-	return err ? err : fs_run(req, SPACE_ORDINARY, false, false, do_lookup, &o);
-}
-
-int fs_lookup_path(struct fs_req *req, const char *volume, const char *path, struct fs_attr *ret_attr)
-{
-	struct fs_volume_info v;
-	struct fs_attr a;
-	int err = fs_volume_find(req->fs, volume, &v);
-
-	if (!err)
-		err = fs_getattr(req, v.root, &a);
-	while (!err && *path) {
-		size_t n = strcspn(path, "/");
-
-		if (n > FS_NAME_MAX)
-			return -ENAMETOOLONG;
-		if (n)
-			err = fs_lookup(req, a.id, (struct fs_name){ path, n }, &a, NULL);
-		path += n + (path[n] == '/');
-	}
-	if (!err)
-		*ret_attr = a;
-	return err;
 }
 
 /* ---- creating -------------------------------------------------------------------------------- */
@@ -279,6 +208,8 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const s
 
 	if (!err && (is_dot(name) || is_dotdot(name)))
 		err = -EEXIST;
+	if (!err && is_snapshot_dir(name))
+		err = how->how == FS_CREATE_UNCHECKED ? -EISDIR : -EEXIST;
 	if (!err)
 		err = create_valid(req, how);
 	if (!err)
@@ -392,6 +323,8 @@ static int remove_name(struct fs_req *req, struct fs_id dir, struct fs_name name
 		err = -EINVAL;
 	if (!err && is_dotdot(name))
 		err = want_dir ? -ENOTEMPTY : -EISDIR;
+	if (!err && is_snapshot_dir(name))
+		err = -EACCES;
 	if (!err)
 		err = fs_run(req, SPACE_DELETE, true, true, do_remove, &o);
 	if (ret_dir_wcc)
@@ -460,6 +393,8 @@ int do_link(struct txn *t, void *arg)
 
 	if (o->file.volume != o->dir.volume)
 		return -EXDEV;
+	if (o->dir.snapshot)
+		return -EROFS;
 	err = object_own(t, o->file, &vol, &i);
 	if (!err)
 		err = inode_own(t, vol, o->dir.ino, o->dir.generation, &dir);
@@ -513,7 +448,7 @@ int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_n
 			     .now = fs_now() };
 	int err = name_check(name);
 
-	if (!err && (is_dot(name) || is_dotdot(name)))
+	if (!err && (is_dot(name) || is_dotdot(name) || is_snapshot_dir(name)))
 		err = -EEXIST;
 	if (!err)
 		err = fs_run(req, SPACE_ORDINARY, true, true, do_link, &o);
@@ -522,101 +457,4 @@ int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_n
 	if (ret_dir_wcc)
 		*ret_dir_wcc = o.wcc;
 	return err == DONE ? 0 : err;
-}
-
-/* ---- listing --------------------------------------------------------------------------------- */
-
-struct readdir_op {
-	struct fs_req *req;
-	struct fs_id dir;
-	uint64_t cookie;
-	bool plus;
-	struct fs_dirlist *list;
-	/* of a pass: */
-	struct txn *t;
-	struct volume *vol;
-	size_t used;
-	int err;
-};
-#define LIST_FULL 2
-
-static int put_entry(struct readdir_op *o, uint64_t cookie, uint64_t ino, uint64_t generation,
-		     struct fs_name name)
-{
-	size_t size = (sizeof(struct fs_dirent) + name.len + 1 + 7) & ~(size_t)7;
-	struct fs_dirent *e = (struct fs_dirent *)((char *)o->list->buf + o->used);
-	struct inode *i;
-
-	if (o->used + size > o->list->cap ||
-	    (o->list->max_entries && o->list->n >= o->list->max_entries))
-		return LIST_FULL;
-	memset(&e->attr, 0, sizeof(e->attr));
-	if (o->plus) {
-		int err = inode_get(o->t, o->vol, ino, generation, &i);
-
-		if (err == -ERESTART_PASS)
-			o->err = err;	/* go on, so that other reads start too */
-		else if (err)
-			return err == -ESTALE ? -EDAMAGED : err;
-		else
-			attr_fill(&e->attr, o->vol, ino, i);
-	}
-	e->cookie = cookie;
-	e->ino = ino;
-	e->size = size;
-	e->name_len = name.len;
-	memcpy(e->name, name.s, name.len);
-	e->name[name.len] = 0;
-	o->used += size;
-	o->list->n++;
-	return 0;
-}
-
-static int list_entry(void *arg, const struct dir_found *f, struct fs_name name)
-{
-	return put_entry(arg, f->key, f->ino, f->generation, name);
-}
-
-static int do_readdir(struct txn *t, void *arg)
-{
-	struct readdir_op *o = arg;
-	struct inode *i;
-	struct dir d;
-	int err = object_get(t, o->dir, &o->vol, &i);
-
-	if (err)
-		return err;
-	attr_fill(&o->list->dir_attr, o->vol, o->dir.ino, i);
-	if (i->type != FS_DIR)
-		return -ENOTDIR;
-	if (!may(&o->req->cred, i, MAY_READ))
-		return -EACCES;
-	o->t = t;
-	o->used = 0;
-	o->err = 0;
-	o->list->n = 0;
-	o->list->eof = false;
-	if (o->cookie < 1)
-		err = put_entry(o, 1, o->dir.ino, i->generation, (struct fs_name){ ".", 1 });
-	if (!err && o->cookie < 2)
-		err = put_entry(o, 2, i->parent, 0, (struct fs_name){ "..", 2 });
-	d = dir_of(t, o->vol, i, o->dir.ino);
-	if (!err)
-		err = dir_iterate(&d, o->cookie < 2 ? 2 : o->cookie, list_entry, o);
-	if (o->err)
-		return o->err;
-	if (err == LIST_FULL)
-		return o->list->n ? 0 : -EINVAL;
-	if (!err)
-		o->list->eof = true;
-	return err;
-}
-
-int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus, struct fs_dirlist *list)
-{
-	struct readdir_op o = { .req = req, .dir = dir, .cookie = cookie, .plus = plus, .list = list };
-
-	list->n = 0;
-	list->eof = false;
-	return fs_run(req, SPACE_ORDINARY, false, false, do_readdir, &o);
 }

@@ -9,7 +9,8 @@
  *                            │     last fs_unhold ──>    v
  *                            └───────────────────── held?  no ──> removed
  *
- * Those of an earlier life of the pool are removed when it is opened, or by fs_drop_orphans().
+ * Those of an earlier life of the pool are removed when it is opened, or by fs_drop_orphans(); those
+ * that a volume has from what it was cloned from or restored to, in the background after that.
  */
 #include "fs/fs_int.h"
 
@@ -132,6 +133,7 @@ int forget_orphan(struct fs *fs, struct fs_id id)
 struct orphan_search {
 	struct fs *fs;
 	uint32_t volume;
+	uint64_t restored;		/* what is older came with the volume from elsewhere */
 	uint64_t key;			/* in: look behind it; out: of what was found */
 	struct fs_id found;
 };
@@ -142,7 +144,7 @@ static int look_at_orphan(void *arg, const struct dir_found *e, struct fs_name n
 	struct fs_id id = { s->volume, 0, e->ino, e->generation };
 
 	/* Imports under way are of this life; so is what was made and removed while it was open. */
-	if (e->generation >> EVENT_LIFE_SHIFT >= pool_life(s->fs->pool))
+	if (e->generation >> EVENT_LIFE_SHIFT >= pool_life(s->fs->pool) && e->generation > s->restored)
 		return 0;
 	if (is_held(s->fs, id)) {
 		hold_orphaned(s->fs, id);
@@ -163,12 +165,13 @@ static int do_find_orphan(struct txn *t, void *arg)
 
 	if (err)
 		return err;
+	s->restored = vol->restored;
 	d = dir_of(t, vol, i, INO_ORPHANS);
 	err = dir_iterate(&d, s->key, look_at_orphan, s);
 	return err == DONE ? 0 : err ? err : -ENOENT;
 }
 
-static int sweep_volume(struct fs *fs, uint32_t volume, const bool *stop)
+int sweep_volume(struct fs *fs, uint32_t volume, const bool *stop)
 {
 	struct orphan_search s = { .fs = fs, .volume = volume, .key = 2 };
 	struct fs_req req;

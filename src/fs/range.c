@@ -4,11 +4,17 @@
 
 static bool aligned(uint64_t v) { return !(v % BLOCK_SIZE); }
 
+/* The same in a snapshot is another tree. */
+static bool same_file(const struct range_op *o)
+{
+	return o->src.ino == o->dst.ino && !o->src.snapshot;
+}
+
 /* What RFC 7862 section 15.13 and FICLONERANGE ask for. */
 static int range_check(struct range_op *o, const struct inode *src, const struct inode *dst)
 {
 	const struct fs_cred *c = &o->req->cred;
-	bool same = o->src.ino == o->dst.ino;
+	bool same = same_file(o);
 
 	if (src->type != FS_REG || dst->type != FS_REG)
 		return src->type == FS_DIR || dst->type == FS_DIR ? -EISDIR : -EINVAL;
@@ -52,7 +58,7 @@ static int share_part(struct txn *t, struct range_op *o, struct inode *dst, cons
 	struct tree_root from = { src->root, src->depth }, to = { dst->root, dst->depth };
 	struct tree_range range = { o->src_offset / BLOCK_SIZE, o->dst_offset / BLOCK_SIZE,
 				    (o->len + BLOCK_SIZE - 1) / BLOCK_SIZE, FS_RANGE_PIECES };
-	bool same = o->src.ino == o->dst.ino;
+	bool same = same_file(o);
 	uint64_t done = 0;
 	int err = tree_share_range(t, same ? &to : &from, &to, TREE_FILE, &range, mapped, &done);
 
@@ -70,7 +76,7 @@ static int share_part(struct txn *t, struct range_op *o, struct inode *dst, cons
 int do_clone_range(struct txn *t, void *arg)
 {
 	struct range_op *o = arg;
-	struct volume *vol;
+	struct volume *vol, *src_vol;
 	struct inode *dst, *i, src;
 	uint64_t mapped, before;
 	int err;
@@ -79,7 +85,7 @@ int do_clone_range(struct txn *t, void *arg)
 		return -EXDEV;
 	err = object_own(t, o->dst, &vol, &dst);
 	if (!err)
-		err = inode_get(t, vol, o->src.ino, o->src.generation, &i);
+		err = object_get(t, o->src, &src_vol, &i);
 	if (err)
 		return err;
 	src = *i;

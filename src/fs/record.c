@@ -17,7 +17,8 @@ enum record_type {
 	R_CREATE = 1, R_REMOVE = 2, R_LINK = 3, R_FORGET = 4, R_RENAME = 5, R_CLONE = 6,
 	R_SETATTR = 7, R_WRITE = 8, R_WRITE_NAMED = 9, R_VOLUME_CREATE = 10,
 	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12, R_CLONE_RANGE = 13, R_PUNCH = 14,
-	R_XATTR_SET = 15, R_XATTR_REMOVE = 16,
+	R_XATTR_SET = 15, R_XATTR_REMOVE = 16, R_SNAPSHOT_CREATE = 17, R_SNAPSHOT_DESTROY = 18,
+	R_VOLUME_RESTORE = 19, R_VOLUME_CLONE = 20,
 };
 
 enum { RECORD_KEEP = 2 };		/* R_REMOVE, R_LINK, R_RENAME: whose name goes becomes an orphan */
@@ -400,6 +401,19 @@ void record_volume_set(struct txn *t, const struct volume_op *o)
 	emit(t, &r);
 }
 
+/* In the order of enum snapshot_act. */
+void record_snapshot(struct txn *t, const struct snapshot_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_SNAPSHOT_CREATE + o->act, o->req, o->now);
+	put_str(&r.head, o->volume);
+	put_str(&r.head, o->snapshot);
+	put_str(&r.head, o->name);
+	put_bytes(&r.head, o->uuid, 16);
+	emit(t, &r);
+}
+
 /* ---- replay ----------------------------------------------------------------------------------- */
 
 struct replay {
@@ -643,6 +657,29 @@ static int replay_volume(struct replay *r)
 	return err;
 }
 
+static int replay_snapshot(struct replay *r)
+{
+	struct snapshot_op o = { .req = &r->req, .now = r->rec->time_ns,
+				 .act = r->rec->type - R_SNAPSHOT_CREATE };
+	char *volume = get_str(&r->g), *snapshot = get_str(&r->g), *name = get_str(&r->g);
+	const void *uuid = get_bytes(&r->g, 16);
+	int err = volume && snapshot && name ? 0 : -ENOMEM;
+
+	if (uuid)
+		memcpy(o.uuid, uuid, 16);
+	o.volume = volume;
+	o.snapshot = snapshot;
+	o.name = name;
+	if (!err && (strlen(snapshot) > FS_VOLUME_NAME_MAX || strlen(name) > FS_VOLUME_NAME_MAX))
+		err = -EDAMAGED;
+	if (!err)
+		err = run(r, do_snapshot, &o);
+	free(volume);
+	free(snapshot);
+	free(name);
+	return err;
+}
+
 static int dispatch(struct replay *r)
 {
 	switch (r->rec->type) {
@@ -657,6 +694,8 @@ static int dispatch(struct replay *r)
 	case R_SETATTR: return replay_setattr(r);
 	case R_WRITE: case R_WRITE_NAMED: return replay_write(r);
 	case R_VOLUME_CREATE: case R_VOLUME_DESTROY: case R_VOLUME_SET: return replay_volume(r);
+	case R_SNAPSHOT_CREATE: case R_SNAPSHOT_DESTROY: case R_VOLUME_RESTORE: case R_VOLUME_CLONE:
+		return replay_snapshot(r);
 	}
 	return -EDAMAGED;
 }

@@ -160,6 +160,8 @@ int do_rename(struct txn *t, void *arg)
 
 	if (o->from_dir.volume != o->to_dir.volume)
 		return -EXDEV;
+	if (o->to_dir.snapshot)
+		return -EROFS;
 	err = gather(t, o, &m);
 	if (err)
 		return err;
@@ -208,6 +210,10 @@ int fs_rename(struct fs_req *req, struct fs_id from_dir, struct fs_name from, st
 		err = name_check(to);
 	if (!err && (dots(from) || dots(to)))
 		err = -EINVAL;
+	if (!err && is_snapshot_dir(from))
+		err = -EACCES;
+	if (!err && is_snapshot_dir(to))
+		err = -EEXIST;
 	if (!err)
 		err = fs_run(req, SPACE_DELETE, true, true, do_rename, &o);
 	if (ret_from_wcc)

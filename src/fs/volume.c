@@ -10,49 +10,13 @@
 #define USERS (1u << VOLUME_LIVE)
 #define HIDDEN (1u << VOLUME_SYSTEM)
 
-/* The first record at or after *ID in one of STATES whose name is NAME (any, if NULL); -ENOENT. */
-static int volume_scan(struct txn *t, uint32_t *id, unsigned states, const char *name,
-		       struct volume **ret)
+int volume_id(struct fs *fs, const char *name, uint32_t *ret_id)
 {
-	for (;;) {
-		uint64_t leaf;
-		int err = tree_seek(t, pool_volumes(t->pool), (*id - 1) / VOLUMES_PER_BLOCK, true, &leaf);
-
-		if (err)
-			return err;
-		if (leaf == UINT64_MAX)
-			return -ENOENT;
-		if (leaf > (*id - 1) / VOLUMES_PER_BLOCK)
-			*id = leaf * VOLUMES_PER_BLOCK + 1;
-		for (; (*id - 1) / VOLUMES_PER_BLOCK == leaf; ++*id) {
-			err = volume_get(t, *id, ret);
-			if (err == -ESTALE)
-				continue;
-			if (err)
-				return err;
-			if (states >> (*ret)->state & 1 && (!name || !strcmp((*ret)->name, name)))
-				return 0;
-		}
-	}
+	/* The hidden one has a name that no other may have. */
+	return strcmp(name, VOLUME_SYSTEM_NAME) ? catalog_find(fs, 0, name, ret_id) : -ENOENT;
 }
 
-static int free_id(struct txn *t, uint32_t *ret)
-{
-	for (uint32_t id = 1; id < UINT32_MAX / 2; id++) {
-		struct volume *v;
-		int err = volume_get(t, id, &v);
-
-		if (err == -ESTALE) {
-			*ret = id;
-			return 0;
-		}
-		if (err)
-			return err;
-	}
-	return -ENOSPC;
-}
-
-static void info_fill(struct fs_volume_info *info, const struct volume *v, uint64_t root_generation)
+void volume_info_fill(struct fs_volume_info *info, const struct volume *v, uint64_t root_generation)
 {
 	memset(info, 0, sizeof(*info));
 	info->id = v->id;
@@ -67,33 +31,33 @@ static void info_fill(struct fs_volume_info *info, const struct volume *v, uint6
 	info->root = (struct fs_id){ v->id, 0, FS_ROOT_INO, root_generation };
 }
 
+/* ---- finding ---------------------------------------------------------------------------------- */
+
 struct find_op {
-	const char *name;
-	uint32_t id;			/* this one if EXACT, else at or after it */
+	uint32_t id;
 	unsigned states;
-	bool exact;
 	struct fs_volume_info *info;
 };
 
 static int do_find(struct txn *t, void *arg)
 {
 	struct find_op *o = arg;
-	uint32_t id = o->id;
 	struct volume *v;
 	struct inode *root;
-	int err = o->exact ? volume_get(t, id, &v) : volume_scan(t, &id, o->states, o->name, &v);
+	int err = volume_get(t, o->id, &v);
 
 	if (!err && !(o->states >> v->state & 1))
 		err = -ENOENT;
 	if (!err)
 		err = inode_get(t, v, INO_ROOT, 0, &root);
 	if (!err)
-		info_fill(o->info, v, root->generation);
+		volume_info_fill(o->info, v, root->generation);
 	return err;
 }
 
-static int find(struct fs *fs, struct find_op o)
+static int get(struct fs *fs, uint32_t id, unsigned states, struct fs_volume_info *ret_info)
 {
+	struct find_op o = { id, states, ret_info };
 	struct fs_req req;
 	int err;
 
@@ -102,35 +66,118 @@ static int find(struct fs *fs, struct find_op o)
 	return err == -ESTALE ? -ENOENT : err;
 }
 
+static int next(struct fs *fs, uint32_t after, unsigned states, struct fs_volume_info *ret_info)
+{
+	uint32_t id = after;
+	int err;
+
+	do {				/* one may go while its record is read */
+		err = catalog_next(fs, 0, id, states, &id);
+		if (err)
+			return err;
+		err = get(fs, id, states, ret_info);
+	} while (err == -ENOENT);
+	return err;
+}
+
 int fs_volume_find(struct fs *fs, const char *name, struct fs_volume_info *ret_info)
 {
-	return find(fs, (struct find_op){ name, 1, USERS, false, ret_info });
+	uint32_t id;
+	int err = volume_id(fs, name, &id);
+
+	return err ? err : get(fs, id, USERS, ret_info);
 }
 
 int fs_volume_get(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info)
 {
-	return find(fs, (struct find_op){ NULL, id, USERS, true, ret_info });
+	return get(fs, id, USERS, ret_info);
 }
 
 int fs_volume_next(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info)
 {
-	return find(fs, (struct find_op){ NULL, after + 1, USERS, false, ret_info });
+	return next(fs, after, USERS, ret_info);
 }
 
 int volume_get_any(struct fs *fs, uint32_t id, struct fs_volume_info *ret_info)
 {
-	return find(fs, (struct find_op){ NULL, id, USERS | HIDDEN, true, ret_info });
+	return get(fs, id, USERS | HIDDEN, ret_info);
 }
 
 int volume_next_any(struct fs *fs, uint32_t after, struct fs_volume_info *ret_info)
 {
-	return find(fs, (struct find_op){ NULL, after + 1, USERS | HIDDEN, false, ret_info });
+	return next(fs, after, USERS | HIDDEN, ret_info);
+}
+
+/* ---- records that come and go ------------------------------------------------------------------ */
+
+int volume_new_id(struct txn *t, struct fs *fs, uint32_t *ret_id)
+{
+	if (fs->catalog.last_id >= UINT32_MAX / 2)
+		return -ENOSPC;
+	*ret_id = fs->catalog.last_id + 1;
+	return catalog_reserve(fs);
+}
+
+static uint64_t leaf_of(uint32_t id) { return (id - 1) / VOLUMES_PER_BLOCK; }
+
+/* The leaf of record ID goes, which holds nothing else; but never the last of the table. */
+static int drop_leaf(struct txn *t, uint32_t id)
+{
+	uint64_t any = UINT64_MAX;	/* how many leaves there are in all is nobody's business */
+
+	return tree_punch(t, pool_volumes(t->pool), TREE_VOLUMES, leaf_of(id), 1, &any);
+}
+
+static bool unused(const struct volume *v)
+{
+	return v->state == VOLUME_FREE;
+}
+
+/* The records of the last leaf may be free by now; it isn't the last any more. */
+static int leave_last(struct txn *t, uint32_t new_id)
+{
+	struct volume *a, *b;
+	int err;
+
+	if (new_id <= VOLUMES_PER_BLOCK || leaf_of(new_id) == leaf_of(new_id - 1))
+		return 0;
+	err = volume_record_get(t, new_id - 1, &a);
+	if (!err)
+		err = volume_record_get(t, new_id - 2, &b);
+	if (err)
+		return err == -ESTALE ? 0 : err;
+	return unused(a) && unused(b) ? drop_leaf(t, new_id - 1) : 0;
+}
+
+int volume_new(struct txn *t, uint32_t id, struct volume **ret)
+{
+	int err = volume_slot_own(t, id, ret);
+
+	return err ? err : leave_last(t, id);
+}
+
+int volume_forget(struct txn *t, struct fs *fs, uint32_t id)
+{
+	uint32_t sibling = ((id - 1) ^ 1) + 1;
+	struct volume *v, *other;
+	int err = volume_slot_own(t, id, &v);
+
+	if (!err)
+		err = volume_record_get(t, sibling, &other);
+	if (err)
+		return err;
+	if (t->apply) {
+		catalog_remove(fs, v);
+		memset(v, 0, sizeof(*v));
+		v->id = id;
+	}
+	return unused(other) && leaf_of(id) != leaf_of(fs->catalog.last_id) ? drop_leaf(t, id) : 0;
 }
 
 /* ---- creating ------------------------------------------------------------------------------- */
 
 /* A name is also a path component of mounts, and "VOLUME:/path" and "VOLUME@SNAP" are written. */
-static int volume_name_check(const char *s)
+int volume_name_legal(const char *s)
 {
 	size_t n = strlen(s);
 
@@ -175,20 +222,20 @@ int do_volume_create(struct txn *t, void *arg)
 {
 	struct volume_op *o = arg;
 	struct volume *v, fresh;
-	bool hidden = !strcmp(o->name, VOLUME_SYSTEM_NAME);
-	uint32_t id = 1;
+	struct fs *fs = o->req->fs;
+	uint32_t id;
 	int err;
 
 	if (!t->apply) {
-		err = volume_scan(t, &id, hidden ? HIDDEN : USERS, o->name, &v);
+		err = catalog_find(fs, 0, o->name, &id);
 		if (err != -ENOENT)
 			return err ? err : -EEXIST;
-		err = free_id(t, &o->id);
+		err = volume_new_id(t, fs, &o->id);
 		if (err)
 			return err;
 		record_volume_create(t, o);
 	}
-	err = volume_slot_own(t, o->id, &v);
+	err = volume_new(t, o->id, &v);
 	if (err)
 		return err;
 	if (!t->apply) {
@@ -197,7 +244,7 @@ int do_volume_create(struct txn *t, void *arg)
 		return err ? err : make_dir(t, &fresh, INO_ORPHANS, 0700, o->now);
 	}
 	memset(v, 0, sizeof(*v));
-	v->state = hidden ? VOLUME_SYSTEM : VOLUME_LIVE;
+	v->state = strcmp(o->name, VOLUME_SYSTEM_NAME) ? VOLUME_LIVE : VOLUME_SYSTEM;
 	v->id = o->id;
 	memcpy(v->uuid, o->uuid, 16);
 	memcpy(v->hash_key, o->hash_key, 16);
@@ -208,7 +255,8 @@ int do_volume_create(struct txn *t, void *arg)
 	memcpy(v->name, o->name, strlen(o->name) + 1);
 	make_dir(t, v, INO_ROOT, 0755, o->now);
 	make_dir(t, v, INO_ORPHANS, 0700, o->now);
-	info_fill(&o->info, v, txn_event(t));
+	catalog_add(fs, v);
+	volume_info_fill(&o->info, v, txn_event(t));
 	record_volume_create(t, o);
 	return 0;
 }
@@ -236,7 +284,7 @@ static int create(struct fs_req *req, const char *name, enum txn_space space,
 
 int fs_volume_create(struct fs_req *req, const char *name, struct fs_volume_info *ret_info)
 {
-	int err = volume_name_check(name);
+	int err = volume_name_legal(name);
 
 	if (!err)
 		err = create(req, name, SPACE_ORDINARY, ret_info);
@@ -249,13 +297,12 @@ int fs_volume_create(struct fs_req *req, const char *name, struct fs_volume_info
 
 static int system_volume(struct fs_req *req, struct fs_volume_info *info)
 {
-	struct find_op find_it = { NULL, 1, HIDDEN, false, info };
-	int err = find(req->fs, find_it);
+	int err = next(req->fs, 0, HIDDEN, info);
 
 	if (err == -ENOENT) {
 		err = create(req, VOLUME_SYSTEM_NAME, SPACE_DELETE, info);
 		if (err == -EEXIST)		/* somebody else did, meanwhile */
-			err = find(req->fs, find_it);
+			err = next(req->fs, 0, HIDDEN, info);
 	}
 	if (!err)
 		req->fs->system_volume = info->id;
@@ -301,19 +348,21 @@ int do_volume_destroy(struct txn *t, void *arg)
 {
 	struct volume_op *o = arg;
 	struct volume *v;
-	uint32_t id = 1;
-	int err = volume_scan(t, &id, USERS, o->name, &v);
+	uint32_t id = o->id;		/* as the load pass has found it */
+	int err = t->apply ? 0 : volume_id(o->req->fs, o->name, &id);
 
-	if (err)
-		return err;
-	err = volume_slot_own(t, id, &v);
+	o->id = id;
+	if (!err && catalog_count(o->req->fs, id))
+		err = -ENOTEMPTY;
+	if (!err)
+		err = volume_get(t, id, &v);
 	if (!err && v->inodes_root)
 		err = tree_drop(t, v->inodes_root, v->inodes_depth, TREE_INODES);
+	if (!err)
+		err = volume_forget(t, o->req->fs, id);
 	if (err)
 		return err;
 	record_volume_destroy(t, o);
-	if (t->apply)
-		memset(v, 0, sizeof(*v));
 	return 0;
 }
 
@@ -331,8 +380,8 @@ int do_volume_set(struct txn *t, void *arg)
 {
 	struct volume_op *o = arg;
 	struct volume *v;
-	uint32_t id = 1;
-	int err = volume_scan(t, &id, USERS, o->name, &v);
+	uint32_t id;
+	int err = volume_id(o->req->fs, o->name, &id);
 
 	if (!err)
 		err = volume_slot_own(t, id, &v);

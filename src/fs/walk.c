@@ -16,7 +16,7 @@ static struct volume *volume_in(struct block *b, uint32_t id)
 	return (struct volume *)b->data + (id - 1) % VOLUMES_PER_BLOCK;
 }
 
-int volume_get(struct txn *t, uint32_t id, struct volume **ret)
+int volume_record_get(struct txn *t, uint32_t id, struct volume **ret)
 {
 	struct block *b;
 	uint64_t ptr;
@@ -33,7 +33,26 @@ int volume_get(struct txn *t, uint32_t id, struct volume **ret)
 	if (err)
 		return err;
 	*ret = volume_in(b, id);
+	return 0;
+}
+
+int volume_get(struct txn *t, uint32_t id, struct volume **ret)
+{
+	int err = volume_record_get(t, id, ret);
+
+	if (err)
+		return err;
 	return ((*ret)->state == VOLUME_LIVE || (*ret)->state == VOLUME_SYSTEM) && (*ret)->id == id ?
+	       0 : -ESTALE;
+}
+
+int snapshot_get(struct txn *t, uint32_t volume, uint32_t id, struct volume **ret)
+{
+	int err = volume_record_get(t, id, ret);
+
+	if (err)
+		return err;
+	return (*ret)->state == VOLUME_SNAPSHOT && (*ret)->parent == volume && (*ret)->id == id ?
 	       0 : -ESTALE;
 }
 
@@ -118,11 +137,48 @@ int inode_own(struct txn *t, struct volume *vol, uint64_t ino, uint64_t generati
 	return err ? err : inode_slot_own(t, vol, ino, ret);
 }
 
+/* Never on a device: an inode that stands for a directory's FS_SNAPSHOT_DIR. */
+#define INODE_SNAPDIR (1u << 31)
+
+int snapdir_get(struct txn *t, const struct volume *vol, uint64_t ino, uint64_t generation,
+		struct inode **ret)
+{
+	static struct inode snapdir;	/* one pass looks at one of them, and doesn't wait */
+	struct inode *dir;
+	int err = inode_get(t, vol, ino, generation, &dir);
+
+	if (err)
+		return err;
+	if (dir->type != FS_DIR || vol->state != VOLUME_LIVE)
+		return -ESTALE;
+	snapdir = (struct inode){ .type = FS_DIR, .flags = INODE_SNAPDIR, .mode = dir->mode & 0555,
+		.nlink = 2, .uid = dir->uid, .gid = dir->gid, .generation = dir->generation,
+		.parent = ino, .btime = vol->created, .change = vol->snapshots_changed };
+	snapdir.atime = snapdir.mtime = snapdir.ctime = vol->snapshots_time ? vol->snapshots_time :
+							 vol->created;
+	*ret = &snapdir;
+	return 0;
+}
+
+int snapshot_dir(struct txn *t, const struct volume *snap, struct fs_id dir, struct inode **ret)
+{
+	/* Most of those that are missing are younger, which nothing has to be read for. */
+	int err = dir.generation > snap->fsid ? -ESTALE : inode_get(t, snap, dir.ino, dir.generation, ret);
+
+	return !err && (*ret)->type != FS_DIR ? -ESTALE : err;
+}
+
 int object_get(struct txn *t, struct fs_id id, struct volume **ret_vol, struct inode **ret)
 {
-	int err = id.snapshot ? -ESTALE : volume_get(t, id.volume, ret_vol);
+	bool frozen = id.snapshot && id.snapshot != FS_SNAPDIR;
+	int err = frozen ? snapshot_get(t, id.volume, id.snapshot, ret_vol) :
+			   volume_get(t, id.volume, ret_vol);
 
-	return err ? err : inode_get(t, *ret_vol, id.ino, id.generation, ret);
+	if (err)
+		return err;
+	if (id.snapshot == FS_SNAPDIR)
+		return snapdir_get(t, *ret_vol, id.ino, id.generation, ret);
+	return inode_get(t, *ret_vol, id.ino, id.generation, ret);
 }
 
 int object_own(struct txn *t, struct fs_id id, struct volume **ret_vol, struct inode **ret)
@@ -254,7 +310,21 @@ static struct fs_time time_of(int64_t ns)
 
 struct fs_id id_of(const struct volume *vol, uint64_t ino, const struct inode *i)
 {
-	return (struct fs_id){ .volume = vol->id, .ino = ino, .generation = i->generation };
+	struct fs_id id = { .volume = vol->id, .ino = ino, .generation = i->generation };
+
+	if (vol->state == VOLUME_SNAPSHOT) {
+		id.volume = vol->parent;
+		id.snapshot = vol->id;
+	} else if (i->flags & INODE_SNAPDIR) {
+		id.snapshot = FS_SNAPDIR;
+	}
+	return id;
+}
+
+/* A restore makes all files as they were, but what changes must never seem to go back. */
+static uint64_t change_of(const struct volume *vol, const struct inode *i)
+{
+	return i->change > vol->restored ? i->change : vol->restored;
 }
 
 void attr_fill(struct fs_attr *a, const struct volume *vol, uint64_t ino, const struct inode *i)
@@ -263,7 +333,7 @@ void attr_fill(struct fs_attr *a, const struct volume *vol, uint64_t ino, const 
 		.id = id_of(vol, ino, i), .type = i->type, .mode = i->mode, .nlink = i->nlink,
 		.uid = i->uid, .gid = i->gid, .rdev_major = i->rdev_major,
 		.rdev_minor = i->rdev_minor, .size = i->size,
-		.mapped_bytes = i->mapped * BLOCK_SIZE, .fsid = vol->fsid, .change = i->change,
+		.mapped_bytes = i->mapped * BLOCK_SIZE, .fsid = vol->fsid, .change = change_of(vol, i),
 		.atime = time_of(i->atime), .mtime = time_of(i->mtime),
 		.ctime = time_of(i->ctime), .btime = time_of(i->btime),
 		.origin = { i->origin_volume, 0, i->origin_ino, i->origin_generation },
@@ -274,7 +344,7 @@ void wcc_pre(struct fs_wcc *w, const struct volume *vol, uint64_t ino, const str
 {
 	w->pre_valid = true;
 	w->pre_size = i->size;
-	w->pre_change = i->change;
+	w->pre_change = change_of(vol, i);
 	w->pre_mtime = time_of(i->mtime);
 	w->pre_ctime = time_of(i->ctime);
 	wcc_post(w, vol, ino, i);

@@ -606,6 +606,17 @@ static void vol_hidden_twice(void)
 }
 static void vol_state(void) { VOL(1, v->state = VOLUME_FREE); }
 
+static void vol_restored(void) { VOL(1, v->restored = UINT64_MAX); }
+static void vol_snapshots_changed(void) { VOL(1, v->snapshots_changed = UINT64_MAX); }
+static void vol_parent(void) { VOL(1, v->parent = 1); }
+static void snap_no_parent(void) { VOL(1, v->state = VOLUME_SNAPSHOT); }
+static void snap_itself(void) { VOL(1, v->state = VOLUME_SNAPSHOT; v->parent = 2); }
+static void snap_nowhere(void) { VOL(1, v->state = VOLUME_SNAPSHOT; v->parent = 77); }
+static void snap_twice(void)
+{
+	VOL(0, v->state = VOLUME_SNAPSHOT; v->parent = 9; strcpy(v->name, "two"));
+	VOL(1, v->state = VOLUME_SNAPSHOT; v->parent = 9; strcpy(v->name, "two"));
+}
 static void vol_state_unknown(void) { VOL(1, v->state = 9); }
 static void vol_exports(void) { VOL(1, memset(v->exports, 'x', sizeof(v->exports))); }
 static void vol_fsid_none(void) { VOL(1, v->fsid = 0); }
@@ -837,6 +848,15 @@ static const struct damage {
 	D(vol_hidden_twice, "two volumes have the name '.system'"),
 	D(vol_state, "volume record 1: free, but it has inodes"),
 
+	D(vol_restored, "volume 'two': it was restored, or has got snapshots, in the future"),
+	D(vol_snapshots_changed, "volume 'two': it was restored, or has got snapshots, in the future"),
+	D(vol_parent, "volume record 1 ('two'): only a snapshot is of another volume"),
+	D(snap_no_parent, "volume record 1 ('two'): only a snapshot is of another volume"),
+	D(snap_itself, "snapshot 'two' is of volume number 2, which is none"),
+	D(snap_nowhere, "snapshot 'two' is of volume number 77, which is none"),
+	D(snap_twice, "two snapshots of a volume have the name 'two'",
+	  "snapshot 'two' is of volume number 9, which is none",
+	  "snapshot 'two' is of volume number 9, which is none"),
 	D(vol_state_unknown, "volume record 1: unknown state 9"),
 	D(vol_exports, "volume 'two': its export rules don't end"),
 	D(vol_fsid_none, "volume 'two': fsid 0x0 is not an event of the past"),
