@@ -101,6 +101,22 @@ static void advance(struct file_io *f, uint64_t n)
 	f->partial = true;
 }
 
+/*
+ * The kernel has a code for each way in which a device fails (ENODATA for a bad sector, ETIMEDOUT,
+ * ENOLINK, EREMOTEIO, EILSEQ, ...).  Above, that is one thing, and some of them would mean another.
+ */
+static int device_error(int64_t result)
+{
+	switch (result) {
+	case -ENOMEM:
+	case -ENOSPC:
+		return result;
+	case -EDQUOT:
+		return -ENOSPC;
+	}
+	return -EIO;
+}
+
 static void transfer_done(struct loop_io *lio)
 {
 	struct file_io *f = container_of(lio, struct file_io, io);
@@ -111,7 +127,7 @@ static void transfer_done(struct loop_io *lio)
 		return;
 	}
 	if (lio->result <= 0) {
-		dev_io_complete(io, lio->result ? (int)lio->result : -EIO);
+		dev_io_complete(io, device_error(lio->result));
 		return;
 	}
 	advance(f, lio->result);
@@ -125,10 +141,12 @@ static void plain_done(struct loop_io *lio)
 {
 	struct file_io *f = container_of(lio, struct file_io, io);
 	struct dev_io *io = to_dev_io(f);
-	int err = lio->result < 0 ? lio->result : 0;
+	int err = lio->result < 0 ? device_error(lio->result) : 0;
 
-	if (io->op == DEV_DISCARD && err == -EOPNOTSUPP)
+	if (io->op == DEV_DISCARD && lio->result == -EOPNOTSUPP) {
 		f->file->dev.can_discard = false;	/* not asked again */
+		err = -EOPNOTSUPP;
+	}
 	dev_io_complete(io, err);
 }
 

@@ -285,11 +285,19 @@ static int window_make(struct pool *p, struct block *table, uint64_t page, int c
 	return 1;
 }
 
+static bool is_damaged(const struct pool *p, uint64_t key)
+{
+	for (unsigned i = 0; i < p->ndamaged; i++)
+		if (p->damaged[i] == key)
+			return true;
+	return false;
+}
+
 static bool zone_fits(const struct pool *p, uint64_t zone, int class, bool any)
 {
 	int type = p->dir[zone].type;
 
-	if (!p->dir[zone].free)
+	if (!p->dir[zone].free || is_damaged(p, KEY_SUMMARY | zone))
 		return false;
 	return any || type == ZONE_UNUSED || type == ZONE_MIXED ||
 	       type == (class == CLASS_META ? ZONE_META : ZONE_DATA);
@@ -322,7 +330,7 @@ static int prepare_in_zone(struct txn *t, uint64_t *cursor, int class)
 		const struct summary_entry *e = s + *cursor % ZONE_PAGES;
 		struct block *table;
 
-		if (e->slot != SLOT_NONE && !e->free)
+		if ((e->slot != SLOT_NONE && !e->free) || is_damaged(p, KEY_TABLE | *cursor))
 			continue;
 		err = table_page(t, *cursor, &table);
 		if (err)
@@ -366,6 +374,22 @@ static int prepare_one(struct txn *t, int class)
 	return 0;
 }
 
+/*
+ * The summary, or the table page, where the cursor of CLASS stands can't be read.  That is for who has
+ * blocks there; others are given blocks elsewhere.  False: there is too much of it.
+ */
+static bool note_damaged(struct pool *p, int class)
+{
+	uint64_t zone = p->cursor[class] / ZONE_PAGES;
+	const struct block *summary = cache_find(p, KEY_SUMMARY | zone);
+	bool page = summary && (summary->flags & B_VALID);
+
+	if (p->ndamaged == DAMAGED_MAX)
+		return false;
+	p->damaged[p->ndamaged++] = page ? KEY_TABLE | p->cursor[class] : KEY_SUMMARY | zone;
+	return true;
+}
+
 int alloc_prepare(struct txn *t, uint32_t meta, uint32_t data)
 {
 	struct pool *p = t->pool;
@@ -378,6 +402,8 @@ int alloc_prepare(struct txn *t, uint32_t meta, uint32_t data)
 
 			if (r == -ERESTART_PASS) {
 				r = txn_wait_missing(t);
+				if ((r == -EDAMAGED || r == -EIO) && note_damaged(p, c))
+					r = 0;
 				if (r)
 					return r;
 				t->missing = false;

@@ -14,6 +14,8 @@
 #include "base/crc.h"
 #include "base/err.h"
 
+#define RUNS_KEPT 16			/* requests that can be made without memory */
+
 int cache_init(struct pool *p)
 {
 	size_t per = BLOCK_SIZE + sizeof(struct block) + 2 * sizeof(void *);
@@ -47,6 +49,13 @@ int cache_init(struct pool *p)
 		list_add_head(&p->free_list, &b->lru);
 	}
 	p->nfree = p->nblocks;
+	for (unsigned i = 0; i < RUNS_KEPT; i++) {
+		struct run_io *r = malloc(sizeof(*r));
+
+		if (!r)
+			return -ENOMEM;
+		run_put(p, r);
+	}
 	return 0;
 }
 
@@ -237,19 +246,27 @@ static void run_io_done(struct dev_io *io)
 {
 	struct run_io *r = container_of(io, struct run_io, io);
 
+	r->pool->writes_ended += io->op == DEV_WRITE;
 	r->done(r);
 }
 
-void run_submit(struct run_io *r, enum dev_op op, uint64_t block)
+/* N blocks of the run, from its AT-th on. */
+static void submit_part(struct run_io *r, enum dev_op op, uint64_t block, unsigned at, unsigned n)
 {
 	memset(&r->io, 0, sizeof(r->io));
 	r->io.op = op;
 	r->io.block = block;
-	r->io.nblocks = r->n;
-	r->io.iov = r->iov;
-	r->io.niov = r->n;
+	r->io.nblocks = n;
+	r->io.iov = r->iov + at;
+	r->io.niov = n;
 	r->io.done = run_io_done;
+	r->pool->writes_begun += op == DEV_WRITE;
 	dev_submit(r->pool->dev, &r->io);
+}
+
+void run_submit(struct run_io *r, enum dev_op op, uint64_t block)
+{
+	submit_part(r, op, block, 0, r->n);
 }
 
 /* ---- reads ----------------------------------------------------------------------------- */
@@ -278,27 +295,66 @@ static void read_finish(struct pool *p, struct block *b, int error)
 	}
 }
 
+/* What came of reading B in a request that ended with RESULT. */
+static int verdict(struct pool *p, const struct block *b, int result)
+{
+	p->stat.read++;
+	if (result || crc32c(0, b->data, BLOCK_SIZE) == b->crc)
+		return result;
+	p->stat.checksum_errors++;
+	return -EDAMAGED;
+}
+
+static void read_alone_done(struct run_io *r);
+
+/*
+ * A request that fails doesn't say which of its blocks is bad, and one bad sector must not cost its
+ * neighbours anything.  So what failed is read once more, one block at a time; and so is what had
+ * the wrong content, which the way from the device may have done.
+ */
+static void read_rest_alone(struct run_io *r)
+{
+	struct pool *p = r->pool;
+
+	while (r->at < r->n && !r->blocks[r->at])
+		r->at++;
+	if (r->at < r->n) {
+		r->done = read_alone_done;
+		submit_part(r, DEV_READ, r->place + r->at, r->at, 1);
+		return;
+	}
+	p->reads_inflight--;
+	run_put(p, r);
+	if (p->dead)
+		waitq_wake_all(&p->background_wait);
+}
+
+static void read_alone_done(struct run_io *r)
+{
+	struct pool *p = r->pool;
+	struct block *b = r->blocks[r->at];
+
+	p->stat.io_errors += r->io.result != 0;
+	r->blocks[r->at] = NULL;
+	read_finish(p, b, verdict(p, b, r->io.result));
+	read_rest_alone(r);
+}
+
 static void read_done(struct run_io *r)
 {
 	struct pool *p = r->pool;
 
-	p->reads_inflight--;
+	p->stat.io_errors += r->io.result != 0;
 	for (unsigned i = 0; i < r->n; i++) {
 		struct block *b = r->blocks[i];
-		int error = r->io.result;
+		int error = verdict(p, b, r->io.result);
 
-		if (error)
-			p->stat.io_errors++;
-		else if (crc32c(0, b->data, BLOCK_SIZE) != b->crc) {
-			p->stat.checksum_errors++;
-			error = -EDAMAGED;
-		}
-		p->stat.read++;
+		if (error && !p->dead)
+			continue;
+		r->blocks[i] = NULL;
 		read_finish(p, b, error);
 	}
-	run_put(p, r);
-	if (p->dead)
-		waitq_wake_all(&p->background_wait);
+	read_rest_alone(r);
 }
 
 int cache_queue_read(struct pool *p, struct block *b)
@@ -333,6 +389,8 @@ static void send_run(struct pool *p, const struct placed *s, unsigned n)
 		r->iov[i] = (struct iovec){ s[i].b->data, BLOCK_SIZE };
 	}
 	r->n = n;
+	r->at = 0;
+	r->place = s[0].place;
 	r->done = read_done;
 	p->reads_inflight++;
 	run_submit(r, DEV_READ, s[0].place);

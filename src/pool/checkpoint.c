@@ -17,7 +17,32 @@
 #include "base/err.h"
 
 #define WRITES_INFLIGHT 64
-#define TRIES 3
+#define MEMORY_PAUSE_NS 1000000
+
+/* ---- opening and closing ----------------------------------------------------------------- */
+
+int ck_init(struct pool *p)
+{
+	struct checkpoint *ck = &p->ck;
+
+	list_init(&ck->dirty);
+	list_init(&ck->tables);
+	ck->order = malloc(p->nblocks * sizeof(*ck->order));
+	ck->zones = malloc(p->nzones * sizeof(*ck->zones));
+	ck->summaries = malloc(p->nzones * sizeof(*ck->summaries));
+	if (!ck->order || !ck->zones || !ck->summaries ||
+	    posix_memalign((void **)&ck->sb, BLOCK_SIZE, sizeof(*ck->sb)))
+		return -ENOMEM;
+	return 0;
+}
+
+void ck_done(struct pool *p)
+{
+	free(p->ck.order);
+	free(p->ck.zones);
+	free(p->ck.summaries);
+	free(p->ck.sb);
+}
 
 /* ---- freeze ---------------------------------------------------------------------------- */
 
@@ -29,6 +54,7 @@ static void freeze(struct pool *p)
 	assert(!ck->running);
 	ck->running = true;
 	ck->error = 0;
+	ck->nzones = 0;
 	ck->generation = p->gen;
 	ck->ndirty = p->ndirty;
 	ck->ntables = p->ntdirty;
@@ -65,7 +91,7 @@ static void write_done(struct run_io *r)
 	p->writes_inflight--;
 	if (r->io.result) {
 		p->stat.io_errors++;
-		if (r->tries++ < TRIES && !p->dead) {
+		if (++r->tries < WRITE_TRIES && !p->dead) {
 			p->writes_inflight++;
 			run_submit(r, DEV_WRITE, r->io.block);
 			return;
@@ -97,7 +123,7 @@ static struct run_io *ck_run(struct pool *p)
 	while (p->ck.inflight >= WRITES_INFLIGHT)
 		fiber_park();
 	while (!(r = run_get(p)) && !p->dead)
-		loop_sleep_ns(1000000);
+		loop_sleep_ns(MEMORY_PAUSE_NS);
 	if (r)
 		r->done = write_done;
 	return r;
@@ -144,11 +170,10 @@ static int write_blocks(struct pool *p)
 {
 	struct checkpoint *ck = &p->ck;
 	uint64_t n = 0, max = ck->ndirty;
-	struct block **all = malloc((max + 1) * sizeof(*all));
+	struct block **all = ck->order + ck->ntables;
 	struct run_io *r = NULL;
 
-	if (!all)
-		return -ENOMEM;
+	assert(ck->ntables + max <= p->nblocks);
 	while (!list_empty(&ck->dirty)) {
 		assert(n < max);
 		all[n++] = container_of(list_pop(&ck->dirty), struct block, dirty);
@@ -174,11 +199,8 @@ static int write_blocks(struct pool *p)
 	}
 	if (r)
 		ck_send(p, r, r->blocks[0]->key);
-	free(all);
 	return ck_drain(p);
 }
-
-struct zones { uint64_t *z; struct block **summary; uint64_t n; };
 
 static int summary_load(struct pool *p, uint64_t zone, struct block **ret)
 {
@@ -192,9 +214,10 @@ static int summary_load(struct pool *p, uint64_t zone, struct block **ret)
 		if (err != -ERESTART_PASS)
 			break;
 		/* Waiting for memory must not mean waiting for this very checkpoint. */
-		if (!t.nwait)
-			loop_sleep_ns(1000000);
-		else if ((err = txn_wait_missing(&t)))
+		err = t.nwait ? txn_wait_missing(&t) : -ENOMEM;
+		if (err == -ENOMEM)
+			loop_sleep_ns(MEMORY_PAUSE_NS);
+		else if (err)
 			break;
 		if (p->dead) {
 			err = -EIO;
@@ -216,29 +239,28 @@ static uint16_t count_free(struct pool *p, const struct table_entry *e, uint64_t
 	return n;
 }
 
-static struct block *zone_summary(struct pool *p, struct zones *zs, uint64_t zone, int *err)
+static struct block *zone_summary(struct pool *p, uint64_t zone, int *err)
 {
+	struct checkpoint *ck = &p->ck;
 	struct block *s;
 
-	for (uint64_t i = zs->n; i-- > 0; )
-		if (zs->z[i] == zone)
-			return zs->summary[i];
+	for (uint64_t i = ck->nzones; i-- > 0; )
+		if (ck->zones[i] == zone)
+			return ck->summaries[i];
 	*err = summary_load(p, zone, &s);
 	if (*err)
 		return NULL;
-	zs->z[zs->n] = zone;
-	zs->summary[zs->n++] = s;
+	ck->zones[ck->nzones] = zone;
+	ck->summaries[ck->nzones++] = s;
 	return s;
 }
 
-static int cmp_table(const void *x, const void *y)
+static int write_tables(struct pool *p)
 {
-	return cmp_key(x, y);
-}
+	struct block **all = p->ck.order;
+	uint64_t n = p->ck.ntables;
 
-static int write_tables(struct pool *p, struct zones *zs, struct block **all, uint64_t n)
-{
-	qsort(all, n, sizeof(*all), cmp_table);
+	qsort(all, n, sizeof(*all), cmp_key);
 	for (uint64_t i = 0; i < n && !p->dead; i++) {
 		struct block *b = all[i], *s;
 		uint64_t page = b->key & ~KEY_TABLE;
@@ -246,7 +268,7 @@ static int write_tables(struct pool *p, struct zones *zs, struct block **all, ui
 		const uint8_t *data;
 		int err = 0;
 
-		s = zone_summary(p, zs, page / ZONE_PAGES, &err);
+		s = zone_summary(p, page / ZONE_PAGES, &err);
 		if (!s)
 			return err;
 		e = (struct summary_entry *)s->data + page % ZONE_PAGES;
@@ -264,12 +286,12 @@ static int write_tables(struct pool *p, struct zones *zs, struct block **all, ui
 	return 0;
 }
 
-static int write_summaries(struct pool *p, struct zones *zs)
+static int write_summaries(struct pool *p)
 {
-	for (uint64_t i = 0; i < zs->n; i++) {
-		struct dir_entry *d = &p->dir[zs->z[i]];
-		const struct summary_entry *e = (const struct summary_entry *)zs->summary[i]->data;
-		uint64_t first = zs->z[i] * ZONE_PAGES;
+	for (uint64_t i = 0; i < p->ck.nzones; i++) {
+		struct dir_entry *d = &p->dir[p->ck.zones[i]];
+		const struct summary_entry *e = (const struct summary_entry *)p->ck.summaries[i]->data;
+		uint64_t first = p->ck.zones[i] * ZONE_PAGES;
 		uint32_t nfree = 0;
 		int err;
 
@@ -280,19 +302,19 @@ static int write_summaries(struct pool *p, struct zones *zs)
 		d->free = nfree;
 		d->crc = crc32c(0, e, BLOCK_SIZE);
 		d->slot = d->slot == 0 ? 1 : 0;
-		err = ck_write_page(p, e, 1, zs->z[i] * ZONE_BLOCKS + ZONE_SUMMARY + d->slot);
+		err = ck_write_page(p, e, 1, p->ck.zones[i] * ZONE_BLOCKS + ZONE_SUMMARY + d->slot);
 		if (err)
 			return err;
 	}
 	return 0;
 }
 
-static int write_dirs(struct pool *p, struct zones *zs, struct superblock *sb)
+static int write_dirs(struct pool *p, struct superblock *sb)
 {
 	bool changed[DIRS_MAX] = { false };
 
-	for (uint64_t i = 0; i < zs->n; i++)
-		changed[zs->z[i] / DIR_ZONES] = true;
+	for (uint64_t i = 0; i < p->ck.nzones; i++)
+		changed[p->ck.zones[i] / DIR_ZONES] = true;
 	for (unsigned k = 0; k < sb->ndirs; k++) {
 		struct dir_entry *d = p->dir_out + k * DIR_ZONES;
 		int err;
@@ -330,11 +352,23 @@ static void fill_super(struct pool *p, struct superblock *sb)
 
 /* ---- the end --------------------------------------------------------------------------- */
 
-/* Durable: what the generation froze is ordinary again. */
-static void thaw(struct pool *p, struct zones *zs, struct block **tables, uint64_t n)
+/* The frozen table pages, in order[0] to order[ntables - 1]. */
+static void collect_tables(struct pool *p)
 {
-	for (uint64_t i = 0; i < n; i++) {
-		struct block *b = tables[i];
+	uint64_t n = 0;
+
+	while (!list_empty(&p->ck.tables)) {
+		assert(n < p->ck.ntables);
+		p->ck.order[n++] = container_of(list_pop(&p->ck.tables), struct block, lru);
+	}
+	assert(n == p->ck.ntables);
+}
+
+/* Durable: what the generation froze is ordinary again. */
+static void thaw(struct pool *p)
+{
+	for (uint64_t i = 0, n = p->ck.ntables; i < n; i++) {
+		struct block *b = p->ck.order[i];
 
 		b->flags &= ~B_FROZEN;
 		if (b->frozen) {
@@ -344,25 +378,24 @@ static void thaw(struct pool *p, struct zones *zs, struct block **tables, uint64
 		p->ck.ntables--;
 		cache_clean(p, b);
 	}
-	for (uint64_t i = 0; i < zs->n; i++)
-		block_unpin(p, zs->summary[i]);
+	for (uint64_t i = 0; i < p->ck.nzones; i++)
+		block_unpin(p, p->ck.summaries[i]);
 }
 
-static int write_all(struct pool *p, struct zones *zs, struct block **tables, uint64_t n,
-		     struct superblock *sb)
+static int write_all(struct pool *p, struct superblock *sb)
 {
 	int err = write_blocks(p);
 
 	if (!err)
 		err = named_wait_gen(p, p->ck.generation & 1);
 	if (!err)
-		err = write_tables(p, zs, tables, n);
+		err = write_tables(p);
 	if (ck_drain(p) && !err)
 		err = p->ck.error;
 	if (!err)
-		err = write_summaries(p, zs);
+		err = write_summaries(p);
 	if (!err)
-		err = write_dirs(p, zs, sb);
+		err = write_dirs(p, sb);
 	if (ck_drain(p) && !err)
 		err = p->ck.error;
 	if (p->dead && !err)
@@ -374,26 +407,6 @@ static int write_all(struct pool *p, struct zones *zs, struct block **tables, ui
 		err = super_write(p, sb);
 	}
 	return err;
-}
-
-static int collect_tables(struct pool *p, struct zones *zs, struct block ***ret)
-{
-	uint64_t n = 0, max = p->ck.ntables;
-	struct block **all = malloc((max + 1) * sizeof(*all));
-
-	zs->z = malloc((max + 1) * sizeof(*zs->z));
-	zs->summary = malloc((max + 1) * sizeof(*zs->summary));
-	zs->n = 0;
-	if (!all || !zs->z || !zs->summary) {
-		free(all);
-		return -ENOMEM;
-	}
-	while (!list_empty(&p->ck.tables)) {
-		assert(n < max);
-		all[n++] = container_of(list_pop(&p->ck.tables), struct block, lru);
-	}
-	*ret = all;
-	return 0;
 }
 
 static void finish(struct pool *p, const struct superblock *sb)
@@ -420,35 +433,17 @@ static bool nothing_to_do(const struct pool *p)
 
 static int checkpoint(struct pool *p)
 {
-	struct superblock *sb = malloc(sizeof(*sb));
-	struct block **tables = NULL;
-	struct zones zs = { 0 };
-	uint64_t start = loop_now_ns(), n;
+	uint64_t start = loop_now_ns();
 	int err;
 
-	if (!sb)
-		return -ENOMEM;
-	*sb = p->sb;
+	*p->ck.sb = p->sb;
 	freeze(p);
-	n = p->ck.ntables;
-	do {
-		err = collect_tables(p, &zs, &tables);
-		if (err) {
-			free(zs.z);
-			free(zs.summary);
-			loop_sleep_ns(10000000);
-		}
-	} while (err == -ENOMEM && !p->dead);
-	if (!err)
-		err = write_all(p, &zs, tables, n, sb);
+	collect_tables(p);
+	err = write_all(p, p->ck.sb);
 	if (!err) {
-		thaw(p, &zs, tables, n);
-		finish(p, sb);
+		thaw(p);
+		finish(p, p->ck.sb);
 	}
-	free(tables);
-	free(zs.z);
-	free(zs.summary);
-	free(sb);
 	p->stat.checkpoint_ns = loop_now_ns() - start;
 	p->ck.running = false;
 	return err;

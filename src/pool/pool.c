@@ -16,6 +16,7 @@
 #include "base/log.h"
 
 #define REFS_MAX 0x7fffffffu
+#define REAP_PAUSE_NS 100000000	/* when there is no memory */
 
 void pool_background(struct pool *p, int delta)
 {
@@ -56,18 +57,25 @@ void pool_fail(struct pool *p, const char *fmt, ...)
  */
 int pool_flush(struct pool *p)
 {
-	uint64_t ended;
+	uint64_t ended, written = p->writes_begun == p->writes_ended ? p->writes_begun : 0;
 	int err;
 
 	p->flushing++;
 	err = dev_flush(p->dev);
 	p->flushing--;
+	if (!err && written > p->writes_flushed)
+		p->writes_flushed = written;
 	ended = ++p->flushes_ended;
 	p->flush_failed |= err != 0;
 	waitq_wake_all(&p->flush_wait);
 	while (p->flushing && p->flushes_ended == ended)
 		waitq_wait(&p->flush_wait);
 	return err ? err : p->flush_failed || p->readonly ? -EIO : 0;
+}
+
+bool pool_all_flushed(const struct pool *p)
+{
+	return p->writes_flushed == p->writes_begun;
 }
 
 /* ---- the zone directory ------------------------------------------------------------------ */
@@ -115,6 +123,7 @@ static void reap_fiber_main(void *arg)
 
 	p->reap_fiber = fiber_self();
 	while (!p->stopping && !p->dead && !p->readonly) {
+		uint64_t stuck = p->reap_stuck;
 		int r;
 
 		if (!p->reap_kicked || !p->reap_entries || p->reap_paused) {
@@ -122,7 +131,12 @@ static void reap_fiber_main(void *arg)
 			continue;
 		}
 		r = p->o.reap_step(p->o.arg);
-		if (r == 0) {
+		if (p->reap_stuck > stuck)
+			log_error("reaping in %s: what was removed is damaged in part, and that stays "
+				  "allocated; 'pando pool check' finds what", p->dev->name);
+		if (r == -ENOMEM) {
+			loop_sleep_ns(REAP_PAUSE_NS);
+		} else if (r == 0) {
 			p->reap_kicked = false;
 			waitq_wake_all(&p->reap_wait);
 		} else if (r < 0) {
@@ -191,6 +205,7 @@ int pool_reap_all(struct pool *p)
 
 static void pool_free(struct pool *p)
 {
+	ck_done(p);
 	alloc_done(p);
 	log_done(p);
 	cache_done(p);
@@ -227,8 +242,6 @@ int pool_new(struct dev *d, const struct pool_opts *o, struct pool **ret, char *
 	waitq_init(&p->memory_wait);
 	list_init(&p->dirty);
 	list_init(&p->tdirty);
-	list_init(&p->ck.dirty);
-	list_init(&p->ck.tables);
 	timer_init(&p->ck_timer, ck_timer_fired);
 	/* What is read may still be in a volatile cache. */
 	err = d->readonly ? 0 : dev_flush(d);
@@ -244,6 +257,8 @@ int pool_new(struct dev *d, const struct pool_opts *o, struct pool **ret, char *
 		err = alloc_init(p);
 	if (!err)
 		err = log_init(p);
+	if (!err)
+		err = ck_init(p);
 	if (err) {
 		if (err == -ENOMEM)
 			snprintf(why, why_len, "%s: out of memory; try a smaller cache", d->name);
@@ -389,6 +404,11 @@ struct tree_root *pool_held(struct pool *p)
 uint64_t *pool_reap_entries(struct pool *p)
 {
 	return &p->reap_entries;
+}
+
+uint64_t *pool_reap_stuck(struct pool *p)
+{
+	return &p->reap_stuck;
 }
 
 static uint64_t fixed_blocks(const struct pool *p)

@@ -238,6 +238,9 @@ struct tree_root *pool_volumes(struct pool *p);	/* changed in apply passes only 
 struct tree_root *pool_reap(struct pool *p);
 struct tree_root *pool_held(struct pool *p);
 uint64_t *pool_reap_entries(struct pool *p);
+/* So many of them, the lowest, can't be taken apart for damage, and are left alone until the pool is
+ * opened again. */
+uint64_t *pool_reap_stuck(struct pool *p);
 
 /* ---- opening, closing ----------------------------------------------------------------- */
 

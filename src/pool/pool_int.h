@@ -5,7 +5,8 @@
  *     txn.c         passes, admission, owning, sharing, dropping
  *     alloc.c       which blocks are free, runs, the freed of each generation
  *     table.c       counts and CRCs: table pages, summaries, the zone directory
- *     log.c         the intent log: appending, flushing, reading it back
+ *     log.c         the intent log: appending, writing, flushing
+ *     log_read.c    the intent log: reading it back, replay
  *     verify.c      counts and content, for a scrub
  *     checkpoint.c  freeze, write, flush, superblock, flush, release
  *     cache.c       block memory, look-up, eviction, reads
@@ -51,6 +52,8 @@ struct run_io {
 	struct block *blocks[RUN_BLOCKS];
 	struct iovec iov[RUN_BLOCKS];
 	unsigned n, tries;
+	uint64_t place;			/* reads: of the first block; */
+	unsigned at;			/* the one that is read again, by itself */
 	struct run_io *next;
 	void (*done)(struct run_io *r);
 	void *arg;
@@ -82,6 +85,7 @@ struct window {
 };
 enum alloc_class { CLASS_META, CLASS_DATA, CLASSES };
 #define RUNS_MAX 64
+#define DAMAGED_MAX 64
 
 struct batch {				/* of log records, being built or waiting to be written */
 	uint8_t *buf;
@@ -104,6 +108,12 @@ struct checkpoint {
 	struct tree_root volumes, reap, held;
 	uint64_t reap_entries, last_event;
 	uint64_t log_seq, log_offset, log_chain, log_life;
+	/* Memory for all of it, so that a checkpoint never fails for want of some: */
+	struct superblock *sb;		/* the next one, aligned */
+	struct block **order;		/* as many as the cache has: the tables, then the blocks */
+	uint64_t *zones;		/* those whose summaries change, and these, pinned: */
+	struct block **summaries;
+	uint64_t nzones;
 	unsigned inflight;
 	int error;
 	struct fiber *fiber;
@@ -120,7 +130,7 @@ struct pool {
 	uint32_t max_refs;
 
 	struct tree_root volumes, reap, held;
-	uint64_t reap_entries;
+	uint64_t reap_entries, reap_stuck;
 	struct count_watch *watch;
 
 	/* cache.c */
@@ -163,6 +173,9 @@ struct pool {
 	uint64_t avail[CLASSES], avail_runs;
 	uint64_t cursor[CLASSES];	/* table page to look at next */
 	uint64_t free_now;		/* may be allocated */
+	uint64_t damaged[DAMAGED_MAX];	/* keys of table pages and summaries that can't be read: left
+					 * alone until the pool is opened again */
+	unsigned ndamaged;
 	struct pend *discard;		/* durably freed, the device doesn't know yet: not free yet */
 	struct pend_page *discarding[DISCARD_PAGES];
 	unsigned ndiscarding;
@@ -201,6 +214,8 @@ struct pool {
 	bool stopping, dead, started, recovering;
 	uint64_t replay_seq, replay_chain; /* the record being replayed; hash of the one before */
 
+	/* Writes without DSYNC: begun, ended, and so many of them a flush has made durable. */
+	uint64_t writes_begun, writes_ended, writes_flushed;
 	unsigned flushing;		/* the log's, the checkpoint's */
 	uint64_t flushes_ended;
 	bool flush_failed;
@@ -231,7 +246,7 @@ int block_wait_read(struct pool *p, struct block *b);	/* pinned by the caller */
 uint64_t key_place(struct pool *p, const struct block *b);	/* device block of a read */
 struct run_io *run_get(struct pool *p);
 void run_put(struct pool *p, struct run_io *r);
-void run_submit(struct run_io *r, enum dev_op op, uint64_t block);
+void run_submit(struct run_io *r, enum dev_op op, uint64_t block);	/* all of it, at BLOCK */
 
 /* table.c: load passes */
 int table_page(struct txn *t, uint64_t page, struct block **ret);
@@ -276,17 +291,21 @@ void log_fiber_main(void *arg);
 void log_seal(struct pool *p);
 bool log_has_room(struct pool *p, uint64_t bytes);
 uint64_t log_used_blocks(const struct pool *p);
-int log_recover(struct pool *p, char *why, size_t why_len);
 void named_kick(struct pool *p);
 void named_start(struct pool *p, uint32_t keep);
 int named_wait_gen(struct pool *p, unsigned parity);
 uint64_t log_hash(const struct log_record *r);
-uint64_t log_next_life(struct pool *p);
-/* Recovery: where the log starts for a checkpoint that is taken now. */
-void log_position(struct pool *p, struct checkpoint *ck);
 void log_trim(struct pool *p, uint64_t offset, uint64_t seq);
 
+/* log_read.c */
+int log_recover(struct pool *p, char *why, size_t why_len);
+void log_tail_free(struct pool *p);
+/* Where the log starts for a checkpoint that is taken now. */
+void log_position(struct pool *p, struct checkpoint *ck);
+
 /* checkpoint.c */
+int ck_init(struct pool *p);
+void ck_done(struct pool *p);
 void ck_kick(struct pool *p);
 void ck_fiber_main(void *arg);
 int ck_wait_next(struct pool *p);	/* kicks; waits for one that begins from now on */
@@ -295,7 +314,7 @@ int ck_wait_any(struct pool *p);	/* waits for the one under way, or kicks one */
 /* super.c */
 uint64_t super_zones(uint64_t nblocks);
 uint32_t page_usable(const struct superblock *sb, uint64_t page); /* blocks that may be given out */
-int super_write(struct pool *p, struct superblock *sb);
+int super_write(struct pool *p, struct superblock *sb);	/* aligned */
 int super_mend(struct pool *p);
 
 /* txn.c */
@@ -306,6 +325,9 @@ void txn_wait_for(struct txn *t, struct block *b);
 /* pool.c */
 void reap_kick(struct pool *p);
 int pool_flush(struct pool *p);
+bool pool_all_flushed(const struct pool *p);	/* nothing lies in the device's cache only */
+#define WRITE_TRIES 4			/* in place, before the pool is given up */
+#define WRITE_PAUSE_NS 10000000
 const char *way_out(int err);		/* what people can do about a failed write */
 
 /* The count of BLOCK has changed by DELTA. */

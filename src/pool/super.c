@@ -147,20 +147,16 @@ int super_read(struct dev *d, struct superblock *ret, char *why, size_t why_len)
 
 /* ---- writing --------------------------------------------------------------------------- */
 
+/* SB is aligned. */
 static int write_copies(struct dev *d, struct superblock *sb)
 {
 	unsigned slot = sb->generation & 1;
-	struct superblock *buf;
 	int err;
 
-	if (posix_memalign((void **)&buf, BLOCK_SIZE, BLOCK_SIZE))
-		return -ENOMEM;
 	sb->crc = crc32c(0, sb, 4092);
-	*buf = *sb;
-	err = dev_write(d, slot, buf, 1);
+	err = dev_write(d, slot, sb, 1);
 	if (!err)
-		err = dev_write(d, sb->nblocks - SUPER_END_BLOCKS + slot, buf, 1);
-	free(buf);
+		err = dev_write(d, sb->nblocks - SUPER_END_BLOCKS + slot, sb, 1);
 	return err;
 }
 
@@ -189,8 +185,17 @@ int super_mend(struct pool *p)
 
 int super_write(struct pool *p, struct superblock *sb)
 {
-	int err = write_copies(p->dev, sb);
+	int err;
 
+	for (unsigned tries = 1; ; tries++) {
+		p->writes_begun++;
+		err = write_copies(p->dev, sb);
+		p->writes_ended++;
+		if (!err || tries == WRITE_TRIES || p->dead || p->readonly)
+			break;
+		p->stat.io_errors++;
+		loop_sleep_ns(WRITE_PAUSE_NS);
+	}
 	return err ? err : pool_flush(p);
 }
 
@@ -272,13 +277,14 @@ static uint64_t log_size(uint64_t nblocks, uint64_t asked)
 
 int pool_format(struct dev *d, const struct pool_format_opts *o)
 {
-	struct superblock *sb = calloc(1, sizeof(*sb));
+	struct superblock *sb;
 	static const uint8_t none[16];
 	uint64_t n = o->nblocks ? o->nblocks : d->nblocks, rem;
 	int err;
 
-	if (!sb)
+	if (posix_memalign((void **)&sb, BLOCK_SIZE, sizeof(*sb)))
 		return -ENOMEM;
+	memset(sb, 0, sizeof(*sb));
 	rem = n % ZONE_BLOCKS;
 	if (n > ZONE_BLOCKS && rem && rem < ZONE_HEADER_BLOCKS + 64)
 		n -= rem;

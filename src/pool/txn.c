@@ -214,6 +214,7 @@ static uint32_t dirty_blocks(const struct pool *p)
 static int wait_space(struct txn *t)
 {
 	struct pool *p = t->pool;
+	bool reapable = p->reap_entries > p->reap_stuck;
 	uint64_t before;
 	int err;
 
@@ -222,7 +223,7 @@ static int wait_space(struct txn *t)
 	if (t->space != SPACE_PRIVILEGED && pool_ask_holder(p))
 		return 1;
 
-	if ((p->o.no_background || !p->started) && p->reap_entries && !p->reaping) {
+	if ((p->o.no_background || !p->started) && reapable && !p->reaping) {
 		p->reaping = true;	/* a step that has no space itself must not come here again */
 		for (int i = 0; i < 64 && p->reap_entries; i++) {
 			err = p->o.reap_step(p->o.arg);
@@ -230,10 +231,10 @@ static int wait_space(struct txn *t)
 				break;
 		}
 		p->reaping = false;
-	} else if (p->reap_entries) {
+	} else if (reapable) {
 		reap_kick(p);
 	}
-	if (!p->pend->count && !(p->ck.running && p->ck.pend->count) && !p->reap_entries &&
+	if (!p->pend->count && !(p->ck.running && p->ck.pend->count) && !reapable &&
 	    !p->ndiscarding)
 		return -ENOSPC;
 	if (p->ndiscarding)

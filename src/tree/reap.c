@@ -4,6 +4,7 @@
  * level, kind, next child) in a tree of its own under the superblock.  A step looks at the top:
  *
  *     count above 1       -1, pop
+ *     damaged             changes its place with the lowest that isn't, and is left alone
  *     no children left    free it, pop
  *     else                move some children on: leaves without children lose a pointer each,
  *                         others get an entry of their own on top (so the stack stays shallow)
@@ -92,7 +93,10 @@ int tree_drop(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind)
 	return push(t, entry_block(ptr, level, kind), 0);
 }
 
-struct step { int did; struct child *children; };	/* INDEX_SLOTS of them */
+struct step {
+	struct child *children;		/* INDEX_SLOTS of them */
+	uint64_t block;			/* of the top entry, as it stands there */
+};
 
 static int drop_empty_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 {
@@ -200,16 +204,47 @@ static int step(struct txn *t, void *arg)
 	struct block *page;
 	int err;
 
-	s->did = n != 0;
-	if (!n)
+	if (n <= *pool_reap_stuck(t->pool))
 		return t->apply ? 0 : -ENOENT;
+	s->block = 0;
 	err = own_page(t, (n - 1) / PER_PAGE, &page);
-	return err ? err : step_entry(t, page, n, s->children);
+	if (err)
+		return err;
+	s->block = ((struct reap_entry *)page->data)[(n - 1) % PER_PAGE].block;
+	return step_entry(t, page, n, s->children);
+}
+
+/* The top entry can't be taken apart: it must not keep the others.  -ENOENT: it isn't the top any more. */
+static int set_aside(struct txn *t, void *arg)
+{
+	const struct step *s = arg;
+	uint64_t *stuck = pool_reap_stuck(t->pool), top = *pool_reap_entries(t->pool) - 1;
+	struct block *page, *low;
+	int err, err2;
+
+	if (top < *stuck || top == UINT64_MAX)
+		return -ENOENT;
+	err = own_page(t, top / PER_PAGE, &page);
+	err2 = own_page(t, *stuck / PER_PAGE, &low);
+	if (err || err2)
+		return err ? err : err2;
+	if (((struct reap_entry *)page->data)[top % PER_PAGE].block != s->block)
+		return -ENOENT;
+	if (t->apply) {
+		struct reap_entry *a = (struct reap_entry *)page->data + top % PER_PAGE;
+		struct reap_entry *b = (struct reap_entry *)low->data + *stuck % PER_PAGE;
+		struct reap_entry e = *a;
+
+		*a = *b;
+		*b = e;
+		++*stuck;
+	}
+	return 0;
 }
 
 int reap_step(struct pool *p)
 {
-	struct step s = { 0, malloc(INDEX_SLOTS * sizeof(*s.children)) };
+	struct step s = { .children = malloc(INDEX_SLOTS * sizeof(*s.children)) };
 	struct txn t;
 	int err;
 
@@ -220,6 +255,13 @@ int reap_step(struct pool *p)
 	err = txn_run(&t, true, step, &s);
 	txn_end(&t);
 	free(s.children);
+	if ((err == -EDAMAGED || err == -EIO) && s.block) {
+		txn_begin(&t, p);
+		t.space = SPACE_PRIVILEGED;
+		err = txn_run(&t, true, set_aside, &s);
+		txn_end(&t);
+		return err && err != -ENOENT ? err : 1;
+	}
 	if (err == -ENOENT)
 		return 0;
 	return err ? err : 1;

@@ -43,7 +43,7 @@ static const struct fs_config config = { .cache_bytes = 16 << 20, .checkpoint_ms
 
 static bool clean_error(const struct test *t, int rc)
 {
-	if (t->what == ALLOC && (rc == -ENOMEM || rc == -EROFS))
+	if (t->what == ALLOC && rc == -ENOMEM)
 		return true;
 	return t->what == DISK && (rc == -EIO || rc == -EROFS);
 }
@@ -296,6 +296,7 @@ static void faulty(struct test *t)
 	script(t);
 	sim_compare_tolerant(t->fs, t->m, allowed, t);
 	fs_status(t->fs, &st);
+	sim_check(!st.readonly || t->what != ALLOC, "no memory, and so for good read-only: %s", st.reason);
 	t->readonly += st.readonly;
 	fault_alloc_arm(true);
 	rc = fs_close(t->fs);
