@@ -14,7 +14,6 @@
 #include "world.h"
 
 #define MS 1000000ull
-#define GRACE_S 5
 #define STUCK_NS (40000 * MS)		/* so long a slow request takes at most */
 #define HANG_NS (120000 * MS)		/* longer than this nothing may take */
 
@@ -46,7 +45,7 @@ void world_counted(struct world *w, enum world_fault f)
 
 static void start_server(struct world *w)
 {
-	struct nfs_config cfg = { .portmap = "", .grace_s = GRACE_S };
+	struct nfs_config cfg = { .portmap = "", .grace_s = GRACE_S, .lease_s = LEASE_S };
 	struct fs_status st;
 
 	fs_pool_secret(w->fs, cfg.handle_key);
@@ -55,6 +54,7 @@ static void start_server(struct world *w)
 	fs_status(w->fs, &st);
 	w->replayed += st.replayed_records;
 	w->epoch++;
+	w->up_ns = loop_now_ns();
 	w->up = true;
 	world_tell(w, "the server is up, life %llu: %llu records replayed%s%s",
 		   (unsigned long long)w->epoch, (unsigned long long)st.replayed_records,
@@ -378,6 +378,19 @@ static void choose(struct world *w)
 	w->end_ns = loop_now_ns() + w->fault_every_ns * 25;
 }
 
+static void make_locked(struct world *w, struct fs_req *req, struct fs_id root)
+{
+	const struct fs_create how = { .type = FS_REG, .how = FS_CREATE_GUARDED,
+				       .set = { .mask = FS_SET_MODE, .mode = 0666 } };
+	struct fs_attr a;
+	uint8_t key[16];
+
+	sim_ok(fs_create(req, root, (struct fs_name){ "locked", 6 }, &how, &a, NULL));
+	fs_pool_secret(w->fs, key);
+	handle_make(key, &a.id, w->locked.fh);
+	w->locked.fh_len = HANDLE_BYTES;
+}
+
 static void make_golden(struct world *w, unsigned i, struct fs_req *req, struct fs_id root)
 {
 	const struct fs_create how = { .type = FS_REG, .how = FS_CREATE_GUARDED };
@@ -419,6 +432,7 @@ static void make_world(struct world *w)
 	sim_ok(fs_volume_set(&req, "main", "* rw no_root_squash", -1));
 	for (unsigned i = 0; i < GOLDENS; i++)
 		make_golden(w, i, &req, v->root);
+	make_locked(w, &req, v->root);
 	fs_pool_secret(w->fs, key);
 	handle_make(key, &v->root, w->root);
 	w->root_len = HANDLE_BYTES;

@@ -7,6 +7,7 @@
  *     world.c         the server's life: starting, faults, dying, coming back
  *     world_net.c     calls that are lost, cut off, repeated; a small NFSv3 client
  *     world_nfs4.c    a small NFSv4.2 client
+ *     world_locks.c   a file that clients lock, and who may think that he holds what
  *     world_client.c  what each client was promised, and whether it is there
  *     world_habits.c  what clients do
  *     world_test.c    seeds, options, the report
@@ -33,6 +34,9 @@
 #define FILE_BLOCKS 96
 #define PENDING_MAX 4096
 #define GOLDENS 3
+#define LOCK_RANGES 5
+#define GRACE_S 5			/* the server's */
+#define LEASE_S 90
 #define TOLD_MAX 16			/* kinds of faults that are counted */
 
 enum world_fault { WF_CUT, WF_KILL, WF_CUT_RECOVERY, WF_IO_ONCE, WF_IO_GOOD, WF_CORRUPT, WF_LOST_WRITE,
@@ -77,6 +81,14 @@ struct client {
 	uint64_t clientid;
 	uint32_t slot_seq;
 	uint8_t session[16];
+	uint64_t renewed_ns;		/* when the last call was sent that had a session */
+	/* NFSv4's locks, as far as the client knows */
+	struct {
+		bool open, have_lock;	/* there are stateids */
+		uint64_t epoch, clientid;	/* of the server and of the client when it got them */
+		uint8_t open_id[16], lock_id[16];
+		bool held[LOCK_RANGES];
+	} locks;
 };
 
 struct habit { const char *name; void (*step)(struct client *c); };
@@ -93,9 +105,12 @@ struct world {
 	struct nfs_server *server;
 	uint64_t epoch;			/* of the server's life; 0: it was never up */
 	bool up, closing;
+	uint64_t up_ns;			/* since when it is up */
 	unsigned in_flight, running;	/* calls in the server; clients that live */
 	struct waitq changed;
 	struct file golden[GOLDENS];
+	struct file locked;		/* the file whose ranges are locked */
+	uint64_t locks, reclaimed;	/* that were granted */
 	uint8_t root[64];
 	uint32_t root_len;
 	struct client clients[CLIENTS_MAX];
@@ -174,6 +189,9 @@ void client_clone(struct client *c, const struct file *golden, unsigned count);
 /* F becomes a clone of a golden image, by NFSv4's CLONE. */
 void client_clone_into(struct client *c, struct file *f, const struct file *golden);
 void client_list(struct client *c);	/* as many names as there are files */
+
+/* ---- world_locks.c ---- */
+void client_lock(struct client *c);	/* by NFSv4: one range more, or one less */
 
 /* Blocks: their tag in front, then noise that follows from it; 0 is a block of zeros. */
 void block_fill(uint64_t tag, void *buf);

@@ -132,17 +132,26 @@ static void churn(struct client *c)
 	}
 }
 
+/* Takes and gives back ranges of a file that others want, too. */
+static void lock(struct client *c)
+{
+	if (c->nfs == &nfs4)
+		client_lock(c);
+	else
+		database(c);
+}
+
 static void everything(struct client *c)
 {
 	static void (*const all[])(struct client *) = { install, database, clone, careless, shrink,
-							churn };
+							churn, lock };
 
-	all[below(c, 6)](c);
+	all[below(c, 7)](c);
 }
 
 const struct habit habits[] = {
 	{ "installer", install }, { "database", database }, { "cloner", clone },
 	{ "careless", careless }, { "shrinker", shrink }, { "churner", churn },
-	{ "everything", everything },
+	{ "locker", lock }, { "everything", everything },
 };
 const unsigned nhabits = sizeof(habits) / sizeof(*habits);

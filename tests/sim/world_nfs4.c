@@ -11,31 +11,22 @@
 #include <string.h>
 
 #include "base/loop.h"
-#include "world.h"
+#include "world_nfs4.h"
 
 #define NFS 100003
 #define GONE UINT32_MAX
 #define MS 1000000ull
-enum { SEQUENCE = 53, PUTFH = 22, SAVEFH = 32, LOOKUP = 15, GETFH = 10, GETATTR = 9, OPEN = 18, CLOSE = 4,
-       CREATE = 6, REMOVE = 28, RENAME = 29, SETATTR = 34, WRITE = 38, READ = 25, COMMIT = 5,
-       READDIR = 26, CLONE = 71, LOCK = 12, LOCKU = 14, EXCHANGE_ID = 42, CREATE_SESSION = 43,
-       RECLAIM_COMPLETE = 58 };
-enum { DELAY = 10008, GRACE = 10013, BADSESSION = 10052, COMPLETE_ALREADY = 10054,
-       RETRY_UNCACHED = 10068 };
-
 /* ---- compounds --------------------------------------------------------------------------- */
 
-struct comp { struct msg m; uint32_t n; bool dont_cache; };
-
-static void op(struct comp *k, uint32_t num)
+void comp_op(struct comp *k, uint32_t num)
 {
 	msg_u32(&k->m, num);
 	k->n++;
 }
 
-static void putfh(struct comp *k, const uint8_t *fh, uint32_t len)
+void comp_putfh(struct comp *k, const uint8_t *fh, uint32_t len)
 {
-	op(k, PUTFH);
+	comp_op(k, PUTFH);
 	msg_opaque(&k->m, fh, len);
 }
 
@@ -66,8 +57,7 @@ static uint32_t send_ops(struct client *c, const struct comp *k, struct reply *r
 	return status;
 }
 
-/* The next result is of NUM; returns its status. */
-static uint32_t result(struct client *c, struct reply *r, uint32_t num)
+uint32_t comp_result(struct client *c, struct reply *r, uint32_t num)
 {
 	uint32_t got = xdr_get_u32(&r->in);
 
@@ -85,7 +75,7 @@ static uint32_t exchange(struct client *c, uint32_t *ret_seq)
 	char owner[32];
 
 	snprintf(owner, sizeof(owner), "client %u", c->id);
-	op(&k, EXCHANGE_ID);
+	comp_op(&k, EXCHANGE_ID);
 	msg_u64(&k.m, 77 + c->id);
 	msg_string(&k.m, owner);
 	msg_u32(&k.m, 0);
@@ -93,7 +83,7 @@ static uint32_t exchange(struct client *c, uint32_t *ret_seq)
 	msg_u32(&k.m, 0);
 	status = send_ops(c, &k, &r);
 	if (!status) {
-		result(c, &r, EXCHANGE_ID);
+		comp_result(c, &r, EXCHANGE_ID);
 		c->clientid = xdr_get_u64(&r.in);
 		*ret_seq = xdr_get_u32(&r.in);
 	}
@@ -116,7 +106,7 @@ static uint32_t create_session(struct client *c, uint32_t seq)
 	struct reply r;
 	uint32_t status;
 
-	op(&k, CREATE_SESSION);
+	comp_op(&k, CREATE_SESSION);
 	msg_u64(&k.m, c->clientid);
 	msg_u32(&k.m, seq);
 	msg_u32(&k.m, 0);
@@ -129,7 +119,7 @@ static uint32_t create_session(struct client *c, uint32_t seq)
 	if (!status) {
 		const uint8_t *id;
 
-		result(c, &r, CREATE_SESSION);
+		comp_result(c, &r, CREATE_SESSION);
 		id = xdr_get_fixed(&r.in, 16);
 		sim_check(id, "client %u: CREATE_SESSION's reply is short", c->id);
 		memcpy(c->session, id, 16);
@@ -140,17 +130,15 @@ static uint32_t create_session(struct client *c, uint32_t seq)
 	return status;
 }
 
-static uint32_t in_session(struct client *c, const struct comp *ops, struct reply *r);
-
 static uint32_t reclaim_complete(struct client *c)
 {
 	struct comp k = { 0 };
 	struct reply r;
 	uint32_t status;
 
-	op(&k, RECLAIM_COMPLETE);
+	comp_op(&k, RECLAIM_COMPLETE);
 	msg_u32(&k.m, 0);
-	status = in_session(c, &k, &r);
+	status = comp_once(c, &k, &r);
 	reply_done(&r);
 	msg_free(&k.m);
 	return status == COMPLETE_ALREADY ? 0 : status;
@@ -166,6 +154,8 @@ static void get_session(struct client *c)
 		if (!status)
 			status = create_session(c, seq);
 		if (!status)
+			locks_reclaim(c);
+		if (!status)
 			status = reclaim_complete(c);
 		if (status == GONE)
 			return;
@@ -175,13 +165,13 @@ static void get_session(struct client *c)
 	}
 }
 
-/* SEQUENCE and OPS; the reply is at the result of the first of OPS. */
-static uint32_t in_session(struct client *c, const struct comp *ops, struct reply *r)
+uint32_t comp_once(struct client *c, const struct comp *ops, struct reply *r)
 {
 	struct comp k = { 0 };
+	uint64_t sent_ns;
 	uint32_t status;
 
-	op(&k, SEQUENCE);
+	comp_op(&k, SEQUENCE);
 	msg_bytes(&k.m, c->session, 16);
 	msg_u32(&k.m, ++c->slot_seq);
 	msg_u32(&k.m, 0);
@@ -189,9 +179,10 @@ static uint32_t in_session(struct client *c, const struct comp *ops, struct repl
 	msg_u32(&k.m, !ops->dont_cache);
 	k.n += ops->n;
 	msg_bytes(&k.m, ops->m.data, ops->m.len);
+	sent_ns = loop_now_ns();
 	status = send_ops(c, &k, r);
 	if (status != GONE) {
-		uint32_t seq_status = result(c, r, SEQUENCE);
+		uint32_t seq_status = comp_result(c, r, SEQUENCE);
 
 		if (seq_status)
 			world_tell(c->w, "client %u: SEQUENCE answers %u", c->id, seq_status);
@@ -199,6 +190,8 @@ static uint32_t in_session(struct client *c, const struct comp *ops, struct repl
 			status = seq_status == DELAY ? DELAY : BADSESSION;
 		else
 			xdr_get_fixed(&r->in, 36);
+		if (!seq_status)
+			c->renewed_ns = sent_ns;
 		if (seq_status == DELAY)
 			c->slot_seq--;		/* the first sending of it is still running */
 	}
@@ -206,8 +199,7 @@ static uint32_t in_session(struct client *c, const struct comp *ops, struct repl
 	return status;
 }
 
-/* Runs OPS until there is an answer that is one; takes what K holds. */
-static struct said run(struct client *c, struct comp *k, struct reply *r)
+struct said comp_run(struct client *c, struct comp *k, struct reply *r)
 {
 	struct said v = { 0 };
 
@@ -215,7 +207,7 @@ static struct said run(struct client *c, struct comp *k, struct reply *r)
 	for (;;) {
 		if (!c->have_session)
 			get_session(c);
-		v.status = c->have_session ? in_session(c, k, r) : GONE;
+		v.status = c->have_session ? comp_once(c, k, r) : GONE;
 		v.restarted |= r->restarted;
 		if (v.status == DELAY || v.status == GRACE) {
 			v.restarted |= c->w->lean;	/* an OPEN may have made its file, and found no
@@ -245,7 +237,7 @@ static struct said finish(struct client *c, struct reply *r, struct said v)
 static struct said simple(struct client *c, struct comp *k)
 {
 	struct reply r;
-	struct said v = run(c, k, &r);
+	struct said v = comp_run(c, k, &r);
 
 	return finish(c, &r, v);
 }
@@ -260,23 +252,23 @@ static struct said v4_lookup(struct client *c, const uint8_t *dir, uint32_t dir_
 	struct reply r;
 	struct said v;
 
-	putfh(&k, dir, dir_len);
-	op(&k, LOOKUP);
+	comp_putfh(&k, dir, dir_len);
+	comp_op(&k, LOOKUP);
 	msg_string(&k.m, name);
-	op(&k, GETFH);
-	op(&k, GETATTR);
+	comp_op(&k, GETFH);
+	comp_op(&k, GETATTR);
 	msg_u32(&k.m, 1);
 	msg_u32(&k.m, 1 << 4);
-	v = run(c, &k, &r);
+	v = comp_run(c, &k, &r);
 	if (!v.status) {
-		result(c, &r, PUTFH);
-		result(c, &r, LOOKUP);
-		result(c, &r, GETFH);
+		comp_result(c, &r, PUTFH);
+		comp_result(c, &r, LOOKUP);
+		comp_result(c, &r, GETFH);
 		fh = xdr_get_opaque(&r.in, 64);
 		if (fh.s)
 			memcpy(ret_fh, fh.s, fh.len);
 		*ret_len = fh.len;
-		result(c, &r, GETATTR);
+		comp_result(c, &r, GETATTR);
 		xdr_get_fixed(&r.in, 12);
 		*ret_size = xdr_get_u64(&r.in);
 	}
@@ -293,8 +285,8 @@ static uint32_t close_file(struct client *c, const uint8_t sid[16], const uint8_
 {
 	struct comp k = { 0 };
 
-	putfh(&k, fh, len);
-	op(&k, CLOSE);
+	comp_putfh(&k, fh, len);
+	comp_op(&k, CLOSE);
 	msg_u32(&k.m, 0);
 	msg_bytes(&k.m, sid, 16);
 	return simple(c, &k).status;
@@ -306,8 +298,8 @@ static struct said v4_create(struct client *c, const char *name)
 	struct reply r;
 	struct said v;
 
-	putfh(&k, c->dir, c->dir_len);
-	op(&k, OPEN);
+	comp_putfh(&k, c->dir, c->dir_len);
+	comp_op(&k, OPEN);
 	msg_u32(&k.m, 0);
 	msg_u32(&k.m, 3);
 	msg_u32(&k.m, 0);
@@ -318,15 +310,15 @@ static struct said v4_create(struct client *c, const char *name)
 	no_attrs(&k);
 	msg_u32(&k.m, 0);
 	msg_string(&k.m, name);
-	op(&k, GETFH);
-	v = run(c, &k, &r);
+	comp_op(&k, GETFH);
+	v = comp_run(c, &k, &r);
 	if (!v.status) {
 		uint8_t sid[16], fh[64];
 		const uint8_t *p;
 		uint32_t len;
 
-		result(c, &r, PUTFH);
-		result(c, &r, OPEN);
+		comp_result(c, &r, PUTFH);
+		comp_result(c, &r, OPEN);
 		p = xdr_get_fixed(&r.in, 16);
 		memcpy(sid, p, 16);
 		p = r.data + (r.in.end - r.data) - 4 - HANDLE_BYTES;	/* GETFH's is the last */
@@ -342,8 +334,8 @@ static struct said v4_mkdir(struct client *c, const uint8_t *dir, uint32_t dir_l
 {
 	struct comp k = { 0 };
 
-	putfh(&k, dir, dir_len);
-	op(&k, CREATE);
+	comp_putfh(&k, dir, dir_len);
+	comp_op(&k, CREATE);
 	msg_u32(&k.m, 2);
 	msg_string(&k.m, name);
 	no_attrs(&k);
@@ -354,8 +346,8 @@ static struct said v4_remove(struct client *c, const char *name, bool dir)
 {
 	struct comp k = { 0 };
 
-	putfh(&k, c->dir, c->dir_len);
-	op(&k, REMOVE);
+	comp_putfh(&k, c->dir, c->dir_len);
+	comp_op(&k, REMOVE);
 	msg_string(&k.m, name);
 	return simple(c, &k);
 }
@@ -364,9 +356,9 @@ static struct said v4_rename(struct client *c, const char *from, const char *to)
 {
 	struct comp k = { 0 };
 
-	putfh(&k, c->dir, c->dir_len);
-	op(&k, SAVEFH);
-	op(&k, RENAME);
+	comp_putfh(&k, c->dir, c->dir_len);
+	comp_op(&k, SAVEFH);
+	comp_op(&k, RENAME);
 	msg_string(&k.m, from);
 	msg_string(&k.m, to);
 	return simple(c, &k);
@@ -376,8 +368,8 @@ static struct said v4_truncate(struct client *c, const struct file *f, uint64_t 
 {
 	struct comp k = { 0 };
 
-	putfh(&k, f->fh, f->fh_len);
-	op(&k, SETATTR);
+	comp_putfh(&k, f->fh, f->fh_len);
+	comp_op(&k, SETATTR);
 	anonymous(&k);
 	msg_u32(&k.m, 1);
 	msg_u32(&k.m, 1 << 4);
@@ -394,16 +386,16 @@ static struct said v4_write(struct client *c, const struct file *f, uint64_t off
 	struct reply r;
 	struct said v;
 
-	putfh(&k, f->fh, f->fh_len);
-	op(&k, WRITE);
+	comp_putfh(&k, f->fh, f->fh_len);
+	comp_op(&k, WRITE);
 	anonymous(&k);
 	msg_u64(&k.m, offset);
 	msg_u32(&k.m, stable);
 	msg_opaque(&k.m, data, len);
-	v = run(c, &k, &r);
+	v = comp_run(c, &k, &r);
 	if (!v.status) {
-		result(c, &r, PUTFH);
-		result(c, &r, WRITE);
+		comp_result(c, &r, PUTFH);
+		comp_result(c, &r, WRITE);
 		sim_check(xdr_get_u32(&r.in) == len, "client %u: a write was short", c->id);
 		*ret_committed = xdr_get_u32(&r.in);
 		*ret_verifier = xdr_get_u64(&r.in);
@@ -421,15 +413,15 @@ static struct said v4_read(struct client *c, const struct file *f, uint64_t offs
 	struct reply r;
 	struct said v;
 
-	putfh(&k, f->fh, f->fh_len);
-	op(&k, READ);
+	comp_putfh(&k, f->fh, f->fh_len);
+	comp_op(&k, READ);
 	anonymous(&k);
 	msg_u64(&k.m, offset);
 	msg_u32(&k.m, len);
-	v = run(c, &k, &r);
+	v = comp_run(c, &k, &r);
 	if (!v.status) {
-		result(c, &r, PUTFH);
-		result(c, &r, READ);
+		comp_result(c, &r, PUTFH);
+		comp_result(c, &r, READ);
 		xdr_get_u32(&r.in);
 		data = xdr_get_opaque(&r.in, len);
 		if (data.s)
@@ -445,14 +437,14 @@ static struct said v4_commit(struct client *c, const struct file *f, uint64_t *r
 	struct reply r;
 	struct said v;
 
-	putfh(&k, f->fh, f->fh_len);
-	op(&k, COMMIT);
+	comp_putfh(&k, f->fh, f->fh_len);
+	comp_op(&k, COMMIT);
 	msg_u64(&k.m, 0);
 	msg_u32(&k.m, 0);
-	v = run(c, &k, &r);
+	v = comp_run(c, &k, &r);
 	if (!v.status) {
-		result(c, &r, PUTFH);
-		result(c, &r, COMMIT);
+		comp_result(c, &r, PUTFH);
+		comp_result(c, &r, COMMIT);
 		*ret_verifier = xdr_get_u64(&r.in);
 	}
 	return finish(c, &r, v);
@@ -465,17 +457,17 @@ static struct said list_some(struct client *c, uint64_t *cookie, uint64_t *verf,
 	struct reply r;
 	struct said v;
 
-	putfh(&k, c->dir, c->dir_len);
-	op(&k, READDIR);
+	comp_putfh(&k, c->dir, c->dir_len);
+	comp_op(&k, READDIR);
 	msg_u64(&k.m, *cookie);
 	msg_u64(&k.m, *verf);
 	msg_u32(&k.m, 700);
 	msg_u32(&k.m, 700);
 	msg_u32(&k.m, 0);
-	v = run(c, &k, &r);
+	v = comp_run(c, &k, &r);
 	if (!v.status) {
-		result(c, &r, PUTFH);
-		result(c, &r, READDIR);
+		comp_result(c, &r, PUTFH);
+		comp_result(c, &r, READDIR);
 		*verf = xdr_get_u64(&r.in);
 		while (xdr_get_bool(&r.in)) {
 			*cookie = xdr_get_u64(&r.in);
@@ -507,10 +499,10 @@ struct said v4_clone(struct client *c, const struct file *golden, const struct f
 {
 	struct comp k = { 0 };
 
-	putfh(&k, golden->fh, golden->fh_len);
-	op(&k, SAVEFH);
-	putfh(&k, f->fh, f->fh_len);
-	op(&k, CLONE);
+	comp_putfh(&k, golden->fh, golden->fh_len);
+	comp_op(&k, SAVEFH);
+	comp_putfh(&k, f->fh, f->fh_len);
+	comp_op(&k, CLONE);
 	anonymous(&k);
 	anonymous(&k);
 	msg_u64(&k.m, 0);

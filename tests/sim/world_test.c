@@ -20,7 +20,7 @@
 #include "world.h"
 
 struct sums {
-	uint64_t seeds, faults[WF_KINDS], calls, restarts, checked, lost, replayed;
+	uint64_t seeds, faults[WF_KINDS], calls, restarts, checked, lost, replayed, locks, reclaimed;
 	double hours, cpu_s;
 };
 
@@ -44,6 +44,8 @@ static void add(struct sums *s, const struct world *w)
 	s->checked += w->checked_blocks;
 	s->lost += w->lost_writes;
 	s->replayed += w->replayed;
+	s->locks += w->locks;
+	s->reclaimed += w->reclaimed;
 	s->hours += w->virtual_ns / 3.6e12;
 }
 
@@ -75,11 +77,12 @@ static void run_twice(uint64_t seed, const char *program, struct sums *s)
 static void report(const struct sums *s)
 {
 	printf("%llu worlds, %.2f simulated hours in %.1f s of CPU (%.0f hours a minute): %llu calls, %llu "
-	       "restarts, %llu blocks compared, %llu writes lost and sent again, %llu records replayed\n",
+	       "restarts, %llu blocks compared, %llu writes lost and sent again, %llu records replayed, %llu locks, %llu of them reclaimed\n",
 	       (unsigned long long)s->seeds, s->hours, s->cpu_s, s->cpu_s ? s->hours * 60 / s->cpu_s : 0,
 	       (unsigned long long)s->calls, (unsigned long long)s->restarts,
 	       (unsigned long long)s->checked, (unsigned long long)s->lost,
-	       (unsigned long long)s->replayed);
+	       (unsigned long long)s->replayed, (unsigned long long)s->locks,
+	       (unsigned long long)s->reclaimed);
 	for (unsigned i = 0; i < WF_KINDS; i++)
 		if (s->faults[i])
 			printf("  %llu %s\n", (unsigned long long)s->faults[i], world_fault_names[i]);
@@ -117,6 +120,8 @@ static bool run_apart(uint64_t seed, const char *program, struct sums *s)
 	s->checked += one.checked;
 	s->lost += one.lost;
 	s->replayed += one.replayed;
+	s->locks += one.locks;
+	s->reclaimed += one.reclaimed;
 	s->hours += one.hours;
 	s->cpu_s += one.cpu_s;
 	return true;
