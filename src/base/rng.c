@@ -108,3 +108,14 @@ uint64_t secure_random_u64(void)
 	secure_random(&x, sizeof(x));
 	return x;
 }
+
+uint64_t cheap_random_u64(void)
+{
+	static __thread struct rng rng;
+
+	if (simulated)
+		return rng_u64(simulated);
+	if (!rng.s[0])
+		rng_init(&rng, secure_random_u64());
+	return rng_u64(&rng);
+}

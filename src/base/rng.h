@@ -26,6 +26,8 @@ void rng_fill(struct rng *r, void *buf, size_t len);
 /* The operating system's randomness, through libsodium. */
 void secure_random(void *buf, size_t len);
 uint64_t secure_random_u64(void);
+/* Cheap ones, from a generator whose seed nobody can guess: for what must not be foreseen, but is no secret. */
+uint64_t cheap_random_u64(void);
 /* The simulator's: on this thread they come from R from now on, so that a seed gives the same run
  * again; NULL: from the system. */
 void secure_random_from(struct rng *r);
