@@ -260,7 +260,7 @@ void nfs3_put_attr(struct xdr_out *out, const struct fs_attr *a)
 	p = store32(p, a->rdev_major);
 	p = store32(p, a->rdev_minor);
 	p = store64(p, a->fsid);
-	p = store64(p, a->id.ino);
+	p = store64(p, fs_fileid(a->id));
 	p = store_time(p, a->atime);
 	p = store_time(p, a->mtime);
 	store_time(p, a->ctime);

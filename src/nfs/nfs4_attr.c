@@ -152,7 +152,7 @@ uint32_t nfs4_attrs_load(struct nfs4_compound *cp, struct nfs4_attrs *at, const 
 	}
 	if (err)
 		return nfs4_status(err);
-	at->root = at->a.id.ino == FS_ROOT_INO;
+	at->root = at->a.id.ino == FS_ROOT_INO && !at->a.id.snapshot;
 	return want->w[0] & B(FS_LOCATIONS) || want->w[1] & B(QUOTA_USED) ? load_info(cp, at) :
 									    NFS4_OK;
 }
@@ -212,7 +212,7 @@ static uint64_t quota_used(const struct nfs4_attrs *at)
 
 static uint64_t mounted_on(const struct nfs4_attrs *at)
 {
-	return at->root ? PSEUDO_MOUNT | at->a.id.volume : at->a.id.ino;
+	return at->root ? PSEUDO_MOUNT | at->a.id.volume : fs_mounted_fileid(at->a.id);
 }
 
 /* The first word: 0 to 31. */
@@ -238,7 +238,7 @@ static void put_word0(struct xdr_out *out, const struct nfs4_attrs *at, unsigned
 	case CASE_PRESERVING: xdr_put_bool(out, true); break;
 	case CHOWN_RESTRICTED: xdr_put_bool(out, true); break;
 	case FILEHANDLE: put_handle(out, at); break;
-	case FILEID: xdr_put_u64(out, at->a.id.ino); break;
+	case FILEID: xdr_put_u64(out, fs_fileid(at->a.id)); break;
 	case FILES_AVAIL: xdr_put_u64(out, at->fsstat.free_files); break;
 	case FILES_FREE: xdr_put_u64(out, at->fsstat.free_files); break;
 	case FILES_TOTAL: xdr_put_u64(out, at->fsstat.total_files); break;

@@ -107,8 +107,9 @@ uint32_t nfs4_lookupp(struct nfs4_compound *cp, struct nfs4_op *op)
 
 	if (err)
 		return nfs4_dir_status(cp, &cp->cur.id, err);
-	/* a volume's root is its own parent */
-	nfs4_set_fh(cp, a.id.ino == cp->cur.id.ino ? &pseudo_root : &a.id);
+	/* a volume's root is its own parent; directories of snapshots have the numbers of live ones */
+	nfs4_set_fh(cp, a.id.ino == cp->cur.id.ino && a.id.snapshot == cp->cur.id.snapshot ?
+		    &pseudo_root : &a.id);
 	return NFS4_OK;
 }
 
@@ -149,7 +150,7 @@ uint32_t nfs4_secinfo_no_name(struct nfs4_compound *cp, struct nfs4_op *op)
 	if (op->secinfo.how == PARENT) {
 		if (nfs4_is_pseudo(&cp->cur))
 			return NFS4ERR_NOENT;
-		if (id.ino == FS_ROOT_INO)
+		if (id.ino == FS_ROOT_INO && !id.snapshot)
 			id = pseudo_root;
 	}
 	return ways(cp, op, &id);
