@@ -134,6 +134,8 @@ bool arg_text(struct call *c, const char *key, const char **ret_text, size_t *re
 bool arg_number(struct call *c, const char *key, uint64_t max, uint64_t *value); /* or unchanged */
 bool arg_bool(struct call *c, const char *key, bool *value);			/* or unchanged */
 bool arg_path(struct call *c, const char *key, struct objpath *ret_path);
+/* The same of what is to be changed: nothing in a snapshot. */
+bool arg_live_path(struct call *c, const char *key, struct objpath *ret_path);
 /* An octal mode ("0644"), a number for uid and gid: whatever was given into SET. */
 bool arg_owner(struct call *c, struct fs_setattr *set);
 
@@ -176,6 +178,16 @@ void get_volume(struct call *c);
 void patch_volume(struct call *c);
 void delete_volume(struct call *c);
 
+json_t *json_volume(const struct fs_volume_info *v);
+/* A name that a volume may have; else false, after a call_fail(). */
+bool volume_name_take(struct call *c, const char *name, size_t len);
+
+void get_snapshots(struct call *c);		/* snapshot_api.c */
+void post_snapshots(struct call *c);
+void delete_snapshots(struct call *c);
+void post_restore(struct call *c);
+void post_volume_clones(struct call *c);
+
 void get_file(struct call *c);			/* file_api.c */
 void delete_file(struct call *c);
 void get_entries(struct call *c);
@@ -193,7 +205,8 @@ void delete_upload(struct call *c);
 void uploads_init(struct admin *a);
 void uploads_stop(struct admin *a);		/* in a fiber, when no call is under way */
 
-/* Looks up P (in a fiber): a missing volume is -ENOMEDIUM, to be told from a missing file. */
+/* Looks up P (in a fiber): a missing volume is -ENOMEDIUM, a missing snapshot -ESRCH, to be told from a
+ * missing file. */
 int path_lookup(struct fs_req *req, const struct objpath *p, struct fs_attr *ret_attr);
 /* The directory that holds P, which is not the root; -ENOTDIR if it is none. */
 int path_lookup_parent(struct fs_req *req, const struct objpath *p, struct fs_attr *ret_dir);

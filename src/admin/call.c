@@ -90,6 +90,7 @@ static const struct err_row {
 	const char *code, *text;
 } err_rows[] = {
 	{ ENOMEDIUM, 404, "no_volume", "no such volume; 'pando volume list' shows what there is" },
+	{ ESRCH, 404, "no_snapshot", "no such snapshot; 'pando snapshot list VOLUME' shows what there is" },
 	{ ENOENT, 404, "not_found", "no such file or directory" },
 	{ ESTALE, 404, "not_found", "was removed or replaced meanwhile; try again" },
 	{ EEXIST, 409, "exists", "exists already; choose another name, or remove it first" },
@@ -266,6 +267,16 @@ bool arg_path(struct call *c, const char *key, struct objpath *ret_path)
 	if (err)
 		call_fail(c, 400, err == -ENAMETOOLONG ? "name_too_long" : "bad_path", "%s", why);
 	return !err;
+}
+
+bool arg_live_path(struct call *c, const char *key, struct objpath *ret_path)
+{
+	if (!arg_path(c, key, ret_path))
+		return false;
+	if (objpath_is_frozen(ret_path))
+		call_fail(c, 400, "snapshot", "%s:%s: a snapshot cannot be changed; change the volume "
+			  "itself, or a clone of it", ret_path->volume, ret_path->path);
+	return !objpath_is_frozen(ret_path);
 }
 
 bool arg_owner(struct call *c, struct fs_setattr *set)

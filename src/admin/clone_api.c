@@ -204,11 +204,11 @@ static bool clone_args_take(struct call *c, struct clone_args *a)
 	const json_t *list = json_object_get(c->json, "names");
 
 	a->start = 1;
-	if (!arg_path(c, "src", &a->src) || !arg_path(c, "dst", &a->dst) ||
+	if (!arg_path(c, "src", &a->src) || !arg_live_path(c, "dst", &a->dst) ||
 	    !arg_number(c, "count", INT64_MAX, &a->count) ||
 	    !arg_number(c, "start", 1000000000000ull, &a->start))
 		return false;
-	if (strcmp(a->src.volume, a->dst.volume)) {
+	if (!objpath_same_volume(&a->src, &a->dst)) {
 		call_fail(c, 400, "other_volume", "%s:%s: a clone shares blocks with its source, "
 			  "so it must be in the same volume (%s)", a->dst.volume, a->dst.path,
 			  a->src.volume);
@@ -216,7 +216,7 @@ static bool clone_args_take(struct call *c, struct clone_args *a)
 	}
 	if (list)
 		return names_from_list(c, a, list);
-	if (!strcmp(a->src.path, a->dst.path)) {
+	if (!strcmp(a->src.path, a->dst.path) && !objpath_is_frozen(&a->src)) {
 		call_fail(c, 409, "same_file", "%s:%s: a file cannot be cloned onto itself; give "
 			  "the clone another name", a->dst.volume, a->dst.path);
 		return false;
@@ -233,7 +233,7 @@ static void clone_fail(struct call *c, struct clone_args *a, int err)
 
 	if (dir)
 		objpath_parent(&a->dst, dir);
-	if (err == -ENOMEDIUM)
+	if (err == -ENOMEDIUM || err == -ESRCH)
 		call_fail_err(c, err, "%s", p->volume);
 	else if (a->src_failed && err == -EINVAL)
 		call_fail(c, 400, "invalid", "%s:%s: only regular files can be cloned", p->volume,

@@ -58,7 +58,7 @@ static int data_lookup(struct call *c, struct data_args *a)
 
 static void data_fail(struct call *c, struct data_args *a, int err)
 {
-	if (err == -ENOMEDIUM)
+	if (err == -ENOMEDIUM || err == -ESRCH)
 		call_fail_err(c, err, "%s", a->path.volume);
 	else if (err == -EINVAL)
 		call_fail(c, 400, "invalid", "%s:%s: is not a regular file", a->path.volume,

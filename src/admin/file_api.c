@@ -15,13 +15,22 @@
 int path_lookup(struct fs_req *req, const struct objpath *p, struct fs_attr *ret_attr)
 {
 	CLEANUP_FREE struct fs_volume_info *v = malloc(sizeof(*v));
+	char volume[sizeof(p->volume)], *at;
+	struct fs_snapshot_info s;
 	int err;
 
 	if (!v)
 		return -ENOMEM;
-	err = fs_volume_find(req->fs, p->volume, v);
+	strcpy(volume, p->volume);
+	at = strchr(volume, '@');
+	if (at)
+		*at = 0;
+	err = fs_volume_find(req->fs, volume, v);
 	if (err)
 		return err == -ENOENT ? -ENOMEDIUM : err;
+	err = at ? fs_snapshot_find(req->fs, volume, at + 1, &s) : 0;
+	if (err)
+		return err == -ENOENT ? -ESRCH : err;
 	return fs_lookup_path(req, p->volume, p->path, ret_attr);
 }
 
@@ -60,7 +69,7 @@ struct file_args {
 	struct fs_setattr set;
 };
 
-static struct file_args *file_args_take(struct call *c)
+static struct file_args *file_args_take(struct call *c, bool change)
 {
 	struct file_args *a = calloc(1, sizeof(*a));
 
@@ -69,12 +78,12 @@ static struct file_args *file_args_take(struct call *c)
 		return NULL;
 	}
 	c->state = a;
-	return arg_path(c, "path", &a->path) ? a : NULL;
+	return (change ? arg_live_path : arg_path)(c, "path", &a->path) ? a : NULL;
 }
 
 static void file_fail(struct call *c, int err, const struct objpath *p)
 {
-	if (err == -ENOMEDIUM)
+	if (err == -ENOMEDIUM || err == -ESRCH)
 		call_fail_err(c, err, "%s", p->volume);
 	else
 		call_fail_err(c, err, "%s:%s", p->volume, p->path);
@@ -107,7 +116,7 @@ static int stat_run(struct call *c, void *arg)
 
 void get_file(struct call *c)
 {
-	struct file_args *a = file_args_take(c);
+	struct file_args *a = file_args_take(c, false);
 	json_t *j;
 	int err;
 
@@ -167,7 +176,7 @@ static int mkdir_run(struct call *c, void *arg)
 
 void post_directories(struct call *c)
 {
-	struct file_args *a = file_args_take(c);
+	struct file_args *a = file_args_take(c, true);
 	int err;
 
 	if (!a || !arg_bool(c, "parents", &a->parents) || !arg_owner(c, &a->set))
@@ -312,7 +321,7 @@ static int remove_run(struct call *c, void *arg)
 
 void delete_file(struct call *c)
 {
-	struct file_args *a = file_args_take(c);
+	struct file_args *a = file_args_take(c, true);
 	json_t *j;
 	int err;
 

@@ -70,24 +70,66 @@ void text_printable(const char *s, size_t len, char *buf, size_t cap)
 	buf[o] = 0;
 }
 
-int volume_name_check(const char *name, char why[OBJNAME_WHY])
+static int label_check(const char *name, const char *what, char why[OBJNAME_WHY])
 {
 	char shown[100];
 	const char *s;
 
 	text_printable(name, strlen(name), shown, sizeof(shown));
 	if (!*name)
-		return refuse(why, -EINVAL, "a volume needs a name");
+		return refuse(why, -EINVAL, "a %s needs a name", what);
 	if (strlen(name) > OBJNAME_VOLUME_MAX)
-		return refuse(why, -ENAMETOOLONG, "%.40s...: the volume name has %zu characters; "
-			      "use at most %d", shown, strlen(name), OBJNAME_VOLUME_MAX);
+		return refuse(why, -ENAMETOOLONG, "%.40s...: the %s name has %zu characters; "
+			      "use at most %d", shown, what, strlen(name), OBJNAME_VOLUME_MAX);
 	for (s = name; *s; s++)
 		if (!isalnum((unsigned char)*s) && !strchr("._-", *s))
 			break;
 	if (*s || *name == '.' || *name == '-')
-		return refuse(why, -EINVAL, "%s: not a volume name; use letters, digits, '.', '_' "
-			      "and '-', and begin with none of '.' and '-'", shown);
+		return refuse(why, -EINVAL, "%s: not a %s name; use letters, digits, '.', '_' "
+			      "and '-', and begin with none of '.' and '-'", shown, what);
 	return 0;
+}
+
+int volume_name_check(const char *name, char why[OBJNAME_WHY])
+{
+	return label_check(name, "volume", why);
+}
+
+int snapshot_name_check(const char *name, char why[OBJNAME_WHY])
+{
+	return label_check(name, "snapshot", why);
+}
+
+/* LEN bytes without a NUL: VOLUME, or VOLUME@SNAPSHOT. */
+static int snap_take(const char *s, size_t len, struct objsnap *ret, char why[OBJNAME_WHY])
+{
+	char text[2 * OBJNAME_WHY], *at;
+	int err;
+
+	snprintf(text, sizeof(text), "%.*s", (int)(len < sizeof(text) ? len : sizeof(text) - 1), s);
+	at = strchr(text, '@');
+	if (at)
+		*at = 0;
+	err = volume_name_check(text, why);
+	if (!err && at)
+		err = snapshot_name_check(at + 1, why);
+	if (err)
+		return err;
+	strcpy(ret->volume, text);
+	strcpy(ret->snapshot, at ? at + 1 : "");
+	return 0;
+}
+
+int objsnap_parse(const char *object, size_t len, bool bare, struct objsnap *ret, char why[OBJNAME_WHY])
+{
+	char shown[300];
+
+	text_printable(object, len, shown, sizeof(shown));
+	if (memchr(object, 0, len))
+		return refuse(why, -EINVAL, "%s: a name cannot hold a NUL byte", shown);
+	if (!bare && !memchr(object, '@', len))
+		return refuse(why, -EINVAL, "%s: write a snapshot as VOLUME@SNAPSHOT", shown);
+	return snap_take(object, len, ret, why);
 }
 
 /* Copies PATH (starts with '/') in its short form, checking each name. */
@@ -120,6 +162,7 @@ static int path_normalise(const char *path, char *out, const char *shown, char w
 
 int objpath_parse(const char *object, size_t len, struct objpath *ret, char why[OBJNAME_WHY])
 {
+	struct objsnap at;
 	char shown[300];
 	const char *colon;
 	int err;
@@ -130,17 +173,27 @@ int objpath_parse(const char *object, size_t len, struct objpath *ret, char why[
 	colon = memchr(object, ':', len);
 	if (!colon || colon == object || colon[1] != '/')
 		return refuse(why, -EINVAL, "%s: write an object as VOLUME:/path", shown);
-	if ((size_t)(colon - object) > OBJNAME_VOLUME_MAX)
-		return refuse(why, -ENAMETOOLONG, "%.40s...: the volume name has %zu characters; "
-			      "use at most %d", shown, (size_t)(colon - object),
-			      OBJNAME_VOLUME_MAX);
 	if (len - (size_t)(colon + 1 - object) > OBJNAME_PATH_MAX)
 		return refuse(why, -ENAMETOOLONG, "%.80s...: its path has %zu bytes; use up to %d",
 			      shown, len - (size_t)(colon + 1 - object), OBJNAME_PATH_MAX);
-	memcpy(ret->volume, object, (size_t)(colon - object));
-	ret->volume[colon - object] = 0;
-	err = volume_name_check(ret->volume, why);
-	return err ? err : path_normalise(colon + 1, ret->path, shown, why);
+	err = snap_take(object, (size_t)(colon - object), &at, why);
+	if (err)
+		return err;
+	snprintf(ret->volume, sizeof(ret->volume), "%s%s%s", at.volume, at.snapshot[0] ? "@" : "",
+		 at.snapshot);
+	return path_normalise(colon + 1, ret->path, shown, why);
+}
+
+bool objpath_is_frozen(const struct objpath *p)
+{
+	return strchr(p->volume, '@');
+}
+
+bool objpath_same_volume(const struct objpath *a, const struct objpath *b)
+{
+	size_t n = strcspn(a->volume, "@");
+
+	return n == strcspn(b->volume, "@") && !memcmp(a->volume, b->volume, n);
 }
 
 bool objpath_is_root(const struct objpath *p)

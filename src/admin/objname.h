@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How objects are written: VOLUME:/path, and patterns for the names of many clones.
+ * How objects are written: VOLUME:/path, VOLUME@SNAPSHOT, VOLUME@SNAPSHOT:/path, and patterns for the
+ * names of many clones.
  * Used by the daemon and by the command line; depends on nothing.
  *
  * Functions that can fail for a reason worth telling fill WHY with one line that says what is
@@ -21,15 +22,29 @@
 /* A volume's name: letters, digits, '.', '_', '-', not starting with '.' or '-'. */
 int volume_name_check(const char *name, char why[OBJNAME_WHY]);
 
-struct objpath {
+/* The same for a snapshot's. */
+int snapshot_name_check(const char *name, char why[OBJNAME_WHY]);
+
+struct objsnap {
 	char volume[OBJNAME_VOLUME_MAX + 1];
+	char snapshot[OBJNAME_VOLUME_MAX + 1];	/* empty: none */
+};
+
+/* Takes VOLUME@SNAPSHOT apart; with BARE a volume alone will do.  OBJECT as below. */
+int objsnap_parse(const char *object, size_t len, bool bare, struct objsnap *ret, char why[OBJNAME_WHY]);
+
+struct objpath {
+	char volume[2 * OBJNAME_VOLUME_MAX + 2];	/* VOLUME, or VOLUME@SNAPSHOT */
 	char path[OBJNAME_PATH_MAX + 1];	/* "/", or "/a/b": no other slashes */
 };
 
-/* Takes VOLUME:/path apart; "." and ".." are refused.  OBJECT is LEN bytes and a NUL: a NUL
+/* Takes VOLUME[@SNAPSHOT]:/path apart; "." and ".." are refused.  OBJECT is LEN bytes and a NUL: a NUL
  * among the LEN bytes is refused too. */
 int objpath_parse(const char *object, size_t len, struct objpath *ret, char why[OBJNAME_WHY]);
 bool objpath_is_root(const struct objpath *p);
+bool objpath_is_frozen(const struct objpath *p);	/* in a snapshot */
+/* Whether both are of one volume, in a snapshot of it or not. */
+bool objpath_same_volume(const struct objpath *a, const struct objpath *b);
 /* The last name of P, which is not the root; cut it off to get the directory. */
 const char *objpath_leaf(const struct objpath *p);
 void objpath_parent(const struct objpath *p, struct objpath *ret_dir);

@@ -239,7 +239,7 @@ void post_uploads(struct call *c)
 		return;
 	}
 	a->has_size = arg_given(c, "size");
-	if (!arg_path(c, "path", &a->dst) || !arg_bool(c, "replace", &a->replace) ||
+	if (!arg_live_path(c, "path", &a->dst) || !arg_bool(c, "replace", &a->replace) ||
 	    !arg_number(c, "size", FS_MAX_SIZE, &a->size) ||
 	    !arg_number(c, "data", INT64_MAX, &a->data) || !arg_owner(c, &a->set))
 		return;

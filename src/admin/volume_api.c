@@ -5,12 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fiber.h"
 #include "nfs/exports.h"
 
 #define BLOCK 4096ull
 #define VOLUMES_PAGE 64		/* read in one go of the loop */
 
-static json_t *json_volume(const struct fs_volume_info *v)
+json_t *json_volume(const struct fs_volume_info *v)
 {
 	struct fs_time created = { (int64_t)(v->created_ns / 1000000000),
 				   (uint32_t)(v->created_ns % 1000000000) };
@@ -114,7 +115,7 @@ static bool volume_args_take(struct call *c, struct volume_args *a)
 	return true;
 }
 
-static bool volume_name_take(struct call *c, const char *name, size_t len)
+bool volume_name_take(struct call *c, const char *name, size_t len)
 {
 	char why[OBJNAME_WHY];
 	int err = volume_name_check(name, why);
@@ -215,23 +216,72 @@ void patch_volume(struct call *c)
 		volume_answer(c, a, set_run);
 }
 
+#define NAMED_MAX 3		/* snapshots in a message */
+
+struct destroy_args {
+	const char *name;
+	bool snapshots;			/* with them */
+	uint32_t count;
+	char names[NAMED_MAX * (FS_VOLUME_NAME_MAX + 2) + 4];
+};
+
+/* What is in the way. */
+static void name_snapshots(struct fs *fs, uint32_t volume, struct destroy_args *a)
+{
+	struct fs_snapshot_info s = { 0 };
+	size_t at = 0;
+	unsigned n = 0;
+
+	a->count = fs_snapshot_count(fs, volume);
+	while (n < NAMED_MAX && !fs_snapshot_next(fs, volume, s.id, &s))
+		at += (size_t)snprintf(a->names + at, sizeof(a->names) - at, "%s%s", n++ ? ", " : "", s.name);
+	if (a->count > n)
+		snprintf(a->names + at, sizeof(a->names) - at, "...");
+}
+
+/* One by one: what a failure leaves are fewer snapshots. */
+static int destroy_snapshots(struct call *c, uint32_t volume, const char *name)
+{
+	struct fs_snapshot_info s;
+	int err;
+
+	while (!(err = fs_snapshot_next(c->admin->cfg.fs, volume, 0, &s))) {
+		err = fs_snapshot_destroy(&c->req, name, s.name);
+		if (err && err != -ENOENT)
+			return err;
+		fiber_yield();
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
 static int destroy_run(struct call *c, void *arg)
 {
-	struct volume_args *a = arg;
-	int err = fs_volume_destroy(&c->req, a->name);
+	struct destroy_args *a = arg;
+	CLEANUP_FREE struct fs_volume_info *v = malloc(sizeof(*v));
+	int err = v ? fs_volume_find(c->admin->cfg.fs, a->name, v) : -ENOMEM;
 
+	if (!err && a->snapshots)
+		err = destroy_snapshots(c, v->id, a->name);
+	if (!err)
+		err = fs_volume_destroy(&c->req, a->name);
+	if (err == -ENOTEMPTY)
+		name_snapshots(c->admin->cfg.fs, v->id, a);
 	return err ? err : fs_wait_stable(c->admin->cfg.fs, c->req.stable_seq);
 }
 
 void delete_volume(struct call *c)
 {
-	struct volume_args a = { .name = c->name };
+	struct destroy_args a = { .name = c->name };
 	int err;
 
-	if (!volume_name_take(c, a.name, strlen(a.name)))
+	if (!volume_name_take(c, a.name, strlen(a.name)) || !arg_bool(c, "snapshots", &a.snapshots))
 		return;
 	err = call_run(c, destroy_run, &a);
-	if (err)
+	if (err == -ENOTEMPTY)
+		call_fail(c, 409, "has_snapshots", "%s: has %u snapshot%s (%s); destroy %s first, or use "
+			  "--snapshots", a.name, a.count, a.count == 1 ? "" : "s", a.names,
+			  a.count == 1 ? "it" : "them");
+	else if (err)
 		call_fail_err(c, err == -ENOENT ? -ENOMEDIUM : err, "%s", a.name);
 	else
 		call_reply(c, 200, json_pack("{s:s}", "destroyed", a.name));

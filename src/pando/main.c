@@ -28,6 +28,14 @@ static const struct option_row volume_options[] = {
 	{ "exports", "TEXT", "who may mount it over NFS, as in pandod(8); empty for the default" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row destroy_options[] = {
+	{ "snapshots", NULL, "with all its snapshots" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row restore_options[] = {
+	{ "force", NULL, "although clients have files open: they go on with what they were" },
+	{ NULL, NULL, NULL },
+};
 static const struct option_row scrub_options[] = {
 	{ "rate", "SIZE", "bytes a second that it reads (default 100M; 0: as fast as it can)" },
 	{ "wait", NULL, "return when it is done; also waits for one that is running" },
@@ -87,7 +95,23 @@ static const struct verb verbs[] = {
 	  NULL,
 	  volume_options, volume_set },
 	{ "volume", "destroy", "NAME", 1, 1, VERB_ONLINE, "remove a volume and all its files",
-	  "There is no question and no way back.", NULL, volume_destroy },
+	  "There is no question and no way back.", destroy_options, volume_destroy },
+	{ "volume", "clone", "SOURCE[@SNAPSHOT] NAME", 2, 2, VERB_ONLINE | VERB_JSON,
+	  "make a volume of another, or of a snapshot",
+	  "The time does not depend on what is in it.  The new volume can be written, begins with the "
+	  "source's quota and exports, and depends on neither source nor snapshot.", NULL,
+	  volume_clone },
+	{ "snapshot", "create", "VOLUME@NAME", 1, 1, VERB_ONLINE | VERB_JSON, "take a snapshot of a volume",
+	  "The time does not depend on what is in it.  NFS clients find it in .snapshot/NAME of each "
+	  "directory.", NULL, snapshot_create },
+	{ "snapshot", "list", "VOLUME", 1, 1, VERB_ONLINE | VERB_JSON, "list a volume's snapshots, the oldest "
+	  "first", NULL, NULL, snapshot_list },
+	{ "snapshot", "restore", "VOLUME@NAME", 1, 1, VERB_ONLINE,
+	  "make a volume what it was then",
+	  "What has changed since is gone, but for what other snapshots have of it; all snapshots "
+	  "stay.  There is no question: take a snapshot first.", restore_options, snapshot_restore },
+	{ "snapshot", "destroy", "VOLUME@NAME...", 1, 1000000, VERB_ONLINE, "remove snapshots",
+	  "In any order.  Their space is freed in the background.", NULL, snapshot_destroy },
 	{ NULL, "import", "FILE VOLUME:/path", 2, 2, VERB_ONLINE | VERB_JSON,
 	  "copy a disk image into the pool",
 	  "FILE may be - for raw data from standard input.  Holes and zeros take no space.  The "
@@ -188,7 +212,7 @@ static int help_all(const char *noun)
 		printf("  %-42s %s\n", left, verbs[i].help);
 	}
 	if (!noun)
-		printf("\nObjects in a pool are written VOLUME:/path.  'pando VERB --help' tells "
+		printf("\nObjects in a pool are written VOLUME:/path, in a snapshot VOLUME@SNAPSHOT:/path.\n'pando VERB --help' tells "
 		       "more;\n'pando --version' prints the version.  Exit codes: 0 done, 1 "
 		       "failed, 2 bad usage.\n");
 	return print_done();

@@ -144,5 +144,7 @@ int volume_destroy(struct cmd *c)
 	if (err)
 		return err;
 	request_init(&r, "DELETE", "/v1/volumes/", c->argv[0]);
+	if (cmd_option(c, "snapshots"))
+		request_arg(&r, "snapshots", "1");
 	return client_call(c, &r, NULL);
 }

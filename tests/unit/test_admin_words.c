@@ -100,10 +100,42 @@ static void objects_are_taken_apart(void **state)
 	assert_string_equal(p.path, "/a:b");
 }
 
+static void snapshots_are_taken_apart(void **state)
+{
+	static const char *const bad[] = { "", "gold", "gold@", "@s", "gold@-s", "gold@a@b", "gold@a b",
+					   "gold@s:/a" };
+	char why[OBJNAME_WHY], text[200];
+	struct objpath p, q;
+	struct objsnap s;
+
+	assert_int_equal(objsnap_parse("gold@s.1", 8, false, &s, why), 0);
+	assert_string_equal(s.volume, "gold");
+	assert_string_equal(s.snapshot, "s.1");
+	assert_int_equal(objsnap_parse("gold", 4, true, &s, why), 0);
+	assert_string_equal(s.snapshot, "");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(objsnap_parse(bad[i], strlen(bad[i]), false, &s, why), -EINVAL);
+	assert_int_equal(objsnap_parse("g\0@s", 4, false, &s, why), -EINVAL);
+	memset(text, 'x', sizeof(text));
+	text[63] = '@';
+	text[127] = 0;
+	assert_int_equal(objsnap_parse(text, 127, false, &s, why), 0);
+	text[127] = 'x';
+	text[128] = 0;
+	assert_int_equal(objsnap_parse(text, 128, false, &s, why), -ENAMETOOLONG);
+	assert_int_equal(parse("gold@s:/a", 9, &p), 0);
+	assert_string_equal(p.volume, "gold@s");
+	assert_true(objpath_is_frozen(&p));
+	assert_int_equal(parse("gold:/b", 7, &q), 0);
+	assert_true(objpath_same_volume(&p, &q) && !objpath_is_frozen(&q));
+	assert_int_equal(parse("golden:/b", 9, &q), 0);
+	assert_false(objpath_same_volume(&p, &q) || objpath_same_volume(&q, &p));
+}
+
 static void objects_are_refused(void **state)
 {
 	static const char *const bad[] = { "", "gold", "gold:", "gold:a", ":/a", "/a", "a/b:/c",
-		"gold:/a/../b", "gold:/.", "go ld:/a", "-v:/a", ".v:/a", "v\n:/a", "g\xc3\xb6:/a" };
+		"gold:/a/../b", "gold:/.", "go ld:/a", "-v:/a", ".v:/a", "v\n:/a", "v@:/a", "v@.s:/a", "v@a@b:/a", "g\xc3\xb6:/a" };
 	char text[6000], name[400];
 	struct objpath p;
 	size_t i;
@@ -188,6 +220,7 @@ int main(void)
 		cmocka_unit_test(sizes_for_people),
 		cmocka_unit_test(objects_are_taken_apart),
 		cmocka_unit_test(objects_are_refused),
+		cmocka_unit_test(snapshots_are_taken_apart),
 		cmocka_unit_test(patterns_make_names),
 		cmocka_unit_test(patterns_are_refused),
 		cmocka_unit_test(text_is_safe_for_terminals),
