@@ -18,6 +18,7 @@ struct cat_entry {
 };
 
 #define WINDOW 64			/* leaves that are read at once */
+#define LEAF_MAX (UINT32_MAX / VOLUMES_PER_BLOCK - 1)
 
 /* ---- two sorted arrays ------------------------------------------------------------------------ */
 
@@ -185,6 +186,7 @@ struct scan {
 	uint64_t next;			/* leaf to go on with; UINT64_MAX: done */
 	uint64_t at;			/* the first of this pass; UINT64_MAX: it wasn't found */
 	unsigned window;
+	uint64_t seen;			/* leaves; a sound table has each block once */
 };
 
 /* A table of an older make may have gaps in its ids: records that were free before they were all zero. */
@@ -216,11 +218,15 @@ static int do_scan(struct txn *t, void *arg)
 		err = tree_seek(t, pool_volumes(t->pool), next, true, &leaf[n]);
 		if (err || leaf[n] == UINT64_MAX)
 			break;
+		if (leaf[n] > LEAF_MAX || s->seen + n > pool_super(t->pool)->nblocks) {
+			s->fs->catalog.damage = -EDAMAGED;	/* no id leads there; or it has no end */
+			break;
+		}
 		if (!n)
 			s->at = leaf[0];
 		err = tree_lookup(t, pool_volumes(t->pool), leaf[n], &ptr);
 		if (!err)
-			err = txn_block(t, ptr, &b[n]);
+			err = txn_block_as(t, ptr, 0, TREE_VOLUMES, &b[n]);
 		if (err == -ERESTART_PASS) {
 			pending = err;
 			err = 0;
@@ -233,6 +239,7 @@ static int do_scan(struct txn *t, void *arg)
 		for (unsigned k = 0; k < VOLUMES_PER_BLOCK && !err; k++)
 			err = add_record(s->fs, leaf[i] * VOLUMES_PER_BLOCK + k,
 					 (const struct volume *)b[i]->data + k);
+	s->seen += n;
 	s->next = n < s->window ? UINT64_MAX : next;
 	return err;
 }
@@ -245,6 +252,7 @@ static void skip_damage(struct scan *s, int err)
 		return;
 	}
 	s->fs->catalog.damage = err;
+	s->seen++;
 	s->next = s->at == UINT64_MAX ? s->at : s->at + 1;
 }
 

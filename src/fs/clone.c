@@ -71,12 +71,15 @@ static int clone_one(struct txn *t, struct clone_op *o, struct volume *vol, stru
 	err = share_roots(t, src, roots);
 	if (err || !t->apply)
 		return err;
-	inode_own(t, vol, o->dir.ino, 0, &dir);
+	err = inode_own(t, vol, o->dir.ino, 0, &dir);
+	if (err)
+		return err;
 	clone_init(t, o, i, src, dir, roots);
 	vol->mapped += src->mapped + src->xattr_blocks;
 	d = dir_of(t, vol, dir, o->dir.ino);
 	err = dir_insert(&d, o->names[k], ino, i->generation, FS_REG);
-	assert(!err);
+	if (err)
+		return err;
 	if (!k)
 		attr_fill(&o->first, vol, ino, i);
 	return 0;
@@ -134,7 +137,8 @@ int do_clone(struct txn *t, void *arg)
 	if (pending || !t->apply)
 		return pending;
 	err = inode_own(t, vol, o->dir.ino, 0, &dir);
-	assert(!err);
+	if (err)
+		return err;
 	vol->mapped += dir->mapped - dir_mapped;
 	touch_data(t, dir, o->now);
 	return record_clone(t, o);

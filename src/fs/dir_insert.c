@@ -408,7 +408,8 @@ static struct dir_page *new_page(struct dir *d, uint8_t level, uint64_t *ret_n)
 	if (ino->dir_free) {
 		*ret_n = ino->dir_free - 1;
 		p = page_own(d, *ret_n);
-		assert(p->level == DIR_LEVEL_FREE);
+		if (p->level != DIR_LEVEL_FREE)
+			txn_abandon(d->t, "pages of a directory share a block");
 		ino->dir_free = p->next_free;
 	} else {
 		*ret_n = ino->dir_pages++;
@@ -548,7 +549,8 @@ static int place_for(struct dir *d, uint64_t hash, struct dir_path *path, uint64
 	}
 	if (err && err != -ENOENT)
 		return err;
-	assert(key <= (hash | (DIR_NUMBERS - 1)));
+	if (key > (hash | (DIR_NUMBERS - 1)))
+		return -EDAMAGED;
 	*ret_key = key;
 	return path->step[0].n == first ? 0 : path_seek(d, key, path);
 }
@@ -563,7 +565,8 @@ int dir_insert(struct dir *d, struct fs_name name, uint64_t ino, uint64_t genera
 		return dir_insert_prepare(d, &name, 1, NULL);
 	assert(ino && type >= FS_REG && type <= FS_FIFO);
 	err = place_for(d, dir_hash(d->hash_key, name), &path, &e.key);
-	assert(!err);
+	if (err)
+		return err;
 	if (path.step[0].page->free_start + item_size(name.len) <= DIR_BODY)
 		page_add_item(page_own(d, path.step[0].n), path.off, &e, name);
 	else

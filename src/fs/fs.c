@@ -90,6 +90,8 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 		.max_refs = fs->cfg.max_refs, .no_background = fs->cfg.no_background,
 		.seed = fs->cfg.seed, .replay = record_replay, .reap_step = reap_one, .arg = fs,
 		.children = { [TREE_INODES] = inode_children, [TREE_VOLUMES] = volume_children },
+		.verify = { [TREE_INODES] = inodes_verify, [TREE_VOLUMES] = volumes_verify,
+			    [TREE_REAP] = reap_verify },
 	};
 	int err = pool_new(d, &o, &fs->pool, why, why_len);
 
@@ -111,6 +113,11 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 		if (!err && !fs->cfg.keep_orphans) {
 			what = "removing files without a name";
 			err = sweep_orphans(fs, &fs->holds.stopping);
+		}
+		if (err == -EDAMAGED || err == -EIO || pool_readonly(fs->pool)) {
+			/* Whoever doesn't need what is damaged is served all the same. */
+			log_error("%s: %s: %s; run 'pando pool check'", d->name, what, err_text(err));
+			err = 0;
 		}
 		if (err) {
 			snprintf(why, why_len, "%s: %s: %s", d->name, what, err_text(err));

@@ -13,6 +13,7 @@
  *     clone.c     clones; range.c  clones of ranges, holes; allocate.c  room for what will be written
  *     xattr.c     extended attributes
  *     record.c    log records: what goes in, and replay
+ *     sound.c     verifiers of inode blocks and volume records
  *     dir*.c      directories as B+trees;  check*.c  the offline checker
  *
  * Every operation is a struct *_op with all its arguments and a do_* function that is run in
@@ -107,6 +108,12 @@ static inline enum txn_space space_for(const struct fs *fs, struct fs_id id)
 	return fs->system_volume && id.volume == fs->system_volume ? SPACE_DELETE : SPACE_ORDINARY;
 }
 
+/* ---- sound.c ----------------------------------------------------------------------------- */
+
+/* What is wrong with a block; NULL: it can be used. */
+const char *inodes_verify(const void *block);
+const char *volumes_verify(const void *block);
+
 /* ---- walk.c ------------------------------------------------------------------------------ */
 
 /* The volume's record, to read; -ESTALE if there is none. */
@@ -136,7 +143,11 @@ int object_get(struct txn *t, struct fs_id id, struct volume **ret_vol, struct i
 int object_own(struct txn *t, struct fs_id id, struct volume **ret_vol, struct inode **ret);
 
 /* Inodes to give out.  The cursor makes load passes see what the apply pass will take. */
-struct ino_cursor { uint64_t free, next, owned; };	/* owned: the block the last one was in, + 1 */
+struct ino_cursor {
+	uint64_t free, next;
+	uint64_t owned;			/* the block that the last one was in, + 1 */
+	uint64_t mark, power, lap;	/* of the list of free inodes: to notice a loop */
+};
 void ino_cursor_init(struct ino_cursor *c, const struct volume *vol);
 int ino_take(struct txn *t, struct volume *vol, struct ino_cursor *c, uint64_t *ret_ino,
 	     struct inode **ret);
@@ -174,6 +185,9 @@ int name_check(struct fs_name n);
 bool is_dot(struct fs_name n);
 bool is_dotdot(struct fs_name n);
 bool is_snapshot_dir(struct fs_name n);
+/* What F is about can be in directory DIR: not DIR itself, nor what no name leads to.  Or -EDAMAGED. */
+int child_check(struct fs_id dir, const struct dir_found *f);
+int create_check(const struct fs_req *req, const struct fs_create *how);
 
 struct create_op {
 	struct fs_req *req;

@@ -171,7 +171,7 @@ int do_create(struct txn *t, void *arg)
 	return 0;
 }
 
-static int create_valid(const struct fs_req *req, const struct fs_create *how)
+int create_check(const struct fs_req *req, const struct fs_create *how)
 {
 	const struct fs_cred *c = &req->cred;
 	const struct fs_setattr *s = &how->set;
@@ -211,7 +211,7 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const s
 	if (!err && is_snapshot_dir(name))
 		err = how->how == FS_CREATE_UNCHECKED ? -EISDIR : -EEXIST;
 	if (!err)
-		err = create_valid(req, how);
+		err = create_check(req, how);
 	if (!err)
 		err = fs_run(req, space_for(req->fs, dir), true, true, do_create, &o);
 	if (err == DONE)
@@ -229,6 +229,11 @@ int fs_create(struct fs_req *req, struct fs_id dir, struct fs_name name, const s
 	if (ret_dir_wcc)
 		*ret_dir_wcc = o.wcc;
 	return err;
+}
+
+int child_check(struct fs_id dir, const struct dir_found *f)
+{
+	return f->ino < INO_FIRST || f->ino == dir.ino ? -EDAMAGED : 0;
 }
 
 /* ---- removing -------------------------------------------------------------------------------- */
@@ -281,6 +286,8 @@ int do_remove(struct txn *t, void *arg)
 		wcc_pre(&o->wcc, vol, o->dir.ino, dir);
 	d = dir_of(t, vol, dir, o->dir.ino);
 	err = dir_lookup(&d, o->name, &f);
+	if (!err)
+		err = child_check(o->dir, &f);
 	if (!err)
 		err = inode_own(t, vol, f.ino, f.generation, &i);
 	if (err)

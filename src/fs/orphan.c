@@ -15,6 +15,7 @@
 #include "fs/fs_int.h"
 
 #include <stdio.h>
+#include "base/log.h"
 
 void orphan_name(char buf[17], uint64_t ino, struct fs_name *ret)
 {
@@ -194,9 +195,14 @@ int sweep_orphans(struct fs *fs, const bool *stop)
 
 	while (!err && !*stop) {
 		err = volume_next_any(fs, id, &v);
-		if (!err) {
-			id = v.id;
-			err = sweep_volume(fs, id, stop);
+		if (err)
+			break;
+		id = v.id;
+		err = sweep_volume(fs, id, stop);
+		if (err == -EDAMAGED || err == -EIO) {
+			log_error("removing files without a name of volume %s: %s; their space isn't "
+				  "given back", v.name, err_text(err));
+			err = 0;		/* it is no reason to keep the others from anybody */
 		}
 	}
 	return err == -ENOENT ? 0 : err;

@@ -115,17 +115,23 @@ static struct fs_id get_id(struct get *g)
 	return id;
 }
 
-static struct fs_name get_name(struct get *g)
+static struct fs_name get_text(struct get *g, uint32_t max)
 {
 	uint32_t len = get32(g);
-	const char *s = get_bytes(g, len);
+	const char *s = len <= max ? get_bytes(g, len) : NULL;
 
+	g->bad |= !s;
 	return (struct fs_name){ s ? s : "", s ? len : 0 };
 }
 
-static char *get_str(struct get *g)
+static struct fs_name get_name(struct get *g)
 {
-	struct fs_name n = get_name(g);
+	return get_text(g, FS_NAME_MAX);
+}
+
+static char *get_str(struct get *g, uint32_t max)
+{
+	struct fs_name n = get_text(g, max);
 
 	return strndup(n.s, n.len);
 }
@@ -461,10 +467,10 @@ static int replay_create(struct replay *r)
 	o.uid = get32(&r->g);
 	o.gid = get32(&r->g);
 	get_set(&r->g, &o.how.set);
-	o.how.target = target = get_str(&r->g);
+	o.how.target = target = get_str(&r->g, FS_SYMLINK_MAX);
 	if (!target)
 		return -ENOMEM;
-	err = run(r, do_create, &o);
+	err = create_check(&r->req, &o.how) ? -EDAMAGED : run(r, do_create, &o);
 	free(target);
 	r->result = o.attr.id;
 	return err;
@@ -522,7 +528,7 @@ static int replay_clone(struct replay *r)
 	o.uid = get32(&r->g);
 	o.gid = get32(&r->g);
 	o.count = get32(&r->g);
-	if (o.count > FS_CLONES_MAX)
+	if (!o.count || o.count > FS_CLONES_MAX)
 		return -EDAMAGED;
 	names = calloc(o.count + 1, sizeof(*names));
 	if (!names)
@@ -534,6 +540,7 @@ static int replay_clone(struct replay *r)
 		if (len)
 			memcpy(&n, len, 2);
 		names[k] = (struct fs_name){ get_bytes(&r->g, n), n };
+		r->g.bad |= !n || n > FS_NAME_MAX;
 	}
 	o.names = names;
 	err = run(r, do_clone, &o);
@@ -606,7 +613,7 @@ static int replay_write(struct replay *r)
 	o.offset = get64(&r->g);
 	o.len = get32(&r->g);
 	o.drop_suid = get32(&r->g);
-	if (r->g.bad || !o.len || o.len > FS_IO_MAX || o.offset > FS_MAX_SIZE)
+	if (r->g.bad || !o.len || o.len > FS_IO_MAX || o.offset > (uint64_t)FS_MAX_SIZE - o.len)
 		return -EDAMAGED;
 	o.named = r->rec->type == R_WRITE_NAMED;
 	if (o.named) {
@@ -630,9 +637,11 @@ static int replay_write(struct replay *r)
 static int replay_volume(struct replay *r)
 {
 	struct volume_op o = { .req = &r->req, .now = r->rec->time_ns, .quota = -1 };
-	char *name = get_str(&r->g), *exports = NULL;
+	char *name = get_str(&r->g, FS_VOLUME_NAME_MAX), *exports = NULL;
 	int err = name ? 0 : -ENOMEM;
 
+	if (name && strcmp(name, VOLUME_SYSTEM_NAME) && volume_name_legal(name))
+		err = -EDAMAGED;
 	o.name = name;
 	if (!err && r->rec->type == R_VOLUME_CREATE) {
 		const void *uuid = get_bytes(&r->g, 16), *key = get_bytes(&r->g, 16);
@@ -647,7 +656,7 @@ static int replay_volume(struct replay *r)
 	} else if (!err) {
 		bool set = get32(&r->g);
 
-		exports = get_str(&r->g);
+		exports = get_str(&r->g, FS_EXPORTS_MAX);
 		o.exports = set ? exports : NULL;
 		o.quota = get64(&r->g);
 		err = run(r, do_volume_set, &o);
@@ -661,7 +670,8 @@ static int replay_snapshot(struct replay *r)
 {
 	struct snapshot_op o = { .req = &r->req, .now = r->rec->time_ns,
 				 .act = r->rec->type - R_SNAPSHOT_CREATE };
-	char *volume = get_str(&r->g), *snapshot = get_str(&r->g), *name = get_str(&r->g);
+	char *volume = get_str(&r->g, FS_VOLUME_NAME_MAX), *snapshot = get_str(&r->g, FS_VOLUME_NAME_MAX);
+	char *name = get_str(&r->g, FS_VOLUME_NAME_MAX);
 	const void *uuid = get_bytes(&r->g, 16);
 	int err = volume && snapshot && name ? 0 : -ENOMEM;
 
@@ -670,7 +680,7 @@ static int replay_snapshot(struct replay *r)
 	o.volume = volume;
 	o.snapshot = snapshot;
 	o.name = name;
-	if (!err && (strlen(snapshot) > FS_VOLUME_NAME_MAX || strlen(name) > FS_VOLUME_NAME_MAX))
+	if (!err && ((snapshot[0] && volume_name_legal(snapshot)) || (name[0] && volume_name_legal(name))))
 		err = -EDAMAGED;
 	if (!err)
 		err = run(r, do_snapshot, &o);

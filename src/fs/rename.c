@@ -104,6 +104,8 @@ static int gather(struct txn *t, struct rename_op *o, struct moving *m)
 		return err;
 	d = dir_of(t, m->vol, m->from_dir, o->from_dir.ino);
 	err = dir_lookup(&d, o->from, &m->f);
+	if (!err)
+		err = child_check(o->from_dir, &m->f);
 	if (err)
 		return err;
 	d = dir_of(t, m->vol, m->to_dir, o->to_dir.ino);
@@ -111,6 +113,8 @@ static int gather(struct txn *t, struct rename_op *o, struct moving *m)
 	if (err && err != -ENOENT)
 		return err;
 	m->replaces = !err;
+	if (m->replaces && child_check(o->to_dir, &m->old))
+		return -EDAMAGED;
 	if (m->replaces && m->old.ino == m->f.ino)
 		return DONE;		/* two names of one file: POSIX has it do nothing */
 	err = inode_own(t, m->vol, m->f.ino, m->f.generation, &m->i);

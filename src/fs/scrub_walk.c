@@ -69,7 +69,7 @@ static int look_at_batch(struct txn *t, void *arg)
 	int err = 0;
 
 	for (unsigned i = 0; i < w->nbatch; i++) {
-		int e = txn_block(t, w->batch[i].ptr, &b[i]);
+		int e = txn_block_as(t, w->batch[i].ptr, w->batch[i].level, w->batch[i].kind, &b[i]);
 
 		if (e && (!err || err == -ERESTART_PASS))
 			err = e;
@@ -173,7 +173,7 @@ static int load_children(struct txn *t, void *arg)
 {
 	struct load *l = arg;
 	struct block *b;
-	int err = txn_block(t, l->at.ptr, &b);
+	int err = txn_block_as(t, l->at.ptr, l->at.level, l->at.kind, &b);
 
 	if (!err)
 		l->n = block_children(t->pool, b, l->at.level, l->at.kind, l->children);

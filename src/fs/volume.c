@@ -48,11 +48,14 @@ static int do_find(struct txn *t, void *arg)
 
 	if (!err && !(o->states >> v->state & 1))
 		err = -ENOENT;
-	if (!err)
-		err = inode_get(t, v, INO_ROOT, 0, &root);
-	if (!err)
-		volume_info_fill(o->info, v, root->generation);
-	return err;
+	if (err)
+		return err;
+	err = inode_get(t, v, INO_ROOT, 0, &root);
+	if (err && err != -ESTALE && err != -EDAMAGED && err != -EIO)
+		return err;
+	/* A volume whose root is damaged is there all the same: it hides none of those after it. */
+	volume_info_fill(o->info, v, err ? 0 : root->generation);
+	return 0;
 }
 
 static int get(struct fs *fs, uint32_t id, unsigned states, struct fs_volume_info *ret_info)

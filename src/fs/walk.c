@@ -29,11 +29,11 @@ int volume_record_get(struct txn *t, uint32_t id, struct volume **ret)
 		return err;
 	if (!ptr)
 		return -ESTALE;
-	err = txn_block(t, ptr, &b);
+	err = txn_block_as(t, ptr, 0, TREE_VOLUMES, &b);
 	if (err)
 		return err;
 	*ret = volume_in(b, id);
-	return 0;
+	return (*ret)->state != VOLUME_FREE && (*ret)->id != id ? -EDAMAGED : 0;
 }
 
 int volume_get(struct txn *t, uint32_t id, struct volume **ret)
@@ -42,8 +42,7 @@ int volume_get(struct txn *t, uint32_t id, struct volume **ret)
 
 	if (err)
 		return err;
-	return ((*ret)->state == VOLUME_LIVE || (*ret)->state == VOLUME_SYSTEM) && (*ret)->id == id ?
-	       0 : -ESTALE;
+	return (*ret)->state == VOLUME_LIVE || (*ret)->state == VOLUME_SYSTEM ? 0 : -ESTALE;
 }
 
 int snapshot_get(struct txn *t, uint32_t volume, uint32_t id, struct volume **ret)
@@ -52,8 +51,7 @@ int snapshot_get(struct txn *t, uint32_t volume, uint32_t id, struct volume **re
 
 	if (err)
 		return err;
-	return (*ret)->state == VOLUME_SNAPSHOT && (*ret)->parent == volume && (*ret)->id == id ?
-	       0 : -ESTALE;
+	return (*ret)->state == VOLUME_SNAPSHOT && (*ret)->parent == volume ? 0 : -ESTALE;
 }
 
 struct own_arg { uint8_t kind; struct block *b; };
@@ -104,7 +102,7 @@ int inode_get(struct txn *t, const struct volume *vol, uint64_t ino, uint64_t ge
 		return err;
 	if (!ptr)
 		return -ESTALE;
-	err = txn_block(t, ptr, &b);
+	err = txn_block_as(t, ptr, 0, TREE_INODES, &b);
 	if (err)
 		return err;
 	*ret = inode_in(b, ino);
@@ -193,6 +191,27 @@ void ino_cursor_init(struct ino_cursor *c, const struct volume *vol)
 	c->free = vol->free_ino;
 	c->next = vol->next_ino;
 	c->owned = 0;
+	c->mark = c->lap = 0;
+	c->power = 1;
+}
+
+/* The next one of the list of free inodes.  A list that leads back into itself is found out by
+ * remembering one of it at ever greater distances (Brent). */
+static int ino_next(struct ino_cursor *c, const struct volume *vol, const struct inode *i)
+{
+	uint64_t next = i->entries;
+
+	if (i->type != FS_FREE || (next && (next < INO_FIRST || next >= vol->next_ino)))
+		return -EDAMAGED;
+	if (next && (next == c->mark || next == c->free))
+		return -EDAMAGED;
+	if (++c->lap == c->power) {
+		c->mark = c->free;
+		c->power *= 2;
+		c->lap = 0;
+	}
+	c->free = next;
+	return 0;
 }
 
 /* Load pass: inode INO as it is, in a block whose copying has been counted already. */
@@ -217,13 +236,12 @@ int ino_take(struct txn *t, struct volume *vol, struct ino_cursor *c, uint64_t *
 	if (err)
 		return err;
 	c->owned = ino / INODES_PER_BLOCK + 1;
-	if (c->free) {
-		if ((*ret)->type != FS_FREE)
-			return -EDAMAGED;
-		c->free = (*ret)->entries;
-	} else {
+	if (c->free)
+		err = ino_next(c, vol, *ret);
+	else
 		c->next++;
-	}
+	if (err)
+		return err;
 	if (t->apply) {
 		vol->free_ino = c->free;
 		vol->next_ino = c->next;

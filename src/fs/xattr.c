@@ -103,15 +103,17 @@ static uint32_t find(const struct xattr_buf *b, struct fs_name name)
 static int load(struct txn *t, const struct inode *i, struct xattr_buf *ret)
 {
 	const struct inode tree = { .root = i->xattr_root, .depth = i->xattr_depth };
-	int pending = 0;
+	const struct tree_root root = { i->xattr_root, i->xattr_depth };
+	uint64_t behind;
+	int pending = 0, err;
 
 	ret->head.bytes = 0;
 	if (i->xattr_blocks > XATTR_BLOCKS_MAX)
 		return -EDAMAGED;
 	for (unsigned k = 0; k < i->xattr_blocks; k++) {
 		struct block *b;
-		int err = file_page(t, &tree, k, &b);
 
+		err = file_page(t, &tree, k, &b);
 		if (err == -ERESTART_PASS)
 			pending = err;
 		else if (err)
@@ -121,6 +123,11 @@ static int load(struct txn *t, const struct inode *i, struct xattr_buf *ret)
 	}
 	if (pending || !i->xattr_blocks)
 		return pending;
+	err = tree_seek(t, &root, i->xattr_blocks, true, &behind);
+	if (err)
+		return err;
+	if (behind != UINT64_MAX)
+		return -EDAMAGED;
 	return xattr_verify(ret, i->xattr_blocks * BLOCK_SIZE) ? -EDAMAGED : 0;
 }
 
@@ -298,7 +305,8 @@ static int store(struct txn *t, struct xattr_op *o, struct volume *vol, struct i
 		err = tree_truncate(t, &r, TREE_FILE, leaves, &mapped);
 	if (err || !t->apply)
 		return err;
-	assert(mapped == leaves);
+	if (mapped != leaves)
+		return -EDAMAGED;
 	vol->mapped += leaves;
 	vol->mapped -= l.old;
 	i->xattr_root = r.ptr;

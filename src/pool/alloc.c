@@ -60,7 +60,7 @@ void pend_set(struct pool *p, struct pend *d, uint64_t block)
 
 	if (!e) {
 		e = p->pend_free;
-		assert(e);		/* alloc_pend_reserve() */
+		insist(p, e, "freed, and nothing led to it", block);	/* alloc_pend_reserve() */
 		p->pend_free = e->next;
 		p->npend_free--;
 		memset(e, 0, sizeof(*e));
@@ -68,7 +68,7 @@ void pend_set(struct pool *p, struct pend *d, uint64_t block)
 		e->next = d->bucket[page % PEND_BUCKETS];
 		d->bucket[page % PEND_BUCKETS] = e;
 	}
-	assert(!(e->bits[i / 64] >> (i % 64) & 1));
+	insist(p, !(e->bits[i / 64] >> (i % 64) & 1), "freed twice", block);
 	e->bits[i / 64] |= 1ULL << (i % 64);
 	d->count++;
 }
@@ -173,7 +173,7 @@ uint64_t alloc_meta(struct pool *p)
 		return take_first(p, &p->windows[CLASS_META]);
 	if (!list_empty(&p->windows[CLASS_DATA]))
 		return take_first(p, &p->windows[CLASS_DATA]);
-	assert(!list_empty(&p->runs));	/* admission made sure of it */
+	insist(p, !list_empty(&p->runs), "nothing is free for a copy of what led to it", 0);
 	return take_first(p, &p->runs);
 }
 
@@ -237,7 +237,7 @@ uint64_t alloc_data(struct pool *p, uint64_t hint, uint64_t index, bool sequenti
 		return take_first(p, &p->windows[CLASS_DATA]);
 	if (!list_empty(&p->runs))
 		return take_first(p, &p->runs);
-	assert(!list_empty(&p->windows[CLASS_META]));
+	insist(p, !list_empty(&p->windows[CLASS_META]), "nothing is free for a copy of what led to it", 0);
 	return take_first(p, &p->windows[CLASS_META]);
 }
 
@@ -382,7 +382,7 @@ static bool note_damaged(struct pool *p, int class)
 {
 	uint64_t zone = p->cursor[class] / ZONE_PAGES;
 	const struct block *summary = cache_find(p, KEY_SUMMARY | zone);
-	bool page = summary && (summary->flags & B_VALID);
+	bool page = summary && (summary->flags & B_VALID) && summary->sound_as;
 
 	if (p->ndamaged == DAMAGED_MAX)
 		return false;
@@ -402,14 +402,13 @@ int alloc_prepare(struct txn *t, uint32_t meta, uint32_t data)
 
 			if (r == -ERESTART_PASS) {
 				r = txn_wait_missing(t);
-				if ((r == -EDAMAGED || r == -EIO) && note_damaged(p, c))
-					r = 0;
-				if (r)
-					return r;
 				t->missing = false;
 				waited = true;
-				continue;
+				if (!r)
+					continue;
 			}
+			if ((r == -EDAMAGED || r == -EIO) && note_damaged(p, c))
+				continue;
 			if (r < 0)
 				return r;
 			if (!r)

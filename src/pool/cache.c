@@ -109,6 +109,7 @@ void cache_insert(struct pool *p, struct block *b, uint64_t key)
 	struct block **head = bucket(p, key);
 
 	b->key = key;
+	b->sound_as = 0;
 	b->hash_next = *head;
 	*head = b;
 }

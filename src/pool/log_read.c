@@ -14,6 +14,7 @@
 #include "base/crc.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "base/log.h"
 
 #define READ_BLOCKS 256
 
@@ -90,14 +91,11 @@ static const struct log_record *record_at(struct log_reader *rd, uint64_t pos, i
 	const struct log_record *r = reader_at(rd, pos, sizeof(*r), err);
 	uint32_t len;
 
-	if (!r || r->magic != LOG_MAGIC || r->life != rd->p->sb.log_life)
+	if (!r || r->life != rd->p->sb.log_life || record_verify_head(r, rd->p->ring_blocks * BLOCK_SIZE))
 		return NULL;
 	len = r->len;
-	if (len < sizeof(*r) || len & 7 || len > rd->p->ring_blocks * BLOCK_SIZE ||
-	    r->payload_len > len - sizeof(*r))
-		return NULL;
 	r = reader_at(rd, pos, len, err);
-	return r && r->hash == log_hash(r) ? r : NULL;
+	return r && !record_verify(r, rd->p->ring_blocks * BLOCK_SIZE) ? r : NULL;
 }
 
 /* The claims of a record; false if they don't fit it. */
@@ -396,9 +394,18 @@ int log_recover(struct pool *p, char *why, size_t why_len)
 			  " what follows it is lost", p->dev->name,
 			  (unsigned long long)(p->sb.log_seq + lt->n));
 	err = replay_all(p, lt);
+	if (err == -EDAMAGED && p->o.readonly) {
+		/* Whoever wants nothing changed wants what there is. */
+		snprintf(p->reason, sizeof(p->reason), "opened read-only; record %llu of the intent log can't "
+			 "be replayed, so what it and those after it changed is missing",
+			 (unsigned long long)p->replay_seq);
+		log_error("%s: %s", p->dev->name, p->reason);
+		err = 0;
+	}
 	if (err) {
-		snprintf(why, why_len, "replaying record %llu of the intent log of %s: %s",
-			 (unsigned long long)p->replay_seq, p->dev->name, err_text(err));
+		snprintf(why, why_len, "replaying record %llu of the intent log of %s: %s%s",
+			 (unsigned long long)p->replay_seq, p->dev->name, err_text(err),
+			 err == -EDAMAGED ? "; opened read-only, the pool is as it was before it" : "");
 		return err;
 	}
 	begin_life(p, lt);

@@ -15,7 +15,6 @@
 #include "base/err.h"
 #include "base/log.h"
 
-#define REFS_MAX 0x7fffffffu
 #define REAP_PAUSE_NS 100000000	/* when there is no memory */
 
 void pool_background(struct pool *p, int delta)
@@ -96,6 +95,9 @@ static int read_dirs(struct pool *p, char *why, size_t why_len)
 				   s->slot * DIR_PAGE_BLOCKS, d, DIR_PAGE_BLOCKS);
 
 		if (!err && crc32c(0, d, DIR_PAGE_BLOCKS * BLOCK_SIZE) != s->crc)
+			err = -EDAMAGED;
+		if (!err && zones_verify(d, p->nzones - k * DIR_ZONES < DIR_ZONES ?
+					 p->nzones - k * DIR_ZONES : DIR_ZONES))
 			err = -EDAMAGED;
 		if (err) {
 			snprintf(why, why_len, "%s: zone directory page %u: %s", p->dev->name, k,
@@ -223,6 +225,21 @@ int pool_spawn(struct pool *p, void (*fn)(void *arg), void *arg, const char *nam
 	return err;
 }
 
+static int super_usable(struct pool *p, char *why, size_t why_len)
+{
+	const char *wrong = super_verify(&p->sb);
+
+	if (wrong)
+		snprintf(why, why_len, "%s: the superblock contradicts itself: %s; run 'pando pool check'",
+			 p->dev->name, wrong);
+	else if (p->sb.life >= LIFE_MAX && !p->dev->readonly && !p->o.readonly)
+		snprintf(why, why_len, "%s: was opened %llu times, as often as a pool can be; copy its files to "
+			 "a new one", p->dev->name, (unsigned long long)p->sb.life);
+	else
+		return 0;
+	return -EFORMAT;
+}
+
 int pool_new(struct dev *d, const struct pool_opts *o, struct pool **ret, char *why, size_t why_len)
 {
 	struct pool *p = calloc(1, sizeof(*p));
@@ -249,6 +266,8 @@ int pool_new(struct dev *d, const struct pool_opts *o, struct pool **ret, char *
 		snprintf(why, why_len, "%s: %s", d->name, err_text(err));
 	if (!err)
 		err = super_read(d, &p->sb, why, why_len);
+	if (!err)
+		err = super_usable(p, why, why_len);
 	if (!err)
 		err = read_dirs(p, why, why_len);
 	if (!err)

@@ -41,6 +41,8 @@ struct child { uint64_t ptr; uint8_t level, kind; uint16_t offset; };
 #define LEAF_CHILDREN_MAX 32
 /* Lists the pointers in a leaf of its kind; returns how many (at most LEAF_CHILDREN_MAX). */
 typedef unsigned (*leaf_children_fn)(const void *leaf, struct child *ret);
+/* Says what is wrong with a leaf of its kind; NULL: it can be used. */
+typedef const char *(*leaf_verify_fn)(const void *leaf);
 
 /* ---- blocks --------------------------------------------------------------------------- */
 
@@ -53,6 +55,7 @@ struct block {
 	uint32_t flags;
 	uint32_t crc;			/* what a read expects, or what was written */
 	int error;			/* of the last read */
+	uint8_t sound_as;		/* what it was verified as (sound.c); 0: nothing yet */
 	struct block *hash_next;
 	struct block *frozen;		/* table pages: what the frozen generation looked like */
 	struct list lru;		/* or free list */
@@ -123,6 +126,19 @@ void txn_end(struct txn *t);
  */
 int txn_block(struct txn *t, uint64_t ptr, struct block **ret);
 
+/* The same, for a block of LEVEL (0: a leaf) of a tree of KIND: also -EDAMAGED when it is none that can
+ * be used as such.  KIND matters for leaves only. */
+int txn_block_as(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind, struct block **ret);
+
+/*
+ * An apply pass has met what can't be in a sound pool: a count of 0 where a pointer leads, two ways to a
+ * block that has a count of 1.  No checksum, and no look at a block by itself, tells that beforehand.
+ * Doesn't return: the pass ends here, half done, but only in memory, for the pool is read-only from now
+ * on and nothing of this generation is written any more; txn_run() returns -EDAMAGED.  Nothing that an
+ * apply pass calls may hold what only it could release.
+ */
+void txn_abandon(struct txn *t, const char *what) __attribute__((noreturn));
+
 /*
  * The block that *PTR leads to, for changing.  Load pass: brings it and what copying it needs
  * in; *ret is the block as it is (never write to it), NULL if *PTR is 0.  Apply pass: *ret may
@@ -159,6 +175,9 @@ int txn_unref(struct txn *t, uint64_t ptr);
 /* The pointers in a block of this level and kind that are not holes. */
 unsigned block_children(struct pool *p, const struct block *b, uint8_t level, uint8_t kind,
 			struct child ret[INDEX_SLOTS]);
+
+/* B was made or copied in the present generation: nobody read it from the device. */
+bool block_is_new(const struct txn *t, const struct block *b);
 
 /* The count of a block (0 in a load pass that returned -ERESTART_PASS). */
 int txn_refs(struct txn *t, uint64_t ptr, uint32_t *ret);
@@ -252,6 +271,7 @@ struct pool_opts {
 	bool no_background;
 	uint64_t seed;
 	leaf_children_fn children[TREE_KINDS];
+	leaf_verify_fn verify[TREE_KINDS];
 	/* Replays one record (in order) through the same functions as the first time; payload and
 	 * claims lie behind it.  Called in a fiber; may wait. */
 	int (*replay)(void *arg, const struct log_record *rec, const void *payload,
@@ -295,6 +315,20 @@ struct pool_status {
 	char reason[200];
 };
 void pool_status(struct pool *p, struct pool_status *ret);
+
+/* ---- verifiers of single blocks (sound.c): what is wrong, or NULL --------------------------- */
+
+const char *root_verify(uint64_t ptr, unsigned depth);
+const char *index_verify(const void *block, unsigned level, uint64_t nblocks);
+const char *reap_verify(const void *block);
+const char *zones_verify(const struct dir_entry *e, uint64_t n);
+const char *summary_verify(const struct summary_entry e[ZONE_PAGES]);
+const char *table_verify(const struct table_entry e[PAGE_ENTRIES], const struct superblock *sb, uint64_t page);
+/* Magic, version and checksum are right. */
+const char *super_verify(const struct superblock *sb);
+/* The header alone, then all r->len bytes. */
+const char *record_verify_head(const struct log_record *r, uint64_t ring_bytes);
+const char *record_verify(const struct log_record *r, uint64_t ring_bytes);
 
 /* ---- read-only look at a pool's label, for checkers -------------------------------------- */
 

@@ -8,6 +8,7 @@
  *     log.c         the intent log: appending, writing, flushing
  *     log_read.c    the intent log: reading it back, replay
  *     verify.c      counts and content, for a scrub
+ *     sound.c       verifiers of single blocks
  *     checkpoint.c  freeze, write, flush, superblock, flush, release
  *     cache.c       block memory, look-up, eviction, reads
  *     super.c       labels
@@ -21,6 +22,9 @@
 #include "base/loop.h"
 #include "dev/dev.h"
 #include "pool/pool.h"
+
+#define REFS_MAX 0x7fffffffu		/* the greatest count */
+#define LIFE_MAX ((1ULL << (64 - EVENT_LIFE_SHIFT)) - 1)	/* the last that fits an event number */
 
 /* Keys of what isn't a block of the pool's address space. */
 #define KEY_TABLE (1ULL << 62)		/* | number of the table page (zone * 512 + page) */
@@ -152,6 +156,7 @@ struct pool {
 	uint32_t ntdirty;
 
 	uint64_t passes;		/* load passes begun: names each */
+	struct apply *apply;		/* the apply pass under way, or NULL (txn.c) */
 
 	/* dirty blocks of this generation */
 	struct list dirty;
@@ -317,7 +322,15 @@ uint32_t page_usable(const struct superblock *sb, uint64_t page); /* blocks that
 int super_write(struct pool *p, struct superblock *sb);	/* aligned */
 int super_mend(struct pool *p);
 
+/* sound.c */
+/* Is B, which is in memory, usable as a block of LEVEL of a tree of KIND?  0 or -EDAMAGED. */
+int block_sound(struct pool *p, struct block *b, unsigned level, unsigned kind);
+
 /* txn.c */
+/* See txn_abandon(). */
+void apply_abandon(struct pool *p, const char *what, uint64_t block) __attribute__((noreturn));
+/* In an apply pass: what the load pass has made sure of, if the pool is sound. */
+#define insist(p, cond, what, block) do { if (!(cond)) apply_abandon(p, what, block); } while (0)
 int txn_wait_missing(struct txn *t);
 void txn_pin(struct txn *t, struct block *b);
 void txn_wait_for(struct txn *t, struct block *b);

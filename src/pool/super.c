@@ -93,11 +93,15 @@ static int usable(const struct superblock *sb, const struct dev *d, char *why, s
 			 (unsigned long long)d->nblocks * BLOCK_SIZE);
 		return -EFORMAT;
 	}
-	if (sb->ndirs != (super_zones(sb->nblocks) + DIR_ZONES - 1) / DIR_ZONES ||
-	    sb->ndirs > DIRS_MAX || sb->log_block + sb->log_blocks > sb->nblocks ||
-	    sb->log_offset >= sb->log_blocks * BLOCK_SIZE || sb->log_blocks < 16) {
+	if (sb->ndirs != (super_zones(sb->nblocks) + DIR_ZONES - 1) / DIR_ZONES || sb->ndirs > DIRS_MAX ||
+	    sb->log_blocks < 16 || sb->log_offset >= sb->log_blocks * BLOCK_SIZE) {
 		snprintf(why, len, "%s: the superblock contradicts itself; run 'pando pool check'",
 			 d->name);
+		return -EFORMAT;
+	}
+	if (sb->log_blocks > sb->nblocks || sb->log_block > sb->nblocks - sb->log_blocks) {
+		snprintf(why, len, "%s: the superblock contradicts itself: its log lies outside of the pool; "
+			 "run 'pando pool check'", d->name);
 		return -EFORMAT;
 	}
 	return 0;

@@ -60,6 +60,7 @@ static int meta_block(struct txn *t, uint64_t key, unsigned slot, uint32_t crc, 
 			for (unsigned i = 0; i < ZONE_PAGES; i++)
 				((struct summary_entry *)b->data)[i].slot = SLOT_NONE;
 		b->flags = B_VALID;
+		b->sound_as = 1;
 		cache_clean(p, b);
 		txn_pin(t, b);
 		*ret = b;
@@ -69,6 +70,21 @@ static int meta_block(struct txn *t, uint64_t key, unsigned slot, uint32_t crc, 
 	cache_queue_read(p, b);
 	txn_wait_for(t, b);
 	return -ERESTART_PASS;
+}
+
+/* A page that was read: can it be used? */
+static int page_sound(struct pool *p, struct block *b)
+{
+	const char *why = b->key & KEY_TABLE ?
+			  table_verify((const struct table_entry *)b->data, &p->sb, b->key & ~KEY_TABLE) :
+			  summary_verify((const struct summary_entry *)b->data);
+
+	if (why) {
+		p->stat.checksum_errors++;
+		return -EDAMAGED;
+	}
+	b->sound_as = 1;
+	return 0;
 }
 
 static int cached(struct txn *t, uint64_t key, struct block **ret)
@@ -83,6 +99,8 @@ static int cached(struct txn *t, uint64_t key, struct block **ret)
 		txn_wait_for(t, b);
 		return -ERESTART_PASS;
 	}
+	if (!b->sound_as && page_sound(t->pool, b))
+		return -EDAMAGED;
 	b->flags |= B_REF;
 	if (key & KEY_TABLE)
 		t->pool->last_table = b;
@@ -110,7 +128,7 @@ int table_page(struct txn *t, uint64_t page, struct block **ret)
 
 	if (err != -ENOENT)
 		return err;
-	assert(!t->apply);
+	insist(t->pool, !t->apply, "nothing led to it", page * PAGE_ENTRIES);
 	err = summary_page(t, page / ZONE_PAGES, &s);
 	if (err)
 		return err;
@@ -141,7 +159,7 @@ static struct block *page_now(struct pool *p, uint64_t block)
 	if (b && b->key == key)
 		return b;
 	b = cache_find(p, key);
-	assert(b && (b->flags & B_VALID));
+	insist(p, b && (b->flags & B_VALID), "nothing led to it", block);
 	p->last_table = b;
 	return b;
 }
@@ -161,7 +179,7 @@ struct table_entry *table_entry_write(struct pool *p, uint64_t block)
 		struct block *copy = cache_take(p);
 		uint8_t *data;
 
-		assert(copy);		/* admission made sure of it */
+		insist(p, copy, "there is no memory for its count", block);
 		data = copy->data;
 		memcpy(data, b->data, BLOCK_SIZE);
 		copy->data = b->data;

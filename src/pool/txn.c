@@ -12,6 +12,7 @@
  */
 #include "pool/pool_int.h"
 
+#include <setjmp.h>
 #include <stdlib.h>
 #include "base/crc.h"
 #include "base/err.h"
@@ -214,7 +215,8 @@ static uint32_t dirty_blocks(const struct pool *p)
 static int wait_space(struct txn *t)
 {
 	struct pool *p = t->pool;
-	bool reapable = p->reap_entries > p->reap_stuck;
+	/* A step of the reaper doesn't wait for what it would free itself. */
+	bool reapable = p->reap_entries > p->reap_stuck && !p->reaping;
 	uint64_t before;
 	int err;
 
@@ -223,8 +225,8 @@ static int wait_space(struct txn *t)
 	if (t->space != SPACE_PRIVILEGED && pool_ask_holder(p))
 		return 1;
 
-	if ((p->o.no_background || !p->started) && reapable && !p->reaping) {
-		p->reaping = true;	/* a step that has no space itself must not come here again */
+	if ((p->o.no_background || !p->started) && reapable) {
+		p->reaping = true;
 		for (int i = 0; i < 64 && p->reap_entries; i++) {
 			err = p->o.reap_step(p->o.arg);
 			if (err < 0)
@@ -326,6 +328,48 @@ static int admit(struct txn *t)
 	return 0;
 }
 
+/* ---- the apply pass ------------------------------------------------------------------------ */
+
+struct apply { jmp_buf out; };
+
+void apply_abandon(struct pool *p, const char *what, uint64_t block)
+{
+	assert(p->apply);		/* else it isn't the pool that contradicts itself */
+	pool_fail(p, "%s is damaged: block %llu: %s; run 'pando pool check'", p->dev->name,
+		  (unsigned long long)block, what);
+	longjmp(p->apply->out, 1);
+}
+
+void txn_abandon(struct txn *t, const char *what)
+{
+	struct pool *p = t->pool;
+
+	assert(p->apply);
+	pool_fail(p, "%s is damaged: %s; run 'pando pool check'", p->dev->name, what);
+	longjmp(p->apply->out, 1);
+}
+
+static int apply_run(struct txn *t, int (*fn)(struct txn *t, void *arg), void *arg)
+{
+	struct pool *p = t->pool;
+	struct apply a;
+	int err;
+
+	p->apply = &a;
+	t->apply = true;
+	if (!setjmp(a.out)) {
+		err = fn(t, arg);
+		if (err)		/* an apply pass has no errors: it met what the load pass didn't */
+			txn_abandon(t, "what is read differs from what is changed");
+		p->apply = NULL;
+		t->apply = false;
+		return 0;
+	}
+	p->apply = NULL;
+	t->apply = false;
+	return -EDAMAGED;
+}
+
 static void pass_reset(struct txn *t)
 {
 	t->apply = t->missing = false;
@@ -367,11 +411,9 @@ int txn_run(struct txn *t, bool modify, int (*fn)(struct txn *t, void *arg), voi
 		t->nwait = 0;
 	}
 	assert(fiber_switches() == switches);
-	t->apply = true;
-	err = fn(t, arg);
-	assert(err == 0 && fiber_switches() == switches);
-	t->apply = false;
-	return 0;
+	err = apply_run(t, fn, arg);
+	assert(fiber_switches() == switches);
+	return err;
 }
 
 /* ---- blocks in passes ---------------------------------------------------------------------- */
@@ -386,7 +428,7 @@ int txn_block(struct txn *t, uint64_t ptr, struct block **ret)
 
 	if (b) {
 		if (!(b->flags & B_VALID)) {
-			assert(!t->apply);
+			insist(p, !t->apply, "it is freed where it is used", addr);
 			txn_wait_for(t, b);
 			return -ERESTART_PASS;
 		}
@@ -397,7 +439,7 @@ int txn_block(struct txn *t, uint64_t ptr, struct block **ret)
 		*ret = b;
 		return 0;
 	}
-	assert(!t->apply);
+	insist(p, !t->apply, "it is freed where it is used", addr);
 	if (!pool_block_ok(p, addr))
 		return -EDAMAGED;
 	err = table_entry(t, addr, &e);
@@ -417,6 +459,14 @@ int txn_block(struct txn *t, uint64_t ptr, struct block **ret)
 	cache_queue_read(p, b);
 	txn_wait_for(t, b);
 	return -ERESTART_PASS;
+}
+
+/* The apply pass comes to no block that the load pass hasn't come to. */
+int txn_block_as(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind, struct block **ret)
+{
+	int err = txn_block(t, ptr, ret);
+
+	return err || t->apply ? err : block_sound(t->pool, *ret, level, kind);
 }
 
 unsigned block_children(struct pool *p, const struct block *b, uint8_t level, uint8_t kind,
@@ -441,10 +491,12 @@ static bool has_children(const struct pool *p, uint8_t level, uint8_t kind)
 /* A new block: count 1, zeroed if asked, dirty, of this generation. */
 static struct block *block_new(struct pool *p, uint64_t addr, bool zero)
 {
-	struct block *b = cache_take(p);
 	struct table_entry *e = table_entry_write(p, addr);
+	struct block *b;
 
-	assert(b && e->refs == 0);
+	insist(p, !e->refs, "it was free, and is in use", addr);
+	b = cache_take(p);
+	insist(p, b, "there is no memory for its copy", addr);
 	*e = (struct table_entry){ .refs = 1 };
 	watch_count(p, addr, 1);
 	cache_insert(p, b, addr);
@@ -481,7 +533,7 @@ static void unref_now(struct pool *p, uint64_t addr)
 {
 	struct table_entry *e = table_entry_write(p, addr);
 
-	assert(e->refs);
+	insist(p, e->refs, "more pointers lead to it than its count says", addr);
 	watch_count(p, addr, -1);
 	if (--e->refs == 0)
 		block_freed(p, addr);
@@ -569,6 +621,11 @@ static void share_children_now(struct txn *t, struct block *b, uint8_t level, ui
 		txn_share(t, (uint64_t *)(b->data + leaf[i].offset), leaf[i].level, leaf[i].kind);
 }
 
+bool block_is_new(const struct txn *t, const struct block *b)
+{
+	return b->birth == t->pool->gen;
+}
+
 static void set_block(uint64_t *ptr, uint64_t block)
 {
 	*ptr = (*ptr & ~PTR_BLOCK_MASK) | block;
@@ -579,12 +636,14 @@ static int share_by_copy(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t ki
 {
 	struct pool *p = t->pool;
 	struct block *b, *copy;
-	int err = txn_block(t, *ptr, &b);
+	int err = txn_block_as(t, *ptr, level, kind, &b);
 
 	if (err)
 		return err;
 	if (!t->apply) {
-		t->need_meta++;
+		/* Where counts are at their limit all the way down, there is no end to it. */
+		if (++t->need_meta > p->nblocks)
+			return -E2BIG;
 		t->need_tables++;
 		return has_children(p, level, kind) ? share_children_load(t, b, level, kind) : 0;
 	}
@@ -606,7 +665,7 @@ int txn_share(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind)
 	if (t->apply) {
 		struct table_entry *w = table_entry_write(t->pool, addr);
 
-		assert(w->refs);
+		insist(t->pool, w->refs, "a pointer leads to it, and its count is 0", addr);
 		if (w->refs >= t->pool->max_refs)
 			return share_by_copy(t, ptr, level, kind);
 		w->refs++;
@@ -643,6 +702,8 @@ static struct block *copy_now(struct txn *t, uint64_t *ptr, struct block *b, uin
 
 	if (b)
 		memcpy(nb->data, b->data, BLOCK_SIZE);
+	if (b)
+		nb->sound_as = b->sound_as;
 	if (shared && b && has_children(p, level, kind))
 		share_children_now(t, nb, level, kind);
 	unref_now(p, from);
@@ -667,7 +728,7 @@ int txn_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct bl
 		}
 		return 0;
 	}
-	err = txn_block(t, *ptr, &b);
+	err = txn_block_as(t, *ptr, level, kind, &b);
 	if (err)
 		return err;
 	if (t->apply) {
@@ -771,7 +832,7 @@ int txn_claim(struct txn *t, uint64_t *ptr, uint64_t block, uint32_t crc)
 	if (t->apply) {
 		struct table_entry *w = table_entry_write(p, block);
 
-		assert(w->refs == 0);
+		insist(p, !w->refs, "a log record names it, and it is in use", block);
 		*w = (struct table_entry){ .refs = 1, .crc = crc };
 		watch_count(p, block, 1);
 		pend_clear(p->claims, block);
@@ -786,7 +847,8 @@ int txn_claim(struct txn *t, uint64_t *ptr, uint64_t block, uint32_t crc)
 	if (err)
 		return err;
 	t->need_tables += 2;
-	if (e->refs || !pend_test(p->claims, block))
+	if (e->refs || !pend_test(p->claims, block) || pend_test(p->pend, block) ||
+	    pend_test(p->ck.pend, block))
 		return -EDAMAGED;
 	return old ? txn_unref(t, old) : 0;
 }

@@ -60,7 +60,8 @@ static int push(struct txn *t, uint64_t block, uint64_t next)
 		return own_page(t, *n / PER_PAGE, &b);
 	}
 	err = own_page(t, *n / PER_PAGE, &b);
-	assert(!err);
+	if (err)
+		return err;
 	((struct reap_entry *)b->data)[*n % PER_PAGE] = (struct reap_entry){ block, next };
 	++*n;
 	pool_reap_kick(t->pool);
@@ -170,7 +171,7 @@ static int step_entry(struct txn *t, struct block *page, uint64_t n, struct chil
 		err = pop(t, n);
 		return err ? err : txn_unref(t, e.block);
 	}
-	err = txn_block(t, e.block, &b);
+	err = txn_block_as(t, e.block, level, kind, &b);
 	if (err)
 		return err;
 	count = block_children(t->pool, b, level, kind, children);
@@ -190,11 +191,10 @@ static int step_entry(struct txn *t, struct block *page, uint64_t n, struct chil
 	top->next = e.next;
 	if (deeper)
 		return push(t, entry_block(deeper->ptr, deeper->level, deeper->kind), 0);
-	if (e.next >= count) {
-		pop(t, n);
-		txn_unref(t, e.block);
-	}
-	return 0;
+	if (e.next < count)
+		return 0;
+	err = pop(t, n);
+	return err ? err : txn_unref(t, e.block);
 }
 
 static int step(struct txn *t, void *arg)
@@ -208,6 +208,8 @@ static int step(struct txn *t, void *arg)
 		return t->apply ? 0 : -ENOENT;
 	s->block = 0;
 	err = own_page(t, (n - 1) / PER_PAGE, &page);
+	if (!err && !page)
+		err = -EDAMAGED;	/* a hole in the list */
 	if (err)
 		return err;
 	s->block = ((struct reap_entry *)page->data)[(n - 1) % PER_PAGE].block;
@@ -228,6 +230,8 @@ static int set_aside(struct txn *t, void *arg)
 	err2 = own_page(t, *stuck / PER_PAGE, &low);
 	if (err || err2)
 		return err ? err : err2;
+	if (!page || !low)
+		return -EDAMAGED;
 	if (((struct reap_entry *)page->data)[top % PER_PAGE].block != s->block)
 		return -ENOENT;
 	if (t->apply) {

@@ -7,6 +7,12 @@
 /* The slots of an index block. */
 static inline uint64_t *slots_of(struct block *b) { return (uint64_t *)b->data; }
 
+/* The index block of LEVEL that PTR leads to: verified as that, whatever its tree's kind. */
+static inline int index_block(struct txn *t, uint64_t ptr, uint8_t level, struct block **ret)
+{
+	return txn_block_as(t, ptr, level, TREE_FILE, ret);
+}
+
 /* How many leaves a block of this level covers: 512^level. */
 static inline uint64_t tree_span(unsigned level)
 {

@@ -145,6 +145,13 @@ static struct block *own_now(struct page *p, uint64_t n)
 	return &S.rw_blocks[f];
 }
 
+/* No page here shares a block with another. */
+void txn_abandon(struct txn *t, const char *what)
+{
+	fprintf(stderr, "an apply pass was abandoned: %s\n", what);
+	abort();
+}
+
 int file_page_own(struct txn *t, struct inode *ino, uint64_t n, struct block **ret)
 {
 	struct page *p;
