@@ -22,12 +22,12 @@ help:
 	@echo 'make bench      deps, build, and the benchmark against XFS, Btrfs and NFS-Ganesha'
 	@echo 'make sanitize   the test suite under AddressSanitizer and UBSan (T=name)'
 	@echo 'make sim        SEEDS=N fresh worlds in simulation, on all cores (FIRST=seed to choose them)'
-	@echo 'make fuzz       fuzzes the NFS server for MINUTES=10 under the sanitizers (AFL=1: by AFL++)'
+	@echo 'make fuzz       fuzzes the NFS server and pools for MINUTES=10 under the sanitizers (AFL=1: by AFL++)'
 	@echo 'make fsx-soak   random operations of a Linux client through restarts, for MINUTES=60'
 	@echo 'make guest-long the tests with Linux clients, with more of everything (half an hour)'
 	@echo 'make fresh      "make test" in a minimal Debian made for the purpose (root)'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), that is $(DESTDIR)$(PREFIX)'
-	@echo 'make clean      removes $(BUILD)/, $(SAN_BUILD)/, build-fuzz/ and build-afl/'
+	@echo 'make clean      removes $(BUILD)/, $(SAN_BUILD)/, build-fuzz*/ and build-afl/'
 
 build: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -94,4 +94,4 @@ install: build
 	meson install -C $(BUILD) $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 clean:
-	rm -rf $(BUILD) $(SAN_BUILD) build-fuzz build-afl
+	rm -rf $(BUILD) $(SAN_BUILD) build-fuzz build-fuzz-disk build-afl

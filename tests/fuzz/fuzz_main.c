@@ -4,6 +4,7 @@
  *
  *	TARGET DIR...		with libFuzzer (or AFL++, which brings the same entry): fuzzes
  *	TARGET FILE...		runs each once; without libFuzzer, all that is in a DIR too
+ *	TARGET --random N DIR...	then, without libFuzzer, N changed ones of them, always the same
  *	TARGET --seeds DIR	writes inputs to begin with
  */
 #include <dirent.h>
@@ -59,18 +60,60 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 }
 
 #ifndef HAVE_LIBFUZZER
-static unsigned ran;
+enum { KEPT_MAX = 4096, RANDOM_MAX = 600 };
 
-static void run_file(FILE *f)
+static unsigned ran, nkept;
+static struct kept { uint8_t *data; size_t len; } kept[KEPT_MAX];	/* what was run, for --random */
+
+static void run_bytes(const uint8_t *data, size_t len)
 {
-	static uint8_t data[1 << 20];
-	size_t len = fread(data, 1, sizeof(data), f);
 	uint8_t *exact = malloc(len ? len : 1);
 
 	memcpy(exact, data, len);
 	LLVMFuzzerTestOneInput(exact, len);
-	free(exact);
 	ran++;
+	if (nkept < KEPT_MAX)
+		kept[nkept++] = (struct kept){ exact, len };
+	else
+		free(exact);
+}
+
+static void run_file(FILE *f)
+{
+	static uint8_t data[1 << 20];
+
+	run_bytes(data, fread(data, 1, sizeof(data), f));
+}
+
+/* One of the inputs with some bytes changed, behind the beginning of another. */
+static size_t change_some(struct rng *r, unsigned n, uint8_t *out)
+{
+	const struct kept *a = &kept[rng_below(r, n)], *b = &kept[rng_below(r, n)];
+	size_t head = a->len && rng_one_in(r, 2) ? rng_below(r, a->len) : 0, tail = b->len;
+
+	head = head < RANDOM_MAX / 2 ? head : RANDOM_MAX / 2;
+	tail = tail < RANDOM_MAX / 2 ? tail : RANDOM_MAX / 2;
+	memcpy(out, a->data, head);
+	memcpy(out + head, b->data, tail);
+	for (unsigned i = rng_below(r, 8); i && head + tail; i--)
+		out[rng_below(r, head + tail)] = rng_one_in(r, 3) ? rng_below(r, 16) : rng_u64(r);
+	return head + tail;
+}
+
+static void run_random(unsigned count)
+{
+	static uint8_t out[RANDOM_MAX];
+	unsigned n = nkept;
+	struct rng r;
+
+	rng_init(&r, 7);
+	for (unsigned i = 0; i < count && n; i++) {
+		size_t len = change_some(&r, n, out);
+
+		if (getenv("FUZZ_VERBOSE"))
+			fprintf(stderr, "random %u of %zu bytes\n", i, len);
+		run_bytes(out, len);
+	}
 }
 
 static void run_path(const char *path)
@@ -101,9 +144,18 @@ static void run_path(const char *path)
 
 int main(int argc, char **argv)
 {
+	unsigned random = 0;
+
 	LLVMFuzzerInitialize(&argc, &argv);
-	for (int i = 1; i < argc; i++)
-		run_path(argv[i]);
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--random") && i + 1 < argc)
+			random = atoi(argv[++i]);
+		else
+			run_path(argv[i]);
+	}
+	run_random(random);
+	for (unsigned i = 0; i < nkept; i++)
+		free(kept[i].data);
 	printf("%u inputs\n", ran);
 	return 0;
 }
