@@ -51,6 +51,26 @@ const char *quoted(const char *s, size_t len)
 	return buf;
 }
 
+const char *volume_text(struct check *c, const struct check_volume *v)
+{
+	static char bufs[2][600];
+	static unsigned turn;
+	char *buf = bufs[turn++ % 2], both[2 * FS_VOLUME_NAME_MAX + 2];
+	const struct check_volume *of = NULL;
+
+	for (uint64_t i = 0; i < c->nvolumes && v->rec.parent; i++)
+		if (c->volumes[i].place + 1 == v->rec.parent)
+			of = &c->volumes[i];
+	if (!of) {
+		snprintf(buf, sizeof(bufs[0]), "volume %s", quoted(v->rec.name, FS_VOLUME_NAME_MAX));
+		return buf;
+	}
+	snprintf(both, sizeof(both), "%.*s@%.*s", FS_VOLUME_NAME_MAX, of->rec.name, FS_VOLUME_NAME_MAX,
+		 v->rec.name);
+	snprintf(buf, sizeof(bufs[0]), "snapshot %s", quoted(both, sizeof(both)));
+	return buf;
+}
+
 const char *where_text(struct check *c, const struct where *w)
 {
 	static char bufs[2][900];
@@ -71,13 +91,11 @@ const char *where_text(struct check *c, const struct where *w)
 	}
 	v = &c->volumes[w->volume - 1];
 	if (!w->ino) {
-		snprintf(buf, sizeof(bufs[0]), "volume %.260s, inode file",
-			 quoted(v->rec.name, FS_VOLUME_NAME_MAX));
+		snprintf(buf, sizeof(bufs[0]), "%.600s, inode file", volume_text(c, v));
 		return buf;
 	}
 	path_text(c, v, w->ino, path, sizeof(path));
-	snprintf(buf, sizeof(bufs[0]), "volume %.200s, inode %" PRIu64 "%s%s",
-		 quoted(v->rec.name, FS_VOLUME_NAME_MAX), w->ino, path,
+	snprintf(buf, sizeof(bufs[0]), "%.260s, inode %" PRIu64 "%s%s", volume_text(c, v), w->ino, path,
 		 w->xattr ? ", extended attributes" : "");
 	return buf;
 }
@@ -167,8 +185,10 @@ static void supers_check(struct check *c, struct copy *k)
 				": of a newer generation than the one "
 				"that would be opened",
 				k[i].block);
-		if (k[i].valid && memcmp(k[i].sb.uuid, c->sb.uuid, sizeof(c->sb.uuid)))
-			finding(c, "superblock at block %" PRIu64 ": of another pool", k[i].block);
+		if (!k[i].valid || !memcmp(k[i].sb.uuid, c->sb.uuid, sizeof(c->sb.uuid)))
+			continue;
+		finding(c, "superblock at block %" PRIu64 ": of another pool", k[i].block);
+		fix_add(c, &(struct fix){ .kind = FIX_OPEN });
 	}
 	for (unsigned i = 0; i < 4; i++) {
 		if (k[i].slot != slot)
@@ -179,12 +199,15 @@ static void supers_check(struct check *c, struct copy *k)
 				": damaged; opening the pool rewrites it "
 				"from the other copy",
 				k[i].block);
-		else if (memcmp(&k[i].sb, &c->sb, BLOCK_SIZE))
+		else if (!memcmp(&k[i].sb, &c->sb, BLOCK_SIZE))
+			continue;
+		else
 			finding(c,
 				"superblock at block %" PRIu64
 				": differs from the other copy; opening "
 				"the pool rewrites it",
 				k[i].block);
+		fix_add(c, &(struct fix){ .kind = FIX_OPEN });
 	}
 }
 
@@ -259,7 +282,7 @@ static int prepare(struct check *c)
 	return err ? err : nodes_init(c);
 }
 
-static void release(struct check *c)
+void check_release(struct check *c)
 {
 	table_release(c);
 	volumes_release(c);
@@ -267,6 +290,7 @@ static void release(struct check *c)
 	counts_release(c);
 	read_release(c);
 	free(c->bad);
+	fixes_release(c);
 }
 
 static void report_rest(struct check *c)
@@ -279,6 +303,25 @@ static void report_rest(struct check *c)
 	c->report(c->arg, line);
 }
 
+int64_t check_run(struct check *c)
+{
+	int64_t ret = begin(c);
+
+	if (!ret)
+		ret = prepare(c);
+	if (ret) {
+		if (ret == -ENOMEM)
+			c->report(c->arg, "the check needs more memory than there is");
+		return ret;
+	}
+	for (unsigned i = 0; i < sizeof(passes) / sizeof(*passes) && !c->err; i++)
+		passes[i](c);
+	report_rest(c);
+	if (c->err)
+		c->report(c->arg, "the check could not be finished: out of memory");
+	return c->err ? c->err : (int64_t)c->findings;
+}
+
 static void report_nothing(void *arg, const char *line)
 {
 }
@@ -287,31 +330,25 @@ int64_t fs_check_with(struct dev *d, const struct fs_check_opts *o,
 		      void (*report)(void *arg, const char *line), void *arg,
 		      struct fs_check_stats *ret_stats)
 {
-	struct check *c = calloc(1, sizeof(*c));
+	struct check *c;
 	int64_t ret;
 
+	if (!report)
+		report = report_nothing;	/* only the number is wanted */
+	if (o && o->repair)
+		return check_and_mend(d, o, report, arg, ret_stats);
+	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
 	c->dev = d;
-	c->report = report ? report : report_nothing;	/* NULL: only the number is wanted */
+	c->report = report;
 	c->arg = arg;
 	c->memory = o && o->memory ? o->memory : FS_CHECK_MEMORY;
-	ret = begin(c);
-	if (!ret)
-		ret = prepare(c);
-	if (!ret) {
-		for (unsigned i = 0; i < sizeof(passes) / sizeof(*passes) && !c->err; i++)
-			passes[i](c);
-		report_rest(c);
-		ret = c->err ? c->err : (int64_t)c->findings;
-		if (c->err)
-			c->report(arg, "the check could not be finished: out of memory");
-	} else if (ret == -ENOMEM) {
-		c->report(arg, "the check needs more memory than there is");
-	}
+	ret = check_run(c);
+	c->stats.findings = c->findings;
 	if (ret_stats && ret >= 0)
 		*ret_stats = c->stats;
-	release(c);
+	check_release(c);
 	free(c);
 	return ret;
 }

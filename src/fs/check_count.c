@@ -140,10 +140,12 @@ static void compare_block(struct check *c, uint64_t block, uint32_t refs, uint64
 
 	if (p->data && node_walked(c, block))
 		used_twice(c, block, p);
-	if (refs > pointers && c->counts_incomplete)
+	if (refs > pointers && c->counts_incomplete) {
 		(*over)++;
-	else if (refs != pointers)
+	} else if (refs != pointers) {
 		bad_count(c, block, refs, pointers);
+		fix_add(c, &(struct fix){ .kind = FIX_COUNT, .ino = block, .value = pointers });
+	}
 }
 
 static void compare_group(struct check *c, uint64_t group, uint64_t *over)

@@ -116,6 +116,14 @@ static void item_finding(struct dir_scan *s, const struct dir_item *it, const ch
 		it->generation, it->type);
 }
 
+static void item_fix(struct dir_scan *s, const struct dir_item *it, enum fix_kind kind, uint8_t type)
+{
+	fix_add(s->c, &(struct fix){ .kind = kind, .type = type, .volume = s->v->place + 1,
+				     .ino = s->dir->ino, .value = it->ino,
+				     .generation = it->generation, .name = (char *)it->name,
+				     .name_len = it->name_len });
+}
+
 static void item_check(struct dir_scan *s, const struct dir_item *it)
 {
 	struct info *i = info_find(s->v, it->ino);
@@ -125,6 +133,9 @@ static void item_check(struct dir_scan *s, const struct dir_item *it)
 		item_finding(s, it, "stands under a key that is not its name's");
 	if (!i && s->v->incomplete)
 		return;
+	if (s->c->drop && (!i || i->ino == INO_ROOT || i->ino == INO_ORPHANS ||
+			   i->generation != it->generation))
+		item_fix(s, it, FIX_DROP_NAME, 0);
 	if (!i) {
 		item_finding(s, it, "leads to an inode that is not in use");
 	} else if (i->ino == INO_ROOT || i->ino == INO_ORPHANS) {
@@ -132,8 +143,10 @@ static void item_check(struct dir_scan *s, const struct dir_item *it)
 	} else if (i->generation != it->generation) {
 		item_finding(s, it, "leads to another generation of its inode");
 	} else {
-		if (i->type != it->type)
+		if (i->type != it->type) {
 			item_finding(s, it, "has another type than its inode");
+			item_fix(s, it, FIX_ENTRY_TYPE, i->type);
+		}
 		link_to(s, i);
 	}
 }
@@ -240,6 +253,10 @@ static void pages_check(struct dir_scan *s)
 			PRIu64, where_text(s->c, &s->where), lost);
 	if (s->misled)
 		return;
+	if (s->npages != s->inode.dir_pages)
+		fix_ino(s->c, &s->where, FIX_DIR_PAGES, s->npages);
+	if (s->entries != s->inode.entries)
+		fix_ino(s->c, &s->where, FIX_ENTRIES, s->entries);
 	if (s->npages != s->inode.dir_pages)
 		finding(s->c,
 			"%s: says that the directory has %" PRIu64 " pages, and it has %" PRIu64,

@@ -17,6 +17,7 @@
  *     check_xattr.c   extended attributes
  *     check_path.c    from an inode back to its path
  *     check_log.c     the chain of log records
+ *     check_fix.c     what a repair can set right, as it is found (mend.c does it)
  *
  * Passes: superblocks; directory pages and summaries; volumes (names first, so that findings
  * can say paths); trees (every pointer summed up, every index block walked once); the table in
@@ -135,6 +136,40 @@ struct check_volume {
 	bool infos_kept;		/* infos are there */
 };
 
+/*
+ * What a repair can set right, in the order in which it does: what may be given out first, then what
+ * stands in volume records and inodes, then names.
+ */
+enum fix_kind {
+	FIX_OPEN,			/* opening the pool does */
+	FIX_COUNT,			/* block INO has VALUE pointers */
+	FIX_PAGE,			/* the free count of the table page of block INO */
+	FIX_ZONE,			/* the directory entry of zone INO */
+	FIX_LOG,			/* the log is damaged: to be cut off there */
+	FIX_REPLAYED,			/* those above need not wait for the log to be replayed */
+	FIX_FREE_LIST,
+	FIX_NEXT_INO,
+	FIX_FILES,
+	FIX_VOLUME_MAPPED,
+	FIX_NLINK,
+	FIX_MAPPED,
+	FIX_ENTRIES,
+	FIX_DIR_PAGES,
+	FIX_PARENT,
+	FIX_ENTRY_TYPE,			/* of NAME in directory INO, by the inode VALUE, GENERATION */
+	FIX_DROP_NAME,			/* NAME in directory INO leads nowhere */
+	FIX_ORPHAN_NAMED,		/* an orphan that has VALUE names is none */
+	FIX_LOST,			/* no name leads to INO, GENERATION, of TYPE */
+	FIX_KINDS
+};
+struct fix {
+	uint8_t kind, type;
+	uint32_t volume;		/* its id: place in the volume table + 1 */
+	uint64_t ino, value, generation;
+	char *name;			/* the list's */
+	uint8_t name_len;
+};
+
 struct line {				/* of the read cache: LINE_BLOCKS neighbours */
 	uint64_t first;
 	uint8_t *data;
@@ -168,6 +203,10 @@ struct check {
 	struct bad_block *bad;		/* in address order, after bad_sort() */
 	uint64_t nbad, bad_cap, bad_dropped;
 
+	bool fix, drop;			/* fixes are wanted; also those that lose something */
+	struct fix *fixes;
+	uint64_t nfixes, fixes_cap;
+
 	uint8_t *frames;		/* FRAMES blocks for the recursion */
 	unsigned nframes;
 	struct line *lines;		/* the read cache: 1 << lines_bits of them */
@@ -180,6 +219,8 @@ struct check {
 void finding(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A name for people: quoted, without control characters; in one of a few static buffers. */
 const char *quoted(const char *s, size_t len);
+/* "volume 'v'", "snapshot 'v@s'"; one of a few static buffers. */
+const char *volume_text(struct check *c, const struct check_volume *v);
 /* "volume 'v', inode 12 (/a/b)"; one of a few static buffers. */
 const char *where_text(struct check *c, const struct where *w);
 /* Makes room for one more of SIZE bytes; false: out of memory (c->err is set). */
@@ -291,6 +332,23 @@ void infos_checked(struct check *c, struct check_volume *v);
 
 /* ---- check_xattr.c ---- */
 void xattr_check(struct check *c, const struct where *w, const struct inode *i);
+
+/* ---- check_fix.c ---- */
+/* What was just found can be set right so; the name is copied.  Does nothing in a check alone. */
+void fix_add(struct check *c, const struct fix *f);
+void fix_ino(struct check *c, const struct where *w, enum fix_kind kind, uint64_t value);
+void fix_volume(struct check *c, const struct check_volume *v, enum fix_kind kind, uint64_t value);
+void fixes_release(struct check *c);
+
+/* ---- check.c, for mend.c ---- */
+/* Checks once; C, zeroed but for what its caller wants, is to be released afterwards. */
+int64_t check_run(struct check *c);
+void check_release(struct check *c);
+
+/* ---- mend.c ---- */
+int64_t check_and_mend(struct dev *d, const struct fs_check_opts *o,
+		       void (*report)(void *arg, const char *line), void *arg,
+		       struct fs_check_stats *ret_stats);
 
 /* ---- check_log.c ---- */
 void log_check(struct check *c);

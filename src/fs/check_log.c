@@ -153,6 +153,8 @@ static void look_beyond(struct log_scan *s)
 				"log: the device cannot read its block %" PRIu64 " (block %" PRIu64
 				")",
 				b, s->c->sb.log_block + b);
+			if (s->c->drop)
+				fix_add(s->c, &(struct fix){ .kind = FIX_LOG });
 			continue;
 		}
 		memcpy(&r, p, sizeof(r));
@@ -162,6 +164,8 @@ static void look_beyond(struct log_scan *s)
 		if (record_at(s, b * BLOCK_SIZE, &r) && r.flushed_to > lost)
 			lost = r.flushed_to;
 	}
+	if (lost && s->c->drop)
+		fix_add(s->c, &(struct fix){ .kind = FIX_LOG });
 	if (lost)
 		finding(s->c,
 			"log: record 0x%" PRIx64 " is damaged, and it was stable: what was changed "

@@ -26,6 +26,8 @@ static void dir_entry_check(struct check *c, uint64_t zone)
 	struct check_zone *z = &c->zones[zone];
 	const struct dir_entry *d = &z->dir;
 
+	if (d->type > ZONE_MIXED || d->device || d->reserved || d->reserved2)
+		fix_add(c, &(struct fix){ .kind = FIX_ZONE, .ino = zone });
 	if (d->type > ZONE_MIXED)
 		finding(c, "zone %" PRIu64 ": type %u in the zone directory is unknown", zone,
 			d->type);
@@ -145,6 +147,8 @@ static void compare_entry(struct compare *m, unsigned page, unsigned i, const st
 
 	if (block >= m->c->sb.nblocks || block_is_fixed(&m->c->sb, block)) {
 		if (e->refs)
+			fix_add(m->c, &(struct fix){ .kind = FIX_COUNT, .ino = block });
+		if (e->refs)
 			finding(m->c, "block %" PRIu64 ": %s, but the table gives it count %u",
 				block,
 				block >= m->c->sb.nblocks ? "lies behind the end of the pool" :
@@ -211,6 +215,8 @@ static void compare_page(struct compare *m, unsigned page, const struct table_en
 	for (unsigned i = 0; i < PAGE_ENTRIES; i++)
 		compare_entry(m, page, i, &e[i], &page_free);
 	m->free += page_free;
+	if (s->free != page_free)
+		fix_add(m->c, &(struct fix){ .kind = FIX_PAGE, .ino = first });
 	if (s->free != page_free)
 		finding(m->c,
 			"table page of blocks %" PRIu64 " to %" PRIu64 ": the summary says that %u "
@@ -302,11 +308,13 @@ static void compare_zone(struct compare *m)
 			for (unsigned j = i; j < i + CHECK_RUN / 2; j++)
 				compare_hole(m, j);
 	}
-	if (!m->unknown && m->free != z->dir.free)
-		finding(m->c,
-			"zone %" PRIu64 ": the zone directory says that %u blocks are free, and it "
-			"is %" PRIu64,
-			m->zone, z->dir.free, m->free);
+	if (m->unknown || m->free == z->dir.free)
+		return;
+	fix_add(m->c, &(struct fix){ .kind = FIX_ZONE, .ino = m->zone });
+	finding(m->c,
+		"zone %" PRIu64 ": the zone directory says that %u blocks are free, and it "
+		"is %" PRIu64,
+		m->zone, z->dir.free, m->free);
 }
 
 void table_compare(struct check *c)

@@ -68,7 +68,7 @@ static void walk_index(struct check *c, const struct where *w, const uint64_t *s
 		ret->whole &= child.whole;
 	}
 	if (!used)
-		finding(c, "%s: %s %" PRIu64 " is empty", where_text(c, w), node_text(level, kind),
+		finding(c, "%s: %s, block %" PRIu64 ", is empty", where_text(c, w), node_text(level, kind),
 			block);
 	if (!c->quiet)
 		c->stats.index_blocks++;

@@ -88,6 +88,8 @@ static void inode_check(struct check *c, struct check_volume *v, uint64_t ino,
 	    !all_zero(i->reserved2, sizeof(i->reserved2)))
 		finding(c, "%s: reserved fields are not zero", where_text(c, &w));
 	if (ino >= v->rec.next_ino)
+		fix_volume(c, v, FIX_NEXT_INO, ino + 1);
+	if (ino >= v->rec.next_ino)
 		finding(c, "%s: in use, but the volume has only used inodes below %" PRIu64,
 			where_text(c, &w), v->rec.next_ino);
 	why = content_wrong(c, i, frame_push(c));
@@ -102,6 +104,8 @@ void inode_check_tree(struct check *c, const struct where *w, const struct inode
 {
 	uint64_t blocks = i->size / BLOCK_SIZE + (i->size % BLOCK_SIZE != 0);
 
+	if (sum->mapped != i->mapped)
+		fix_ino(c, w, FIX_MAPPED, sum->mapped);
 	if (sum->mapped != i->mapped)
 		finding(c, "%s: says that %" PRIu64 " blocks are mapped, and it is %" PRIu64,
 			where_text(c, w), i->mapped, sum->mapped);
@@ -155,8 +159,8 @@ static void inode_leaf(struct check *c, uint64_t index, uint64_t block, const vo
 		if (inodes[k].type == FS_FREE)
 			inode_free(c, v, ino, &inodes[k]);
 		else if (!ino)
-			finding(c, "volume %s: inode 0 is in use",
-				quoted(v->rec.name, sizeof(v->rec.name)));
+			finding(c, "%s: inode 0 is in use",
+				volume_text(c, v));
 		else
 			inode_used(c, v, ino, block, &inodes[k]);
 	}
@@ -206,32 +210,40 @@ static struct free_ino *free_find(struct check_volume *v, uint64_t ino)
 	return lo < v->nfree && v->free[lo].ino == ino ? &v->free[lo] : NULL;
 }
 
-static void free_list_check(struct check *c, struct check_volume *v)
+static void free_list_wrong(struct check *c, struct check_volume *v)
 {
-	const char *name = quoted(v->rec.name, sizeof(v->rec.name));
+	const char *name = volume_text(c, v);
 	uint64_t ino = v->rec.free_ino, n = 0;
 
 	while (ino) {
 		struct free_ino *f = free_find(v, ino);
 
 		if (!f) {
-			if (!v->incomplete)
-				finding(c,
-					"volume %s: its list of free inodes leads to inode %" PRIu64
-					", which is not free",
-					name, ino);
+			finding(c,
+				"%s: its list of free inodes leads to inode %" PRIu64
+				", which is not free",
+				name, ino);
 			return;
 		}
 		if (n++ >= v->nfree) {
-			finding(c, "volume %s: its list of free inodes is a loop", name);
+			finding(c, "%s: its list of free inodes is a loop", name);
 			return;
 		}
 		ino = f->next;
 	}
 	if (n < v->nfree)
 		finding(c,
-			"volume %s: free inodes that are not on its list of free inodes: %" PRIu64,
+			"%s: free inodes that are not on its list of free inodes: %" PRIu64,
 			name, v->nfree - n);
+}
+
+static void free_list_check(struct check *c, struct check_volume *v)
+{
+	uint64_t before = c->findings;
+
+	free_list_wrong(c, v);
+	if (c->findings != before)
+		fix_volume(c, v, FIX_FREE_LIST, 0);
 }
 
 /* ---- links and reachability ------------------------------------------------------------- */
@@ -273,19 +285,27 @@ static void links_check(struct check *c, struct check_volume *v, struct info *i)
 	if (i->orphan && i->names) {
 		finding(c, "%s: an orphan, but %u name%s to it", where_text(c, &w), i->names,
 			i->names == 1 ? " leads" : "s lead");
+		if (i->type != FS_DIR)
+			fix_ino(c, &w, FIX_ORPHAN_NAMED, i->names);
 		return;
 	}
 	if (!i->orphan && !i->names && i->ino != INO_ROOT) {
 		finding(c, "%s: in use, but no name leads to it", where_text(c, &w));
+		fix_add(c, &(struct fix){ .kind = FIX_LOST, .type = i->type, .volume = v->place + 1,
+					  .ino = i->ino, .generation = i->generation });
 		return;
 	}
 	if (i->type == FS_DIR && i->names > 1)
 		finding(c, "%s: a directory with %u names", where_text(c, &w), i->names);
 	if (i->nlink != want && !(i->orphan && i->type == FS_DIR))
+		fix_ino(c, &w, FIX_NLINK, want);
+	if (i->nlink != want && !(i->orphan && i->type == FS_DIR))
 		finding(c, "%s: link count %u, but it should be %u", where_text(c, &w), i->nlink,
 			want);
 	if (i->type != FS_DIR || i->orphan)
 		return;
+	if (i->ino != INO_ROOT && i->names == 1 && i->dotdot != i->parent)
+		fix_ino(c, &w, FIX_PARENT, i->parent);
 	if (i->ino != INO_ROOT && i->names == 1 && i->dotdot != i->parent)
 		finding(c, "%s: its parent is inode %" PRIu64 ", but its name is in inode %" PRIu64,
 			where_text(c, &w), i->dotdot, i->parent);
@@ -298,11 +318,11 @@ static void reserved_inode_check(struct check *c, struct check_volume *v, uint64
 	struct info *i = info_find(v, ino);
 
 	if (!i && !v->incomplete)
-		finding(c, "volume %s: %s is missing", quoted(v->rec.name, sizeof(v->rec.name)),
+		finding(c, "%s: %s is missing", volume_text(c, v),
 			what);
 	else if (i && i->type != FS_DIR)
-		finding(c, "volume %s: %s is not a directory",
-			quoted(v->rec.name, sizeof(v->rec.name)), what);
+		finding(c, "%s: %s is not a directory",
+			volume_text(c, v), what);
 	if (!i || i->type != FS_DIR)
 		v->names_incomplete = true;
 	else
@@ -474,14 +494,18 @@ static void volume_check(struct check *c, struct check_volume *v)
 	if (c->err)
 		return;
 	names_check(c, v);
-	name = quoted(v->rec.name, sizeof(v->rec.name));
+	name = volume_text(c, v);
 	if (v->incomplete)
 		return;
 	if (v->ninfos != v->rec.files)
-		finding(c, "volume %s: says that %" PRIu64 " inodes are in use, and it is %" PRIu64,
+		fix_volume(c, v, FIX_FILES, v->ninfos);
+	if (v->mapped != v->rec.mapped)
+		fix_volume(c, v, FIX_VOLUME_MAPPED, v->mapped);
+	if (v->ninfos != v->rec.files)
+		finding(c, "%s: says that %" PRIu64 " inodes are in use, and it is %" PRIu64,
 			name, v->rec.files, v->ninfos);
 	if (v->mapped != v->rec.mapped)
-		finding(c, "volume %s: says that %" PRIu64 " blocks are mapped, and it is %" PRIu64,
+		finding(c, "%s: says that %" PRIu64 " blocks are mapped, and it is %" PRIu64,
 			name, v->rec.mapped, v->mapped);
 	free_list_check(c, v);
 }

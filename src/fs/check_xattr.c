@@ -56,7 +56,8 @@ static const char *leaves_wrong(const struct gather *g, const struct inode *i)
 		return "the tree of its extended attributes has a hole";
 	if (g->leaves > XATTR_BLOCKS_MAX)
 		return "it has more extended attributes than a file can have";
-	return g->leaves ? xattr_verify(g->bytes, g->leaves * BLOCK_SIZE) : NULL;
+	return g->leaves ? xattr_verify(g->bytes, g->leaves * BLOCK_SIZE) :
+			   "the tree of its extended attributes is empty";
 }
 
 void xattr_check(struct check *c, const struct where *w, const struct inode *i)

@@ -81,6 +81,13 @@ static void fs_free(struct fs *fs)
 	free(fs);
 }
 
+static int mend_pool(void *arg, struct pool *p)
+{
+	struct fs *fs = arg;
+
+	return fs->mend->fn(fs->mend->arg, p);
+}
+
 static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 {
 	size_t least = d->nblocks > LARGE_BLOCKS ? CACHE_MIN_LARGE : CACHE_MIN;
@@ -89,6 +96,7 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 		.checkpoint_ms = fs->cfg.checkpoint_ms, .readonly = fs->cfg.readonly,
 		.max_refs = fs->cfg.max_refs, .no_background = fs->cfg.no_background,
 		.seed = fs->cfg.seed, .replay = record_replay, .reap_step = reap_one, .arg = fs,
+		.mend = fs->mend ? mend_pool : NULL, .cut_log = fs->mend && fs->mend->cut_log,
 		.children = { [TREE_INODES] = inode_children, [TREE_VOLUMES] = volume_children },
 		.verify = { [TREE_INODES] = inodes_verify, [TREE_VOLUMES] = volumes_verify,
 			    [TREE_REAP] = reap_verify },
@@ -133,8 +141,8 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 	return err;
 }
 
-int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char *why,
-	    size_t why_len)
+int fs_open_mended(struct dev *d, const struct fs_config *cfg, const struct fs_mend *mend,
+		   struct fs **ret_fs, char *why, size_t why_len)
 {
 	struct fs *fs = calloc(1, sizeof(*fs));
 	uint64_t start = loop_now_ns();
@@ -152,6 +160,7 @@ int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char
 	}
 	memset(fs->zeros, 0, BLOCK_SIZE);
 	fs->cfg = *cfg;
+	fs->mend = mend;
 	holds_init(fs);
 	err = scrub_init(fs);
 	if (err)
@@ -168,6 +177,12 @@ int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char
 	fs->open_ns = loop_now_ns() - start;
 	*ret_fs = fs;
 	return 0;
+}
+
+int fs_open(struct dev *d, const struct fs_config *cfg, struct fs **ret_fs, char *why,
+	    size_t why_len)
+{
+	return fs_open_mended(d, cfg, NULL, ret_fs, why, why_len);
 }
 
 int fs_close(struct fs *fs)

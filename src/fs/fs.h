@@ -115,12 +115,24 @@ int fs_reap_all(struct fs *fs);
 struct fs_check_stats {
 	uint64_t blocks, index_blocks, inodes, directories, files, volumes, log_records;
 	uint64_t walks;			/* over all metadata, to count pointers */
+	uint64_t findings;		/* of the first check, where there were several */
+	uint64_t repairs;		/* things that were set right */
 };
 int64_t fs_check(struct dev *d, void (*report)(void *arg, const char *line), void *arg,
 		 struct fs_check_stats *ret_stats);
 #define FS_CHECK_MEMORY (256ull << 20)
 struct fs_check_opts {
 	uint64_t memory;		/* bytes that it works in, about (docs/store.md); 0: FS_CHECK_MEMORY */
+	/*
+	 * Set right what can be known to be right, then check again until nothing more can be; D must be
+	 * writable, and nothing that is acknowledged is lost.  DROP_DAMAGED: also what loses something,
+	 * that is, names that lead nowhere go, and a damaged log ends where the damage is.  REPORT gets
+	 * what the first check found, REPAIRED what was done, LEFT what the last check found, whose
+	 * number is returned.  A crash in between leaves a pool that is no worse than it was.
+	 */
+	bool repair, drop_damaged;
+	void (*repaired)(void *arg, const char *line);	/* may be NULL; likewise: */
+	void (*left)(void *arg, const char *line);
 };
 /* O may be NULL. */
 int64_t fs_check_with(struct dev *d, const struct fs_check_opts *o,

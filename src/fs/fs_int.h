@@ -14,7 +14,7 @@
  *     xattr.c     extended attributes
  *     record.c    log records: what goes in, and replay
  *     sound.c     verifiers of inode blocks and volume records
- *     dir*.c      directories as B+trees;  check*.c  the offline checker
+ *     dir*.c      directories as B+trees;  check*.c  the offline checker;  mend.c  its repairs
  *
  * Every operation is a struct *_op with all its arguments and a do_* function that is run in
  * passes (pool/pool.h); what isn't deterministic (time, keys) is in the struct, and so in the
@@ -63,6 +63,13 @@ struct catalog {
 	int damage;			/* a part of the table can't be read: why */
 };
 
+/* What a repair does before the log is replayed (pool_opts.mend). */
+struct fs_mend {
+	int (*fn)(void *arg, struct pool *p);
+	void *arg;
+	bool cut_log;
+};
+
 struct fs {
 	struct pool *pool;
 	struct fs_config cfg;
@@ -76,6 +83,7 @@ struct fs {
 	struct catalog catalog;
 	struct holds holds;
 	const struct fs_guard *guard;	/* NULL: none */
+	const struct fs_mend *mend;	/* while it is opened; NULL: nothing to mend */
 };
 #define REPLAYED_MAX 4096
 
@@ -86,6 +94,8 @@ int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 #define DONE 1
 
 uint64_t fs_now(void);
+int fs_open_mended(struct dev *d, const struct fs_config *cfg, const struct fs_mend *mend,
+		   struct fs **ret_fs, char *why, size_t why_len);
 
 /* scrub.c */
 int scrub_init(struct fs *fs);

@@ -21,6 +21,9 @@ static const struct option_row create_options[] = {
 };
 static const struct option_row check_options[] = {
 	{ "memory", "SIZE", "work in about so much memory (default 256M)" },
+	{ "repair", NULL, "set right what can be known to be right; loses nothing" },
+	{ "drop-damaged", NULL, "repair also what takes dropping names that lead nowhere, or the log's "
+				"damaged end" },
 	{ NULL, NULL, NULL },
 };
 static const struct option_row volume_options[] = {
@@ -76,7 +79,8 @@ static const struct verb verbs[] = {
 	  "A file is made sparse and must not exist.", create_options, pool_create },
 	{ "pool", "check", "FILE", 1, 1, VERB_JSON, "verify a pool that no pandod has open",
 	  "Walks the whole pool, recounts every reference and verifies every checksum.  Exits 1 "
-	  "with one line for each finding if anything is off.", check_options, pool_check },
+	  "with one line for each finding if anything is off, or is left after repairs.",
+	  check_options, pool_check },
 	{ "pool", "status", "", 0, 0, VERB_ONLINE | VERB_JSON, "show how the pool is doing", NULL,
 	  NULL, cmd_pool_status },
 	{ "pool", "checkpoint", "", 0, 0, VERB_ONLINE | VERB_JSON, "take a checkpoint now", NULL,

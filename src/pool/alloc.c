@@ -419,6 +419,18 @@ int alloc_prepare(struct txn *t, uint32_t meta, uint32_t data)
 	return waited;
 }
 
+void alloc_take(struct pool *p, uint64_t block)
+{
+	struct block *table = cache_find(p, KEY_TABLE | block / PAGE_ENTRIES);
+	struct window *w = table && (table->flags & B_WINDOW) ? window_of(p, block / PAGE_ENTRIES) : NULL;
+	unsigned i = block % PAGE_ENTRIES;
+
+	if (w && (w->bits[i / 64] >> (i % 64) & 1))
+		window_take(p, w, i);
+	else if (p->free_now)		/* the zone directory may have been wrong about it */
+		p->free_now--;
+}
+
 /* ---- freeing ------------------------------------------------------------------------------- */
 
 void alloc_free(struct pool *p, uint64_t block)

@@ -136,6 +136,7 @@ struct log_tail {			/* what is to be replayed */
 	uint64_t end;			/* byte behind the last record */
 	uint64_t lost;			/* the greatest event number that was stable, if it isn't there */
 	bool unreadable;		/* more may have been there, and can't be read */
+	bool begun;			/* its life, before there was anything to replay */
 	uint64_t *claim_blocks;
 	uint32_t *claim_crcs;
 };
@@ -332,7 +333,6 @@ void log_position(struct pool *p, struct checkpoint *ck)
 
 static int replay_all(struct pool *p, struct log_tail *lt)
 {
-	p->replay_chain = p->sb.log_chain;	/* the chain so far */
 	for (; lt->next < lt->n; lt->next++) {
 		const struct log_record *r;
 		uint64_t hash;
@@ -365,6 +365,24 @@ static void begin_life(struct pool *p, const struct log_tail *lt)
 	p->chain = hash64(&seed, sizeof(seed));
 }
 
+/* Before the first record.  A checkpoint that this takes has to say where the log goes on. */
+static int mend(struct pool *p, struct log_tail *lt)
+{
+	int err;
+
+	p->replay_chain = p->sb.log_chain;	/* the chain so far */
+	p->replay_seq = p->sb.last_event;
+	if (!p->o.mend || p->readonly)
+		return 0;
+	lt->begun = !lt->n;
+	if (lt->begun)
+		begin_life(p, lt);
+	p->mending = true;
+	err = p->o.mend(p->o.arg, p);
+	p->mending = false;
+	return err;
+}
+
 int log_recover(struct pool *p, char *why, size_t why_len)
 {
 	struct log_tail *lt = calloc(1, sizeof(*lt));
@@ -385,14 +403,19 @@ int log_recover(struct pool *p, char *why, size_t why_len)
 		snprintf(why, why_len, "reading the intent log of %s: %s", p->dev->name, err_text(err));
 		return err;
 	}
-	if (!lt->lost && lt->unreadable)
+	if (!lt->lost && lt->unreadable && !p->o.cut_log)
 		pool_fail(p, "the intent log of %s can't be read from record %llu on, which may have been "
 			  "stable; see what ails the device, then start pandod again", p->dev->name,
 			  (unsigned long long)(p->sb.log_seq + lt->n));
-	if (lt->lost)
+	if (lt->lost && !p->o.cut_log)
 		pool_fail(p, "the intent log of %s is damaged: record %llu can't be read, and it was stable;"
 			  " what follows it is lost", p->dev->name,
 			  (unsigned long long)(p->sb.log_seq + lt->n));
+	err = mend(p, lt);
+	if (err) {
+		snprintf(why, why_len, "repairing %s: %s", p->dev->name, err_text(err));
+		return err;
+	}
 	err = replay_all(p, lt);
 	if (err == -EDAMAGED && p->o.readonly) {
 		/* Whoever wants nothing changed wants what there is. */
@@ -408,7 +431,8 @@ int log_recover(struct pool *p, char *why, size_t why_len)
 			 err == -EDAMAGED ? "; opened read-only, the pool is as it was before it" : "");
 		return err;
 	}
-	begin_life(p, lt);
+	if (!lt->begun)
+		begin_life(p, lt);
 	return 0;
 }
 

@@ -96,7 +96,7 @@ static int read_dirs(struct pool *p, char *why, size_t why_len)
 
 		if (!err && crc32c(0, d, DIR_PAGE_BLOCKS * BLOCK_SIZE) != s->crc)
 			err = -EDAMAGED;
-		if (!err && zones_verify(d, p->nzones - k * DIR_ZONES < DIR_ZONES ?
+		if (!err && !p->o.mend && zones_verify(d, p->nzones - k * DIR_ZONES < DIR_ZONES ?
 					 p->nzones - k * DIR_ZONES : DIR_ZONES))
 			err = -EDAMAGED;
 		if (err) {

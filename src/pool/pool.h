@@ -252,6 +252,15 @@ int pool_verify_counts(struct pool *p, uint64_t page, const uint32_t *expected, 
 int pool_verify_content(struct pool *p, uint64_t page, const uint64_t bits[PAGE_ENTRIES / 64], void *buf,
 			verify_fn *fn, void *arg, uint64_t *bytes);
 
+/*
+ * Repairs.  Sets the counts of blocks of table page PAGE, whatever they were, and has the free counts of
+ * page and zone counted anew.  -EIO, -EDAMAGED: the page can't be read; -EROFS, -ENOMEM.
+ */
+struct count_fix { uint64_t block; uint32_t refs; };
+int pool_fix_counts(struct pool *p, uint64_t page, const struct count_fix *fixes, unsigned n);
+/* Also what else is wrong with ZONE's directory entry. */
+int pool_fix_zone(struct pool *p, uint64_t zone);
+
 void pool_reap_kick(struct pool *p);		/* there is something to reap */
 struct tree_root *pool_volumes(struct pool *p);	/* changed in apply passes only */
 struct tree_root *pool_reap(struct pool *p);
@@ -279,6 +288,9 @@ struct pool_opts {
 	/* Frees something that is on the reap list: a bounded step.  Returns 1 if it did something,
 	 * 0 if the list is empty, or a negative code. */
 	int (*reap_step)(void *arg);
+	/* Before anything is replayed or given out: sets right what the last checkpoint left.  NULL: nothing. */
+	int (*mend)(void *arg, struct pool *p);
+	bool cut_log;			/* where the log is damaged, it ends: what follows is given up */
 	void *arg;
 };
 struct pool_format_opts {

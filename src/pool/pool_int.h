@@ -9,6 +9,7 @@
  *     log_read.c    the intent log: reading it back, replay
  *     verify.c      counts and content, for a scrub
  *     sound.c       verifiers of single blocks
+ *     fix.c         sets counts right, for a repair
  *     checkpoint.c  freeze, write, flush, superblock, flush, release
  *     cache.c       block memory, look-up, eviction, reads
  *     super.c       labels
@@ -216,7 +217,7 @@ struct pool {
 	bool reap_kicked, reaping, reap_paused, reap_wanted;
 	unsigned background;		/* fibers alive */
 	struct waitq background_wait;
-	bool stopping, dead, started, recovering;
+	bool stopping, dead, started, recovering, mending;
 	uint64_t replay_seq, replay_chain; /* the record being replayed; hash of the one before */
 
 	/* Writes without DSYNC: begun, ended, and so many of them a flush has made durable. */
@@ -272,6 +273,7 @@ uint64_t alloc_data(struct pool *p, uint64_t hint, uint64_t index, bool sequenti
 /* Makes sure that so many can be had without waiting: 0, 1 if it waited, -ENOSPC. */
 int alloc_prepare(struct txn *t, uint32_t meta, uint32_t data);
 void alloc_free(struct pool *p, uint64_t block);	/* freed in this generation */
+void alloc_take(struct pool *p, uint64_t block);	/* BLOCK isn't free, as it turns out */
 bool alloc_pend_reserve(struct pool *p, uint32_t n);
 void alloc_freeze(struct pool *p);
 void alloc_release(struct pool *p, struct pend *d);	/* all of D may be given out from now on */
@@ -331,6 +333,7 @@ int block_sound(struct pool *p, struct block *b, unsigned level, unsigned kind);
 void apply_abandon(struct pool *p, const char *what, uint64_t block) __attribute__((noreturn));
 /* In an apply pass: what the load pass has made sure of, if the pool is sound. */
 #define insist(p, cond, what, block) do { if (!(cond)) apply_abandon(p, what, block); } while (0)
+void block_freed(struct pool *p, uint64_t addr);	/* its count has come to zero */
 int txn_wait_missing(struct txn *t);
 void txn_pin(struct txn *t, struct block *b);
 void txn_wait_for(struct txn *t, struct block *b);

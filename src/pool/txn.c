@@ -511,7 +511,7 @@ static struct block *block_new(struct pool *p, uint64_t addr, bool zero)
 }
 
 /* The count of ADDR has come to zero. */
-static void block_freed(struct pool *p, uint64_t addr)
+void block_freed(struct pool *p, uint64_t addr)
 {
 	struct block *b = cache_find(p, addr);
 
