@@ -10,7 +10,7 @@ T ?=
 MESON_ARGS ?=
 SAN_BUILD = $(BUILD)-asan
 
-.PHONY: all help build deps test demo bench sanitize sim fuzz fresh install clean
+.PHONY: all help build deps test demo bench sanitize sim fuzz soak fresh install clean
 
 all: build
 
@@ -23,6 +23,7 @@ help:
 	@echo 'make sanitize   the test suite under AddressSanitizer and UBSan (T=name)'
 	@echo 'make sim        SEEDS=N fresh worlds in simulation, on all cores (FIRST=seed to choose them)'
 	@echo 'make fuzz       fuzzes the NFS server and pools for MINUTES=10 under the sanitizers (AFL=1: by AFL++)'
+	@echo 'make soak       a real daemon killed at random under clients that verify, for HOURS=1'
 	@echo 'make fsx-soak   random operations of a Linux client through restarts, for MINUTES=60'
 	@echo 'make guest-long the tests with Linux clients, with more of everything (half an hour)'
 	@echo 'make fresh      "make test" in a minimal Debian made for the purpose (root)'
@@ -76,6 +77,11 @@ AFL ?=
 fuzz:
 	@scripts/install-packages build fuzz $(if $(AFL),afl)
 	@tests/fuzz/run --minutes $(MINUTES) $(if $(AFL),--afl) $(T)
+
+HOURS ?= 1
+soak: deps
+	@$(MAKE) --no-print-directory build
+	@BUILD=$(abspath $(BUILD)) tests/nfs/soak --hours $(HOURS)
 
 fsx-soak: deps
 	@$(MAKE) --no-print-directory build

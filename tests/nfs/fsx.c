@@ -6,7 +6,8 @@
  *   fsx EXPORT NAME SEED STEPS KILLS
  *
  * Who starts it serves the daemon: one line "PID PORT" on standard input at the beginning, and
- * another after each line "killed" on standard output.
+ * another after each line "killed" on standard output.  With "-" for KILLS others do the killing, at
+ * any time but between such a line "PID PORT" and the line "ready" that answers it.
  *
  * The rule: what a client was told to be stable is there after a kill, and with it some of what
  * came after, in order: the file is what it was at the last stable answer plus the first K of
@@ -33,7 +34,7 @@
 
 #define FILE_MAX (3u << 20)
 #define OPS_MAX 4096		/* since the last stable answer */
-#define LIVES_MAX 64
+#define LIVES_MAX 1024
 
 static struct {
 	struct rpc_context *rpc;
@@ -49,6 +50,8 @@ static struct {
 	unsigned life;
 	struct dice dice;
 	unsigned step;
+	bool others;			/* kill the server */
+	uint64_t verified;		/* bytes */
 } x;
 static volatile sig_atomic_t victim;
 
@@ -121,7 +124,7 @@ static bool wait_for(struct answer *a)
 			break;			/* killed before it could answer */
 	}
 	x.dead = !a->done || a->broken;
-	if (x.dead && victim > 0)
+	if (x.dead && victim > 0 && !x.others)
 		die("the connection broke, and nobody killed the server: %s", rpc_get_error(x.rpc));
 	if (x.dead) {			/* while A is there to be told so */
 		rpc_destroy_context(x.rpc);
@@ -336,6 +339,7 @@ static void do_read(void)
 	if (bad >= 0)
 		die("byte %lld of %u is %02x, not %02x", (long long)bad, x.now.size,
 		    buf[bad - p.off], x.now.data[bad]);
+	x.verified += want;
 }
 
 static void take_attr(struct answer *a, void *res)
@@ -379,11 +383,13 @@ static void do_getattr(void)
 
 /* ---- after a kill ------------------------------------------------------------------------ */
 
-static void read_all(uint8_t *to, uint64_t *size)
+static bool read_all(uint8_t *to, uint64_t *size)
 {
 	uint64_t attr[2];
 
-	if (!get_size(attr) || attr[0] > FILE_MAX)
+	if (!get_size(attr))
+		return false;
+	if (attr[0] > FILE_MAX)
 		die("a size of %llu", (unsigned long long)attr[0]);
 	memset(to, 0, FILE_MAX);
 	for (uint32_t at = 0; at < attr[0]; ) {
@@ -391,21 +397,26 @@ static void read_all(uint8_t *to, uint64_t *size)
 
 		if (p.len > attr[0] - at)
 			p.len = attr[0] - at;
-		if (!read_piece(&p) || !p.got)
+		if (!read_piece(&p))
+			return false;
+		if (!p.got)
 			die("cannot read all of the file");
 		at += p.got;
 	}
 	*size = attr[0];
+	x.verified += attr[0];
+	return true;
 }
 
-/* Which of the states that may be, is? */
-static void find_state(void)
+/* Which of the states that may be, is?  False: the server is gone. */
+static bool find_state(void)
 {
 	static uint8_t got[FILE_MAX];
 	uint64_t size;
 	unsigned k = 0;
 
-	read_all(got, &size);
+	if (!read_all(got, &size))
+		return false;
 	for (;; k++) {
 		if (size == x.base.size && !memcmp(got, x.base.data, FILE_MAX))
 			break;
@@ -418,6 +429,7 @@ static void find_state(void)
 	memcpy(x.now.data, x.base.data, FILE_MAX);
 	x.now.size = x.base.size;
 	x.nops = 0;
+	return true;
 }
 
 static void on_alarm(int sig)
@@ -442,6 +454,14 @@ static void next_life(void)
 	}
 }
 
+static void ready(void)
+{
+	if (!x.others)
+		return;
+	printf("ready\n");
+	fflush(stdout);
+}
+
 static void go_on(void)
 {
 	sigset_t set;
@@ -456,7 +476,9 @@ static void go_on(void)
 	sigaddset(&set, SIGALRM);
 	sigprocmask(SIG_BLOCK, &set, NULL);	/* no kill while the state is found out */
 	connect_to(NFS_PROGRAM, 3);
-	find_state();
+	if (!find_state())
+		die("the server is gone again");
+	ready();
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
@@ -475,12 +497,14 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	x.dice.state = strtoull(argv[3], NULL, 0);
 	steps = strtoul(argv[4], NULL, 0);
+	x.others = !strcmp(argv[5], "-");
 	if (!filemodel_init(&x.now, FILE_MAX) || !filemodel_init(&x.base, FILE_MAX))
 		die("no memory");
 	next_life();
 	mount_root(argv[1]);
 	connect_to(NFS_PROGRAM, 3);
 	create_file(argv[2]);
+	ready();
 	x.kills = strtoul(argv[5], NULL, 0);
 	if (x.kills) {
 		struct itimerval t = { .it_value = { .tv_usec = 200000 } };
@@ -494,11 +518,10 @@ int main(int argc, char **argv)
 			go_on();
 	}
 	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
-	do_commit();
-	if (x.dead)
+	for (do_commit(); x.dead || !find_state(); do_commit())
 		go_on();
-	find_state();
 	rpc_destroy_context(x.rpc);
-	fprintf(stderr, "seed %s: %u steps in %u lives\n", argv[3], x.step, x.life + 1);
+	fprintf(stderr, "seed %s: %u steps in %u lives, %llu bytes verified\n", argv[3], x.step, x.life + 1,
+		(unsigned long long)x.verified);
 	return 0;
 }

@@ -11,12 +11,12 @@ import socket
 import struct
 
 READ, WRITE = 1, 2
-CLOSE, GETATTR, GETFH, LOCK, LOCKT, LOOKUP, OPEN, PUTFH, PUTROOTFH, READ_OP, REMOVE, WRITE_OP = \
-    4, 9, 10, 12, 13, 15, 18, 22, 24, 25, 28, 38
+CLOSE, GETATTR, GETFH, LOCK, LOCKT, LOOKUP, OPEN, PUTFH, PUTROOTFH, READ_OP, REMOVE, SAVEFH, WRITE_OP, CLONE = \
+    4, 9, 10, 12, 13, 15, 18, 22, 24, 25, 28, 32, 38, 71
 EXCHANGE_ID, CREATE_SESSION, DESTROY_SESSION, SEQUENCE, DESTROY_CLIENTID, RECLAIM_COMPLETE = \
     42, 43, 44, 53, 57, 58
-OK, DELAY, DENIED, GRACE, SHARE_DENIED, STALE_CLIENTID, NO_GRACE, BADSESSION = \
-    0, 10008, 10010, 10013, 10015, 10022, 10033, 10052
+OK, NOENT, DELAY, DENIED, GRACE, SHARE_DENIED, STALE_CLIENTID, NO_GRACE, BADSESSION = \
+    0, 2, 10008, 10010, 10013, 10015, 10022, 10033, 10052
 RECLAIM_NEEDED = 0x100              # status flag of SEQUENCE
 ANONYMOUS = bytes(16)
 
@@ -67,7 +67,8 @@ class Reply:
 class Wire:
     """One connection, and COMPOUNDs on it."""
 
-    def __init__(self, port):
+    def __init__(self, port, minor=1):
+        self.minor = minor
         self.s = socket.create_connection(("127.0.0.1", port), timeout=30)
         self.xid = 0
 
@@ -85,7 +86,7 @@ class Wire:
         self.xid += 1
         cred = u32(0) + opaque(b"nfs41") + u32(0, 0, 0)
         call = u32(self.xid, 0, 2, 100003, 4, 1, 1) + opaque(cred) + u32(0, 0)
-        call += opaque(b"") + u32(1, len(ops)) + b"".join(u32(num) + args for num, args in ops)
+        call += opaque(b"") + u32(self.minor, len(ops)) + b"".join(u32(num) + args for num, args in ops)
         self.s.sendall(u32(0x80000000 | len(call)) + call)
         n = struct.unpack(">I", self.read(4))[0] & 0x7fffffff
         r = Reply(self.read(n))
@@ -207,6 +208,11 @@ class Client:
 
     def write(self, fh, sid, offset, data):
         self.do((PUTFH, opaque(fh)), (WRITE_OP, sid + u64(offset) + u32(2) + opaque(data)))
+
+    def clone(self, src, dst):
+        """All of SRC, in NFSv4.2."""
+        self.do((PUTFH, opaque(src)), (SAVEFH, b""), (PUTFH, opaque(dst)),
+                (CLONE, ANONYMOUS + ANONYMOUS + u64(0, 0, 0)))
 
     def remove(self, directory, name):
         self.do((PUTFH, opaque(directory)), (REMOVE, opaque(name)))
