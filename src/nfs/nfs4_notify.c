@@ -15,8 +15,9 @@ static void put_handle(const struct nfs4_state *st, struct xdr_out *out, const s
 
 /* ---- locks --------------------------------------------------------------------------- */
 
-struct lock_notice {
+struct lock_notice {			/* counted as its client's state */
 	struct nfs4_cb cb;
+	struct nfs4_client *client;
 	struct fs_id id;
 	uint32_t len;
 	uint8_t owner[];
@@ -34,7 +35,10 @@ static void lock_encode(const struct nfs4_state *st, const struct nfs4_cb *cb, s
 static void lock_done(struct nfs4_state *st, struct nfs4_cb *cb, int err, uint32_t status,
 		      struct xdr_in *res)
 {
-	free(container_of(cb, struct lock_notice, cb));
+	struct lock_notice *n = container_of(cb, struct lock_notice, cb);
+
+	nfs4_state_give(st, n->client, sizeof(*n) + n->len);
+	free(n);
 }
 
 static const struct nfs4_cb_kind lock_kind = {
@@ -48,9 +52,14 @@ void nfs4_notify_lock(struct nfs4_state *st, struct nfs4_client *c, const struct
 
 	if (!nfs4_cb_works(c) || c->cbs.queued >= NFS4_CB_QUEUE_MAX)
 		return;
-	n = calloc(1, sizeof(*n) + owner.len);
-	if (!n)
+	if (!nfs4_state_take(st, c, sizeof(*n) + owner.len))
 		return;
+	n = calloc(1, sizeof(*n) + owner.len);
+	if (!n) {
+		nfs4_state_give(st, c, sizeof(*n) + owner.len);
+		return;
+	}
+	n->client = c;
 	n->id = *id;
 	n->len = owner.len;
 	memcpy(n->owner, owner.s, owner.len);

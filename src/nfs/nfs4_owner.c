@@ -92,6 +92,30 @@ static void forget_closed(struct nfs4_state *st, struct nfs4_seq *q)
 	q->has_closed = false;
 }
 
+static void forget_answer(struct nfs4_state *st, struct nfs4_client *c, struct nfs4_seq *q)
+{
+	free(q->more);
+	q->more = NULL;
+	nfs4_state_give(st, c, q->more_bytes);
+	q->more_bytes = 0;
+	q->op = 0;
+}
+
+/* Memory for an answer of LEN bytes; NULL: there is none, and it isn't kept. */
+static uint8_t *answer_room(struct nfs4_state *st, struct nfs4_client *c, struct nfs4_seq *q, uint32_t len)
+{
+	if (len <= sizeof(q->here))
+		return q->here;
+	if (!nfs4_state_take(st, c, len))
+		return NULL;
+	q->more = malloc(len);
+	if (!q->more)
+		nfs4_state_give(st, c, len);
+	else
+		q->more_bytes = len;
+	return q->more;
+}
+
 static void free_owner(struct nfs4_state *st, struct nfs4_owner *o)
 {
 	nfs4_table_del(&st->owners, &o->link);
@@ -99,7 +123,7 @@ static void free_owner(struct nfs4_state *st, struct nfs4_owner *o)
 	if (o->seq) {
 		assert(!o->seq->busy && waitq_empty(&o->seq->turn));
 		forget_closed(st, o->seq);
-		free(o->seq->more);
+		forget_answer(st, o->client, o->seq);
 		free(o->seq);
 	}
 	free(o);
@@ -333,19 +357,15 @@ static void remember(const struct nfs4_compound *cp, struct nfs4_seq *q, const s
 		     uint32_t status, const uint8_t *results)
 {
 	uint32_t len = cp->out.p - results;
-	uint8_t *to = q->here;
+	uint8_t *to;
 
 	assert(results >= cp->out.seg);
-	free(q->more);
-	q->more = NULL;
+	forget_answer(cp->st, q->owner->client, q);
 	q->last = op->seqid;
 	q->known = true;
-	q->op = 0;
-	if (len > sizeof(q->here)) {
-		q->more = to = malloc(len);
-		if (!to)
-			return;			/* who asks again gets BAD_SEQID */
-	}
+	to = answer_room(cp->st, q->owner->client, q, len);
+	if (!to)
+		return;				/* who asks again gets BAD_SEQID */
 	memcpy(to, results, len);
 	q->len = len;
 	q->op = op->num;

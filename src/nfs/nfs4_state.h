@@ -34,7 +34,8 @@
 #define NFS4_LOCKS_MAX 65536		/* of a client: lock states, and as many ranges again */
 #define NFS4_RANGES_ALL 262144		/* ranges that are locked, of all clients and of NLM */
 #define NFS4_WAITERS_MAX 256		/* of a client, for locks that others have */
-/* Of all opens, lock states, waiters and their owners; one client has half of it at most. */
+/* Of all opens, lock states, waiters and their owners, of 4.0's long answers and of notices of locks;
+ * one client has half of it at most. */
 #define NFS4_STATE_BYTES (128u << 20)
 
 struct nfs4_link { struct nfs4_link *next; uint64_t hash; };

@@ -58,7 +58,7 @@ struct nfs4_seq {
 	struct list idle;		/* in st->idle_owners while he has nothing open */
 	uint64_t idle_ns;
 	/* the answer to LAST; op 0: it is not kept */
-	uint32_t op, status, len;
+	uint32_t op, status, len, more_bytes;	/* more_bytes: of MORE, counted as the client's */
 	uint64_t digest, stable_seq;
 	uint8_t here[NFS4_AGAIN_BYTES], *more;
 	struct nfs4_fh fh;		/* current afterwards, of OPEN */

@@ -7,8 +7,9 @@
  * call that it came from takes a reference, and holds one while it calls.
  *
  * What somebody who doesn't answer costs is bounded: every call has its time; a peer has at most
- * RPC_PEER_CALLS_MAX calls, all peers RPC_CALLS_MAX, of RPC_PEER_ARGS_MAX bytes each; and who
- * doesn't even take the bytes loses his connection as one who doesn't take his replies.
+ * RPC_PEER_CALLS_MAX calls, of RPC_PEER_ARGS_MAX bytes each; beyond RPC_CALLS_MAX of all, each has
+ * one, so that many who are silent keep nobody from being called; and who doesn't even take the bytes
+ * loses his connection as one who doesn't take his replies.
  */
 #ifndef RPC_CLIENT_H
 #define RPC_CLIENT_H
@@ -16,7 +17,8 @@
 #include "rpc/rpc.h"
 
 #define RPC_PEER_CALLS_MAX 16		/* of one peer, until they have left and are answered */
-#define RPC_CALLS_MAX 1024		/* of all */
+#define RPC_CALLS_MAX 1024		/* of all; beyond it, one of each */
+#define RPC_UDP_CALLS_MAX 256		/* of all, by UDP */
 #define RPC_PEER_ARGS_MAX 4096		/* bytes of arguments */
 
 struct rpc_peer;

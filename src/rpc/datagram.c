@@ -329,7 +329,7 @@ int rpc_udp_call(struct rpc_server *s, const struct rpc_addr *to, const struct r
 	assert(q->args_len <= RPC_PEER_ARGS_MAX && q->args_len % 4 == 0);
 	if (s->draining)
 		return -ESHUTDOWN;
-	if (s->ncallers >= RPC_CALLS_MAX)
+	if (s->nudp_calls >= RPC_UDP_CALLS_MAX)
 		return -EBUSY;
 	err = connect_udp(to, from, &k.fd);
 	if (err)
@@ -338,7 +338,9 @@ int rpc_udp_call(struct rpc_server *s, const struct rpc_addr *to, const struct r
 	timer_init(&k.timer, call_late);
 	list_add_tail(&s->udp_calls, &k.entry);
 	s->ncallers++;
+	s->nudp_calls++;
 	err = ask(&k, q, buf, cap, ret_len);
+	s->nudp_calls--;
 	s->ncallers--;
 	list_del(&k.entry);
 	close(k.fd);

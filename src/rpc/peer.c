@@ -386,7 +386,7 @@ static int call(struct rpc_peer *p, const struct rpc_request *q, void *buf, size
 	err = connected(p, until);
 	if (err)
 		return err;
-	if (p->ncalls >= RPC_PEER_CALLS_MAX || p->server->ncalls >= RPC_CALLS_MAX)
+	if (p->ncalls >= RPC_PEER_CALLS_MAX || (p->ncalls && p->server->ncalls >= RPC_CALLS_MAX))
 		return -EBUSY;
 	k = call_new(p, q);
 	return k ? wait_for_answer(k, until, buf, cap, ret_len) : -ENOMEM;

@@ -132,6 +132,7 @@ struct rpc_server {
 	struct list udp_sockets, udp_calls;
 	unsigned nudp_tasks;
 	unsigned ncalls, ncallers;	/* calls to clients; fibers that make them */
+	unsigned nudp_calls;
 	uint32_t next_xid;
 	struct waitq changed;		/* while stopping: a connection, listener or worker went */
 	bool worker_called;		/* one was woken and hasn't run yet */

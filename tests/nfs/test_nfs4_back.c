@@ -555,6 +555,7 @@ static void test_notify_lock(void **state)
 	struct locker holder = { .name = "holder" }, waiter = { .name = "waiter" };
 	struct sess other;
 	struct xdr_in in;
+	size_t bytes;
 
 	other = new_client("other");
 	assert_int_equal(open_flags(&other, "a", &holder.open) & MAY_NOTIFY, 0);
@@ -585,6 +586,18 @@ static void test_notify_lock(void **state)
 	settle();
 	CA->cbs.queued -= NFS4_CB_QUEUE_MAX;
 	assert_int_equal(A.calls, 1);
+	/* nor where there is no memory left for state: a notice counts as that, as long as there is one */
+	for (int full = 0; full < 2; full++) {
+		assert_int_equal(lock(&other, &holder, NFS4_WRITE_LT, 0, 100), NFS4_OK);
+		bytes = state_now()->bytes;
+		assert_int_equal(lock(&SA, &waiter, NFS4_WRITEW_LT, 50, 100), E(DENIED));
+		state_now()->bytes_max = full ? 0 : NFS4_STATE_BYTES;
+		assert_int_equal(unlock(&other, &holder, 0, 100), NFS4_OK);
+		settle();
+		state_now()->bytes_max = NFS4_STATE_BYTES;
+		assert_int_equal(A.calls, 2);
+		assert_true(state_now()->bytes <= bytes);
+	}
 }
 
 static struct nfs4_offload offload;

@@ -51,6 +51,35 @@ static void test_lock(void **state)
 	assert_int_equal(state_now()->owners.n, 1);
 }
 
+/* The answer names the owner in the way, and is kept: that is memory of who asked. */
+static void test_counted_answer(void **state)
+{
+	char name[900];
+	struct own a = { name, 0 }, b = { "b", 100 };
+	struct sid la, lb;
+	size_t before;
+
+	memset(name, 'a', sizeof(name));
+	name[sizeof(name) - 1] = 0;
+	assert_int_equal(first_lock40(&O, &OPEN, &a, NFS4_WRITE_LT, 10, 10, &la), NFS4_OK);
+	before = state_now()->bytes;
+	assert_int_equal(first_lock40(&O, &OPEN, &b, NFS4_READ_LT, 15, 1, &lb), E(DENIED));
+	assert_in_range(state_now()->bytes, before + 900, before + 1000);
+	O.seqid--;
+	assert_int_equal(first_lock40(&O, &OPEN, &b, NFS4_READ_LT, 15, 1, &lb), E(DENIED));	/* again */
+	assert_int_equal(test_lock40(C, "x", NFS4_WRITE_LT, 0, UINT64_MAX), E(DENIED));
+	assert_in_range(state_now()->bytes, before + 900, before + 1000);
+	assert_int_equal(first_lock40(&O, &OPEN, &b, NFS4_READ_LT, 30, 1, &lb), NFS4_OK);
+	assert_true(state_now()->bytes < before + 900);
+	/* with no memory left it isn't kept */
+	before = state_now()->bytes_max = state_now()->bytes;
+	assert_int_equal(lock40(&b, &lb, NFS4_READ_LT, 15, 1), E(DENIED));
+	assert_true(state_now()->bytes == before);
+	b.seqid--;
+	assert_int_equal(lock40(&b, &lb, NFS4_READ_LT, 15, 1), E(BAD_SEQID));
+	state_now()->bytes_max = NFS4_STATE_BYTES;
+}
+
 static void test_again(void **state)
 {
 	struct own a = { "a", 0 }, other = { "b", 0 };
@@ -218,7 +247,7 @@ static void test_with_sessions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TL(test_lock), TL(test_again), TL(test_long_answer), TL(test_first),
+		TL(test_lock), TL(test_counted_answer), TL(test_again), TL(test_long_answer), TL(test_first),
 		TL(test_release), TL(test_with_sessions),
 	};
 
