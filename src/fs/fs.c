@@ -94,7 +94,7 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 	struct pool_opts o = {
 		.cache_bytes = fs->cfg.cache_bytes < least ? least : fs->cfg.cache_bytes,
 		.checkpoint_ms = fs->cfg.checkpoint_ms, .readonly = fs->cfg.readonly,
-		.max_refs = fs->cfg.max_refs, .no_background = fs->cfg.no_background,
+		.max_refs = fs->cfg.max_refs, .checkpoint_writes = fs->cfg.checkpoint_writes, .no_background = fs->cfg.no_background,
 		.seed = fs->cfg.seed, .replay = record_replay, .reap_step = reap_one, .arg = fs,
 		.mend = fs->mend ? mend_pool : NULL, .cut_log = fs->mend && fs->mend->cut_log,
 		.children = { [TREE_INODES] = inode_children, [TREE_VOLUMES] = volume_children },

@@ -57,6 +57,7 @@ struct fs_config {
 	uint32_t max_refs;		/* overflow of a block's count */
 	bool no_background;		/* no timer checkpoints and no reaper: the test calls them */
 	uint64_t seed;			/* of hash keys and UUIDs, when not 0 */
+	unsigned checkpoint_writes;	/* at most so many at once; few make checkpoints long */
 	uint32_t scrub_window;		/* blocks; a multiple of 512 */
 };
 

@@ -116,11 +116,16 @@ static void write_done(struct run_io *r)
 		waitq_wake_all(&p->background_wait);
 }
 
+static unsigned writes_most(const struct pool *p)
+{
+	return p->o.checkpoint_writes ? p->o.checkpoint_writes : WRITES_INFLIGHT;
+}
+
 static struct run_io *ck_run(struct pool *p)
 {
 	struct run_io *r;
 
-	while (p->ck.inflight >= WRITES_INFLIGHT)
+	while (p->ck.inflight >= writes_most(p))
 		fiber_park();
 	while (!(r = run_get(p)) && !p->dead)
 		loop_sleep_ns(MEMORY_PAUSE_NS);
@@ -273,7 +278,7 @@ static int write_tables(struct pool *p)
 			return err;
 		e = (struct summary_entry *)s->data + page % ZONE_PAGES;
 		/* From here to the submission nothing may wait: the memory may be swapped. */
-		while (p->ck.inflight >= WRITES_INFLIGHT)
+		while (p->ck.inflight >= writes_most(p))
 			fiber_park();
 		data = b->frozen ? b->frozen->data : b->data;
 		e->crc = crc32c(0, data, BLOCK_SIZE);

@@ -277,6 +277,7 @@ struct pool_opts {
 	unsigned checkpoint_ms;
 	bool readonly;
 	uint32_t max_refs;
+	unsigned checkpoint_writes;	/* at once; 0: as many as is good */
 	bool no_background;
 	uint64_t seed;
 	leaf_children_fn children[TREE_KINDS];

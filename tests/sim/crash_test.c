@@ -260,6 +260,7 @@ static void choose(struct test *t)
 	t->cfg.checkpoint_ms = rng_range(&t->rng, 2, 40);
 	t->cfg.no_background = rng_one_in(&t->rng, 3);
 	t->cfg.max_refs = rng_one_in(&t->rng, 3) ? rng_range(&t->rng, 2, 9) : 0;
+	t->cfg.checkpoint_writes = rng_one_in(&t->rng, 2) ? rng_range(&t->rng, 1, 4) : 0;
 	t->cfg.keep_orphans = t->h.keep = rng_one_in(&t->rng, 2);
 	gen_init(&t->gen, rng_u64(&t->rng));
 	t->gen.users = 1;

@@ -598,6 +598,7 @@ static void choose(struct test *t)
 	t->cfg.no_background = rng_one_in(&t->rng, 3);
 	t->cfg.checkpoint_ms = rng_one_in(&t->rng, 2) ? 0 : rng_range(&t->rng, 2, 200);
 	t->cfg.max_refs = rng_one_in(&t->rng, 3) ? rng_range(&t->rng, 2, 9) : 0;
+	t->cfg.checkpoint_writes = rng_one_in(&t->rng, 2) ? rng_range(&t->rng, 1, 4) : 0;
 	t->cfg.seed = t->seed + 1;
 	gen_init(&t->gen, rng_u64(&t->rng));
 	t->gen.names = rng_one_in(&t->rng, 4) ? 600 : 30;

@@ -368,6 +368,7 @@ static void choose(struct world *w)
 	w->full = we->full;
 	w->lean = we->lean;
 	w->cfg = (struct fs_config){ .cache_bytes = 16 << 20, .seed = w->seed | 1 };
+	w->cfg.checkpoint_writes = rng_one_in(&w->rng, 2) ? 0 : rng_range(&w->rng, 1, 8);
 	w->cfg.checkpoint_ms = rng_range(&w->rng, 5, 3000);
 	if (rng_one_in(&w->rng, 3))
 		w->cfg.max_refs = rng_range(&w->rng, 2, 9);
