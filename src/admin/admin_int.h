@@ -149,6 +149,8 @@ json_t *json_uuid(const uint8_t uuid[16]);
 json_t *json_time(const struct fs_time *t);	/* RFC 3339, UTC */
 int json_set_u64(json_t *object, const char *key, uint64_t v);
 const char *type_name(enum fs_type type);
+/* A name in a directory, given as a string; false after a call_fail().  It lives as long as J. */
+bool json_name(struct call *c, const json_t *j, struct fs_name *ret_name);
 
 /* ---- socket.c --------------------------------------------------------------------------- */
 
@@ -196,6 +198,9 @@ void get_extents(struct call *c);
 void get_data(struct call *c);
 
 void post_clones(struct call *c);		/* clone_api.c */
+
+void post_files(struct call *c);			/* many_api.c */
+void post_renames(struct call *c);
 
 void post_uploads(struct call *c);		/* upload_api.c */
 void put_upload_data(struct call *c, const char *data, size_t len);

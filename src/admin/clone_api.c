@@ -167,8 +167,7 @@ static bool names_distinct(struct call *c, struct clone_args *a)
 
 static bool names_from_list(struct call *c, struct clone_args *a, const json_t *list)
 {
-	const char *s;
-	size_t i, len;
+	size_t i;
 
 	if (!json_is_array(list)) {
 		call_fail(c, 400, "bad_argument", "names: must be a list of strings");
@@ -178,22 +177,9 @@ static bool names_from_list(struct call *c, struct clone_args *a, const json_t *
 	a->dst_is_dir = true;
 	if (!count_check(c, a->count) || !names_room(c, a, 0))
 		return false;
-	for (i = 0; i < a->count; i++) {
-		s = json_string_value(json_array_get(list, i));
-		len = json_string_length(json_array_get(list, i));
-		if (!s || !len || memchr(s, '/', len) || memchr(s, 0, len) || !strcmp(s, ".") ||
-		    !strcmp(s, "..")) {
-			call_fail(c, 400, "bad_name", "%s: not a name; a name is not empty, not "
-				  "'.' or '..', and holds no '/' and no NUL", s ? s : "names");
+	for (i = 0; i < a->count; i++)
+		if (!json_name(c, json_array_get(list, i), &a->names[i]))
 			return false;
-		}
-		if (len > OBJNAME_NAME_MAX) {
-			call_fail(c, 400, "name_too_long", "%.80s...: this name has %zu bytes; use "
-				  "at most %d", s, len, OBJNAME_NAME_MAX);
-			return false;
-		}
-		a->names[i] = (struct fs_name){ s, (uint32_t)len };
-	}
 	return names_distinct(c, a);
 }
 

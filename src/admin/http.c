@@ -41,6 +41,8 @@ static const struct route routes[] = {
 	{ "DELETE", "/v1/snapshots", BODY_NONE, "snapshot", delete_snapshots, NULL },
 	{ "POST", "/v1/restore", BODY_JSON, "snapshot force", post_restore, NULL },
 	{ "GET", "/v1/files", BODY_NONE, "path", get_file, NULL },
+	{ "POST", "/v1/files", BODY_JSON, "path replace mode uid gid files", post_files, NULL },
+	{ "POST", "/v1/renames", BODY_JSON, "path renames", post_renames, NULL },
 	{ "DELETE", "/v1/files", BODY_NONE, "path recursive", delete_file, NULL },
 	{ "GET", "/v1/entries", BODY_NONE, "path after limit", get_entries, NULL },
 	{ "POST", "/v1/directories", BODY_JSON, "path parents mode uid gid", post_directories,

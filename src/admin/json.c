@@ -144,3 +144,23 @@ json_t *json_file(const char *name, size_t len, const struct fs_attr *attr)
 	json_decref(rest);
 	return j;
 }
+
+bool json_name(struct call *c, const json_t *j, struct fs_name *ret_name)
+{
+	const char *s = json_string_value(j);
+	size_t len = json_string_length(j);
+
+	if (!s || !len || memchr(s, '/', len) || memchr(s, 0, len) || !strcmp(s, ".") ||
+	    !strcmp(s, "..")) {
+		call_fail(c, 400, "bad_name", "%s: not a name; a name is not empty, not '.' or "
+			  "'..', and holds no '/' and no NUL", s ? s : "names");
+		return false;
+	}
+	if (len > OBJNAME_NAME_MAX) {
+		call_fail(c, 400, "name_too_long", "%.80s...: this name has %zu bytes; use at most "
+			  "%d", s, len, OBJNAME_NAME_MAX);
+		return false;
+	}
+	*ret_name = (struct fs_name){ s, (uint32_t)len };
+	return true;
+}
