@@ -153,7 +153,8 @@ static int answer_fail(struct cmd *c, long status, const json_t *answer)
 	return fail("%s", message);
 }
 
-int client_call(struct cmd *c, struct request *r, json_t **ret_json)
+/* client_call(), but with FIND a status of 404 is an answer: NULL. */
+static int call_json(struct cmd *c, struct request *r, bool find, json_t **ret_json)
 {
 	struct buf answer;
 	json_t *j = NULL;
@@ -166,6 +167,8 @@ int client_call(struct cmd *c, struct request *r, json_t **ret_json)
 		j = json_loadb(buf_str(&answer), answer.len, 0, NULL);
 	if (!status)
 		err = FAILED;
+	else if (find && status == 404)
+		*ret_json = NULL;
 	else if (status >= 300 || !j)
 		err = answer_fail(c, status, j);
 	else if (ret_json)
@@ -174,6 +177,16 @@ int client_call(struct cmd *c, struct request *r, json_t **ret_json)
 	buf_release(&answer);
 	request_done(r);
 	return err;
+}
+
+int client_call(struct cmd *c, struct request *r, json_t **ret_json)
+{
+	return call_json(c, r, false, ret_json);
+}
+
+int client_find(struct cmd *c, struct request *r, json_t **ret_json)
+{
+	return call_json(c, r, true, ret_json);
 }
 
 int client_data(struct cmd *c, struct request *r, struct buf *ret_data)

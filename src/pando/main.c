@@ -73,6 +73,26 @@ static const struct option_row export_options[] = {
 	{ "replace", NULL, "replace an existing file, in the moment the export is complete" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row fleet_create_options[] = {
+	{ "golden", "VOLUME:/path", "the image that all disks are clones of, raw" },
+	{ "count", "N", "how many machines" },
+	{ "names", "PATTERN", "their host names, with %d or %03d (default FLEET-%03d)" },
+	{ "first", "N", "number of the first machine (default 1)" },
+	{ "cpus", "N", "of each machine (default 1)" },
+	{ "memory", "SIZE", "of each machine (default 1G)" },
+	{ "network", "NETWORK", "one of libvirt's (default 'default'), bridge:NAME, user, or none" },
+	{ "addresses", "A-B/PREFIX", "give them these addresses in turn, as 10.0.0.10-10.0.0.200/24" },
+	{ "user-data", "FILE", "template of cloud-init's user data" },
+	{ "network-config", "FILE", "template of cloud-init's network configuration" },
+	{ "domain", "FILE", "template of libvirt's domain XML, instead of the one that is built in" },
+	{ "format", "FORMAT", "of the disks: raw" },
+	{ "server", "ADDRESS", "where the hypervisor reaches pandod by NFS (default 127.0.0.1)" },
+	{ "path", "PATH", "where the hypervisor has mounted the volume: disks are files there" },
+	{ "console", "DIR", "libvirt keeps each serial console's output there, as NAME.log" },
+	{ "xml", "DIR", "write each machine's domain XML there, as NAME.xml" },
+	{ "dry-run", NULL, "make nothing: show what would be made" },
+	{ NULL, NULL, NULL },
+};
 
 static const struct verb verbs[] = {
 	{ "pool", "create", "FILE", 1, 1, 0, "make an empty pool in a file or on a block device",
@@ -137,6 +157,16 @@ static const struct verb verbs[] = {
 	  NULL, rm_options, file_rm },
 	{ NULL, "mkdir", "VOLUME:/path...", 1, 1000000, VERB_ONLINE, "make directories", NULL,
 	  owner_rows, file_mkdir },
+	{ "fleet", "create", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "make machines from a golden image",
+	  "Each has a disk, a clone of the image, and a seed from which cloud-init takes its name and "
+	  "addresses at the first boot; both in VOLUME:/fleets/FLEET, with the fleet's manifest.  After a "
+	  "failure, give the command again with the fleet's name: it makes what is missing.",
+	  fleet_create_options, fleet_create },
+	{ "fleet", "list", "", 0, 0, VERB_ONLINE | VERB_JSON, "list the fleets", NULL, NULL, fleet_list },
+	{ "fleet", "show", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "show a fleet and its machines", NULL,
+	  NULL, fleet_show },
+	{ "fleet", "destroy", "FLEET", 1, 1, VERB_ONLINE, "remove a fleet with all its machines",
+	  "There is no question and no way back.", NULL, fleet_destroy },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -174,7 +204,8 @@ static void print_option(const struct option_row *o)
 {
 	char left[64];
 
-	snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+	snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg && *o->arg != '[' ? " " : "",
+		 o->arg ? o->arg : "");
 	printf("  %-18s %s\n", left, o->help);
 }
 
@@ -331,9 +362,8 @@ static void options_build(const struct verb *v, struct option *long_options, cha
 	*letters++ = ':';
 	*letters++ = 'h';
 	for (o = v->options; o && o->name; o++, n++) {
-		long_options[n] = (struct option){ o->name,
-				   o->arg ? required_argument : no_argument,
-						   NULL, (int)n };
+		long_options[n] = (struct option){ o->name, !o->arg ? no_argument :
+			*o->arg == '[' ? optional_argument : required_argument, NULL, (int)n };
 		if (!strcmp(o->name, "recursive"))
 			*letters++ = 'r';
 		if (!strcmp(o->name, "parents"))

@@ -17,11 +17,11 @@
 
 enum { DONE = 0, FAILED = 1, BAD_USAGE = 2 };
 
-#define OPTIONS_MAX 12
+#define OPTIONS_MAX 24
 
 struct option_row {
 	const char *name;
-	const char *arg;		/* NULL: a flag */
+	const char *arg;		/* NULL: a flag; "[=N]": may be left out */
 	const char *help;
 };
 
@@ -87,6 +87,8 @@ void request_done(struct request *r);
 
 /* Sends R and frees it.  FAILED after printing what went wrong.  *ret_json is the caller's. */
 int client_call(struct cmd *c, struct request *r, json_t **ret_json);
+/* The same, but what isn't there is no failure: NULL. */
+int client_find(struct cmd *c, struct request *r, json_t **ret_json);
 /* The same for an answer that is not JSON. */
 int client_data(struct cmd *c, struct request *r, struct buf *ret_data);
 /* Sends R and frees it; nothing is said, only whether it was done. */
@@ -110,6 +112,9 @@ const char *json_text(const json_t *j, const char *key);	/* "" if it isn't there
 
 /* A line that is overwritten, on a terminal only. */
 void progress(const char *what, uint64_t done, uint64_t total);
+/* The same in pieces, with the time that is left if it goes on so.  STARTED_NS: clock_ns() then. */
+void progress_count(const char *what, uint64_t done, uint64_t total, uint64_t started_ns);
+uint64_t clock_ns(void);
 void progress_end(void);
 
 /* ---- image.c: qemu-img, and files with holes -------------------------------------------- */
@@ -154,6 +159,14 @@ int file_rm(struct cmd *c);
 int file_clone(struct cmd *c);
 int image_import(struct cmd *c);
 int image_export(struct cmd *c);
+
+int fleet_create(struct cmd *c);
+int fleet_list(struct cmd *c);
+int fleet_show(struct cmd *c);
+int fleet_start(struct cmd *c);
+int fleet_stop(struct cmd *c);
+int fleet_refresh(struct cmd *c);
+int fleet_destroy(struct cmd *c);
 
 /* --mode and --owner into a request's body. */
 int owner_options(const struct cmd *c, json_t *body);

@@ -126,24 +126,52 @@ int table_print(struct table *t)
 
 static bool progress_shown;
 
+uint64_t clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Whether a line may be shown now: on a terminal, ten times a second at most. */
+static bool progress_due(void)
+{
+	static uint64_t last_ns;
+	uint64_t now_ns = clock_ns();
+
+	if (!isatty(STDERR_FILENO) || now_ns - last_ns < 100000000u)
+		return false;
+	last_ns = now_ns;
+	progress_shown = true;
+	return true;
+}
+
 void progress(const char *what, uint64_t done, uint64_t total)
 {
-	static struct timespec last;
-	struct timespec now;
 	char a[SIZE_TEXT], b[SIZE_TEXT];
 
-	if (!isatty(STDERR_FILENO))
+	if (!progress_due())
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if ((now.tv_sec - last.tv_sec) * 1000 + (now.tv_nsec - last.tv_nsec) / 1000000 < 100)
-		return;
-	last = now;
-	progress_shown = true;
 	if (total)
 		fprintf(stderr, "\r%s: %s of %s, %u %%\033[K", what, size_text(done, a),
 			size_text(total, b), (unsigned)((double)done / (double)total * 100));
 	else
 		fprintf(stderr, "\r%s: %s\033[K", what, size_text(done, a));
+}
+
+void progress_count(const char *what, uint64_t done, uint64_t total, uint64_t started_ns)
+{
+	double spent_s = (double)(clock_ns() - started_ns) / 1e9;
+
+	if (!progress_due())
+		return;
+	fprintf(stderr, "\r%s: %llu of %llu", what, (unsigned long long)done,
+		(unsigned long long)total);
+	if (done && spent_s > 1)	/* before, nobody can know */
+		fprintf(stderr, ", %.0f s left",
+			spent_s / (double)done * (double)(total - done));
+	fputs("\033[K", stderr);
 }
 
 void progress_end(void)

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What makes a machine its own: its seed, and its domain in libvirt's XML. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/objname.h"
+#include "base/cleanup.h"
+#include "fleet/address.h"
+#include "fleet/fleet_int.h"
+#include "fleet/seed.h"
+#include "fleet/template.h"
+
+static const char meta_data[] =
+	"instance-id: {uuid}\n"
+	"local-hostname: {name}\n";
+
+static const char default_user_data[] =
+	"#cloud-config\n"
+	"hostname: {name}\n"
+	"manage_etc_hosts: true\n";
+
+/* Networking version 2; without addresses there is no such file, and cloud-init asks DHCP. */
+static const char default_network_config[] =
+	"version: 2\n"
+	"ethernets:\n"
+	"  machine:\n"
+	"    match:\n"
+	"      macaddress: \"{mac}\"\n"
+	"    addresses: [\"{address}/{prefix}\"]\n";
+
+/* ---- the seed --------------------------------------------------------------------------- */
+
+struct values { char number[24], prefix[8]; struct template_var vars[8]; };
+
+static void values_make(const struct fleet *f, const struct machine *m, struct values *v)
+{
+	static const char no_address[] = "this fleet has no addresses; --addresses gives it some";
+	const char *addresses = setting_text(f, "addresses"), *address = NULL, *prefix = NULL;
+
+	snprintf(v->number, sizeof(v->number), "%" PRIu64, m->number);
+	if (addresses && *m->address) {
+		snprintf(v->prefix, sizeof(v->prefix), "%.3s", strchr(addresses, '/') + 1);
+		address = m->address;
+		prefix = v->prefix;
+	}
+	v->vars[0] = (struct template_var){ "name", m->name, NULL };
+	v->vars[1] = (struct template_var){ "number", v->number, NULL };
+	v->vars[2] = (struct template_var){ "address", address, no_address };
+	v->vars[3] = (struct template_var){ "prefix", prefix, no_address };
+	v->vars[4] = (struct template_var){ "mac", m->mac, NULL };
+	v->vars[5] = (struct template_var){ "uuid", m->uuid, NULL };
+	v->vars[6] = (struct template_var){ "fleet", f->name, NULL };
+	v->vars[7] = (struct template_var){ NULL, NULL, NULL };
+}
+
+/* The first bytes of the UUID: seeds of one host are told apart by their number, too. */
+static uint32_t serial_of(const struct machine *m)
+{
+	return (uint32_t)strtoul(m->uuid, NULL, 16);
+}
+
+int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret_image,
+		 uint64_t *ret_size, char why[FLEET_WHY])
+{
+	const char *user_data = setting_text(f, "user_data");
+	const char *network = setting_text(f, "network_config");
+	struct buf text[3];
+	static const char *const names[3] = { "meta-data", "user-data", "network-config" };
+	const char *templates[3] = { meta_data, user_data ? user_data : default_user_data, network };
+	struct seed_file files[3];
+	struct values v;
+	unsigned i, n = 0;
+	int err = 0;
+
+	if (!network && *m->address)
+		templates[2] = default_network_config;
+	values_make(f, m, &v);
+	for (i = 0; i < 3; i++)
+		buf_init(&text[i], FLEET_TEMPLATE_MAX);
+	for (i = 0; i < 3 && !err; i++) {
+		if (!templates[i])
+			continue;
+		err = template_render(names[i], templates[i], v.vars, &text[i], why);
+		files[n++] = (struct seed_file){ names[i], buf_str(&text[i]), text[i].len };
+	}
+	buf_init(ret_image, 4 * SEED_BYTES_MAX);
+	if (!err && seed_build(files, n, serial_of(m), ret_image, ret_size))
+		err = refuse(why, -ENOMEM, "out of memory");
+	for (i = 0; i < 3; i++)
+		buf_release(&text[i]);
+	return err;
+}
+
+/* ---- the domain ------------------------------------------------------------------------- */
+
+static const char default_domain[] =
+	"<domain type='{type}'>\n"
+	"  <name>{name}</name>\n"
+	"  <uuid>{uuid}</uuid>\n"
+	"  <metadata>\n    {metadata}\n  </metadata>\n"
+	"  <memory unit='KiB'>{memory_kib}</memory>\n"
+	"  <vcpu>{cpus}</vcpu>\n"
+	"  <os><type>hvm</type></os>\n"
+	"  <features><acpi/></features>\n"
+	"{cpu}"
+	"  <clock offset='utc'/>\n"
+	"  <devices>\n"
+	"{disks}{interface}{console}"
+	"    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>\n"
+	"  </devices>\n"
+	"</domain>\n";
+
+static void xml_escape(struct buf *b, const char *s)
+{
+	static const struct { char c; const char *text; } rows[] = {
+		{ '&', "&amp;" }, { '<', "&lt;" }, { '>', "&gt;" }, { '\'', "&apos;" }, { '"', "&quot;" },
+	};
+	size_t i;
+
+	for (; *s; s++) {
+		for (i = 0; i < 5 && rows[i].c != *s; i++)
+			;
+		if (i < 5)
+			buf_append_str(b, rows[i].text);
+		else
+			buf_append_byte(b, *s);
+	}
+}
+
+/* PATH in the fleet's volume: as QEMU reaches it over NFS, or as the host has mounted it. */
+static void xml_disk(struct buf *b, const struct fleet *f, const char *path, const char *target,
+		     const char *more)
+{
+	const char *mounted = setting_text(f, "path");
+
+	buf_printf(b, "    <disk type='%s' device='disk'>\n      <driver name='qemu' type='raw'/>\n",
+		   mounted ? "file" : "network");
+	if (mounted) {
+		buf_append_str(b, "      <source file='");
+		xml_escape(b, mounted);
+		buf_printf(b, "%s'/>\n", path);
+	} else {
+		buf_printf(b, "      <source protocol='nfs' name='/%s%s'>\n        <host name='",
+			   f->volume, path);
+		xml_escape(b, setting_text(f, "server"));
+		buf_append_str(b, "'/>\n        <identity user='+0' group='+0'/>\n      </source>\n");
+	}
+	buf_printf(b, "      <target dev='%s' bus='virtio'/>\n%s    </disk>\n", target, more);
+}
+
+static void xml_disks(struct buf *b, const struct fleet *f, const struct machine *m)
+{
+	char path[200];
+
+	machine_disk_path(f, m, path, sizeof(path));
+	xml_disk(b, f, path, "vda", "");
+	machine_seed_path(f, m, path, sizeof(path));
+	xml_disk(b, f, path, "vdb", "      <readonly/>\n");
+}
+
+/* The network's name needs no escapes: settings.c allows no such letters. */
+static void xml_interface(struct buf *b, const struct fleet *f, const struct machine *m)
+{
+	const char *text = setting_text(f, "network"), *colon = strchr(text, ':');
+	const char *name = colon ? colon + 1 : text;
+
+	if (!strcmp(text, "none"))
+		return;
+	if (!strcmp(text, "user"))
+		buf_append_str(b, "    <interface type='user'>\n");
+	else if (!strncmp(text, "bridge:", 7))
+		buf_printf(b, "    <interface type='bridge'>\n      <source bridge='%s'/>\n", name);
+	else
+		buf_printf(b, "    <interface type='network'>\n      <source network='%s'/>\n", name);
+	buf_printf(b, "      <mac address='%s'/>\n      <model type='virtio'/>\n    </interface>\n",
+		   m->mac);
+}
+
+static void xml_console(struct buf *b, const struct fleet *f, const struct machine *m)
+{
+	const char *dir = setting_text(f, "console");
+
+	buf_append_str(b, "    <serial type='pty'>\n");
+	if (dir) {
+		buf_append_str(b, "      <log file='");
+		xml_escape(b, dir);
+		buf_printf(b, "/%s.log' append='on'/>\n", m->name);
+	}
+	buf_append_str(b, "    </serial>\n");
+}
+
+/* The parts of a domain that are more than a word. */
+struct parts { struct buf disks, interface, console; };
+
+static int parts_make(struct parts *p, const struct fleet *f, const struct machine *m)
+{
+	buf_init(&p->disks, 16384);
+	buf_init(&p->interface, 4096);
+	buf_init(&p->console, 16384);
+	xml_disks(&p->disks, f, m);
+	xml_interface(&p->interface, f, m);
+	xml_console(&p->console, f, m);
+	return p->disks.failed || p->interface.failed || p->console.failed ? -ENOMEM : 0;
+}
+
+static void parts_done(struct parts *p)
+{
+	buf_release(&p->disks);
+	buf_release(&p->interface);
+	buf_release(&p->console);
+}
+
+static int domain_render(const struct fleet *f, const struct machine *m, const char *type,
+			 const struct parts *p, struct buf *ret_xml, char why[FLEET_WHY])
+{
+	const char *domain = setting_text(f, "domain");
+	char metadata[400], number[24], memory[24], cpus[24];
+	const struct template_var vars[] = {
+		{ "type", type, NULL }, { "name", m->name, NULL }, { "uuid", m->uuid, NULL },
+		{ "metadata", metadata, NULL }, { "memory_kib", memory, NULL },
+		{ "cpus", cpus, NULL }, { "disks", buf_str(&p->disks), NULL },
+		{ "interface", buf_str(&p->interface), NULL },
+		{ "console", buf_str(&p->console), NULL },
+		{ "cpu", strcmp(type, "kvm") ? "" : "  <cpu mode='host-model'/>\n", NULL },
+		{ "mac", m->mac, NULL }, { "number", number, NULL }, { "fleet", f->name, NULL },
+		{ NULL, NULL, NULL },
+	};
+
+	snprintf(number, sizeof(number), "%" PRIu64, m->number);
+	snprintf(memory, sizeof(memory), "%" PRIu64, setting_number(f, "memory") >> 10);
+	snprintf(cpus, sizeof(cpus), "%" PRIu64, setting_number(f, "cpus"));
+	snprintf(metadata, sizeof(metadata), "<pando:machine xmlns:pando='" FLEET_XMLNS "' pool='%s' "
+		 "volume='%s' fleet='%s' number='%s'/>", f->pool_uuid, f->volume, f->name, number);
+	return template_render("domain", domain ? domain : default_domain, vars, ret_xml, why);
+}
+
+int machine_xml(const struct fleet *f, const struct machine *m, const char *type,
+		struct buf *ret_xml, char why[FLEET_WHY])
+{
+	struct parts p;
+	int err;
+
+	buf_init(ret_xml, 2 * FLEET_TEMPLATE_MAX);
+	err = parts_make(&p, f, m) ? refuse(why, -ENOMEM, "out of memory")
+				   : domain_render(f, m, type, &p, ret_xml, why);
+	parts_done(&p);
+	return err;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fleets: named sets of virtual machines made from one golden image.
+ *
+ * This layer knows what a fleet is and how it is written; it touches no storage.  The command
+ * line (src/pando/fleet_*.c) carries it out through the management API, and through libvirt
+ * (hypervisor.h).
+ *
+ *	settings (options)  --fleet_plan()-->  machines: name, UUID, MAC, address
+ *	   |                                      |
+ *	   +---- fleet_encode(): the manifest ----+      VOLUME:/fleets/NAME/fleet.json
+ *	                                          |
+ *	          machine_seed(): its seed image  +      VOLUME:/fleets/NAME/seeds/MACHINE.img
+ *	          machine_xml(): its domain       +      libvirt
+ *
+ * The manifest is written before anything else is made, and holds everything that was asked
+ * for, templates too: whoever finds it can finish the work, on any machine.  It is the truth
+ * about which machines there are; settings only say how further ones would be made.
+ *
+ * Functions that can fail for a reason worth telling fill WHY with one line, and return 0 or
+ * -EINVAL (what was asked for is wrong) or -ENOMEM.
+ */
+#ifndef FLEET_FLEET_H
+#define FLEET_FLEET_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+#define FLEET_WHY 400
+#define FLEET_NAME_MAX 40
+#define FLEET_MACHINES_MAX 100000
+#define FLEET_LABEL_MAX 63		/* a machine's name is a host name */
+#define FLEET_TEMPLATE_MAX (256 * 1024)	/* bytes of a template, and of what comes of it */
+#define FLEET_UUID 37
+#define FLEET_MAC 18
+#define FLEET_ADDRESS 46
+
+/* What became of a machine's domain, as the hypervisor tells it. */
+enum domain_state {
+	DOMAIN_UNKNOWN,			/* nobody was asked, or nobody answered */
+	DOMAIN_NONE,			/* it isn't there */
+	DOMAIN_STOPPED,
+	DOMAIN_RUNNING,			/* or paused: QEMU has its disk open */
+	DOMAIN_FOREIGN,			/* its name or UUID is another's: never touched */
+};
+
+struct machine {
+	uint64_t number;
+	char name[FLEET_LABEL_MAX + 1];
+	char uuid[FLEET_UUID], mac[FLEET_MAC];
+	char address[FLEET_ADDRESS];	/* "": none */
+	/* What was found of it; not in the manifest. */
+	bool has_disk, has_seed;
+	enum domain_state domain;
+	char domain_name[80];		/* when somebody has renamed it, else "" */
+};
+
+enum fleet_state { FLEET_MAKING, FLEET_READY, FLEET_DESTROYING };
+
+struct fleet {
+	char name[FLEET_NAME_MAX + 1];
+	char volume[64];
+	char pool_uuid[FLEET_UUID], volume_uuid[FLEET_UUID];
+	char created[32];		/* RFC 3339 */
+	enum fleet_state state;
+	json_t *settings;		/* an object, see settings.c for its keys */
+	struct machine *machines;	/* by number */
+	size_t n;
+};
+
+void fleet_init(struct fleet *f);
+void fleet_done(struct fleet *f);
+
+/* A fleet's name: letters, digits and dashes, as host names are made of it. */
+int fleet_name_check(const char *name, char why[FLEET_WHY]);
+
+/* ---- settings.c ------------------------------------------------------------------------- */
+
+/* Puts a default where there is none, and refuses what makes no sense, alone or together. */
+int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY]);
+/* NULL: not set.  The text lives as long as the settings. */
+const char *setting_text(const struct fleet *f, const char *key);
+uint64_t setting_number(const struct fleet *f, const char *key);
+/* The keys, in the order in which people are shown them; NULL ends them. */
+const char *setting_key(unsigned i);
+bool setting_is_number(const char *key);
+
+/* ---- plan.c ----------------------------------------------------------------------------- */
+
+/* Makes the machines that the settings ask for.  Their UUIDs and MACs depend on nothing but the
+ * pool, the fleet's name and the number: made again, they are the same. */
+int fleet_plan(struct fleet *f, char why[FLEET_WHY]);
+struct machine *fleet_machine(const struct fleet *f, const char *name);	/* NULL: none */
+
+/* ---- manifest.c ------------------------------------------------------------------------- */
+
+/* The manifest as text; the caller's to release. */
+int fleet_encode(const struct fleet *f, struct buf *ret_text);
+/* From an untrusted text: all of it is checked.  F is as fleet_init() left it, also on failure. */
+int fleet_decode(const char *text, size_t len, struct fleet *f, char why[FLEET_WHY]);
+const char *fleet_state_name(enum fleet_state s);
+
+/* ---- custom.c: what makes a machine its own --------------------------------------------- */
+
+/* The seed image of M (seed.h), rendered from the fleet's templates.  *ret_size is the file's
+ * size: behind the bytes in ret_image it is zeros. */
+int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret_image,
+		 uint64_t *ret_size, char why[FLEET_WHY]);
+
+/* The domain of M for libvirt; TYPE: "kvm", "qemu", "test". */
+int machine_xml(const struct fleet *f, const struct machine *m, const char *type,
+		struct buf *ret_xml, char why[FLEET_WHY]);
+
+/* Where its files are, in the volume: "/fleets/NAME/disks/MACHINE.raw". */
+void machine_disk_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
+void machine_seed_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
+
+/* In the domain's metadata: whose it is. */
+#define FLEET_XMLNS "urn:pando:fleet:1"
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The manifest: a fleet as JSON.  People may read it, and edit it if they must; what comes back
+ * is checked as if a stranger had written it.
+ */
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/objname.h"
+#include "fleet/fleet_int.h"
+
+#define FORMAT 1
+
+static const char *const states[] = {
+	[FLEET_MAKING] = "making", [FLEET_READY] = "ready", [FLEET_DESTROYING] = "destroying",
+};
+
+const char *fleet_state_name(enum fleet_state s)
+{
+	return states[s];
+}
+
+/* ---- writing ---------------------------------------------------------------------------- */
+
+static json_t *machine_json(const struct machine *m)
+{
+	return json_pack("{s:I,s:s,s:s,s:s,s:s*}", "number", (json_int_t)m->number, "name", m->name,
+			 "uuid", m->uuid, "mac", m->mac, "address", *m->address ? m->address : NULL);
+}
+
+static int buf_take(const char *data, size_t len, void *arg)
+{
+	return buf_append(arg, data, len) ? -1 : 0;
+}
+
+int fleet_encode(const struct fleet *f, struct buf *ret_text)
+{
+	json_t *list = json_array(), *j;
+	int failed = !list;
+	size_t i;
+
+	for (i = 0; i < f->n && !failed; i++)
+		failed = json_array_append_new(list, machine_json(&f->machines[i]));
+	j = json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:O,s:o}", "format", FORMAT, "fleet", f->name,
+		      "state", states[f->state], "created", f->created, "volume", f->volume,
+		      "volume_uuid", f->volume_uuid, "pool_uuid", f->pool_uuid, "settings",
+		      f->settings, "machines", list);
+	buf_init(ret_text, (size_t)256 << 20);
+	failed |= !j || json_dump_callback(j, buf_take, ret_text, JSON_INDENT(1));
+	json_decref(j);
+	buf_append_byte(ret_text, '\n');
+	if (!failed && !ret_text->failed)
+		return 0;
+	buf_release(ret_text);
+	return -ENOMEM;
+}
+
+/* ---- reading ---------------------------------------------------------------------------- */
+
+/* A text of J into BUF, which it must fit. */
+static int take(const json_t *j, const char *key, char *buf, size_t cap, char why[FLEET_WHY])
+{
+	const json_t *v = json_object_get(j, key);
+	const char *s = json_string_value(v);
+
+	if (!s || json_string_length(v) != strlen(s) || strlen(s) >= cap)
+		return refuse(why, -EINVAL, "%s: must be text, shorter than %zu characters", key, cap);
+	strcpy(buf, s);
+	return 0;
+}
+
+static bool uuid_ok(const char *s)
+{
+	size_t i;
+
+	for (i = 0; i < 36; i++)
+		if (i == 8 || i == 13 || i == 18 || i == 23 ? s[i] != '-'
+							    : !s[i] || !strchr("0123456789abcdef", s[i]))
+			return false;
+	return !s[36];
+}
+
+/* Six bytes in lower case, and not a group's address. */
+static bool mac_ok(const char *s)
+{
+	size_t i;
+
+	for (i = 0; i < 17; i++)
+		if (i % 3 == 2 ? s[i] != ':' : !s[i] || !strchr("0123456789abcdef", s[i]))
+			return false;
+	return !s[17] && strchr("02468ace", s[1]);
+}
+
+static bool address_ok(const char *s)
+{
+	unsigned char a[16];
+
+	return !*s || inet_pton(AF_INET, s, a) == 1 || inet_pton(AF_INET6, s, a) == 1;
+}
+
+static int machine_take(const json_t *j, struct machine *m, char why[FLEET_WHY])
+{
+	const json_t *number = json_object_get(j, "number");
+
+	if (!json_is_integer(number) || json_integer_value(number) < 0)
+		return refuse(why, -EINVAL, "number: must be a whole number");
+	m->number = (uint64_t)json_integer_value(number);
+	if (take(j, "name", m->name, sizeof(m->name), why) ||
+	    take(j, "uuid", m->uuid, sizeof(m->uuid), why) ||
+	    take(j, "mac", m->mac, sizeof(m->mac), why) ||
+	    (json_object_get(j, "address") &&
+	     take(j, "address", m->address, sizeof(m->address), why)))
+		return -EINVAL;
+	if (!label_ok(m->name, FLEET_LABEL_MAX))
+		return refuse(why, -EINVAL, "name: %s is no host name", m->name);
+	if (!uuid_ok(m->uuid))
+		return refuse(why, -EINVAL, "uuid: %s is none", m->uuid);
+	if (!mac_ok(m->mac))
+		return refuse(why, -EINVAL, "mac: %s is no machine's MAC address", m->mac);
+	if (!address_ok(m->address))
+		return refuse(why, -EINVAL, "address: %s is none", m->address);
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct machine *)a)->name, ((const struct machine *)b)->name);
+}
+
+static int by_uuid(const void *a, const void *b)
+{
+	return strcmp(((const struct machine *)a)->uuid, ((const struct machine *)b)->uuid);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const struct machine *x = a, *y = b;
+
+	return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* No two of them share what must be one's own; they end in the order of their numbers. */
+static int machines_distinct(struct fleet *f, char why[FLEET_WHY])
+{
+	static int (*const orders[])(const void *a, const void *b) = { by_name, by_uuid, by_number };
+	struct machine *m = f->machines;
+	size_t i, o;
+
+	for (o = 0; o < 3; o++) {
+		qsort(m, f->n, sizeof(*m), orders[o]);
+		for (i = 1; i < f->n; i++)
+			if (!orders[o](&m[i - 1], &m[i]))
+				return refuse(why, -EINVAL, "machines: %s and %s have the same "
+					      "%s", m[i - 1].name, m[i].name,
+					      o == 0 ? "name" : o == 1 ? "uuid" : "number");
+	}
+	return 0;
+}
+
+static int machines_take(const json_t *list, struct fleet *f, char why[FLEET_WHY])
+{
+	char what[FLEET_WHY];
+	const json_t *j;
+	size_t i;
+
+	if (!json_is_array(list) || !json_array_size(list) ||
+	    json_array_size(list) > FLEET_MACHINES_MAX)
+		return refuse(why, -EINVAL, "machines: must be a list of 1 to %d",
+			      FLEET_MACHINES_MAX);
+	f->n = json_array_size(list);
+	f->machines = calloc(f->n, sizeof(*f->machines));
+	if (!f->machines)
+		return refuse(why, -ENOMEM, "out of memory");
+	json_array_foreach(list, i, j)
+		if (machine_take(j, &f->machines[i], what))
+			return refuse(why, -EINVAL, "machines: number %zu in the list: %.300s", i + 1,
+				      what);
+	return machines_distinct(f, why);
+}
+
+static int state_take(const json_t *j, struct fleet *f, char why[FLEET_WHY])
+{
+	char text[32];
+	unsigned i;
+
+	if (take(j, "state", text, sizeof(text), why))
+		return -EINVAL;
+	for (i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+		if (!strcmp(text, states[i])) {
+			f->state = (enum fleet_state)i;
+			return 0;
+		}
+	return refuse(why, -EINVAL, "state: %s is none that is known", text);
+}
+
+static int head_take(const json_t *j, struct fleet *f, char why[FLEET_WHY])
+{
+	const json_t *format = json_object_get(j, "format");
+
+	if (!json_is_integer(format))
+		return refuse(why, -EINVAL, "format: must be a whole number");
+	if (json_integer_value(format) != FORMAT)
+		return refuse(why, -EINVAL, "format: is %" JSON_INTEGER_FORMAT ", and this program "
+			      "knows %d; use the pando that wrote it", json_integer_value(format),
+			      FORMAT);
+	if (take(j, "fleet", f->name, sizeof(f->name), why) || fleet_name_check(f->name, why) ||
+	    take(j, "volume", f->volume, sizeof(f->volume), why) ||
+	    volume_name_check(f->volume, why) ||
+	    take(j, "created", f->created, sizeof(f->created), why) ||
+	    take(j, "pool_uuid", f->pool_uuid, sizeof(f->pool_uuid), why) ||
+	    take(j, "volume_uuid", f->volume_uuid, sizeof(f->volume_uuid), why))
+		return -EINVAL;
+	if (!uuid_ok(f->pool_uuid) || !uuid_ok(f->volume_uuid))
+		return refuse(why, -EINVAL, "pool_uuid, volume_uuid: must be UUIDs");
+	return state_take(j, f, why);
+}
+
+int fleet_decode(const char *text, size_t len, struct fleet *f, char why[FLEET_WHY])
+{
+	json_error_t error;
+	json_t *j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+	int err;
+
+	fleet_init(f);
+	if (!json_is_object(j)) {
+		json_decref(j);
+		return refuse(why, -EINVAL, "line %d: %s", j ? 1 : error.line,
+			      j ? "must be an object" : error.text);
+	}
+	err = head_take(j, f, why);
+	f->settings = json_incref(json_object_get(j, "settings"));
+	if (!err)
+		err = settings_complete(f->settings, f->name, why);
+	if (!err)
+		err = machines_take(json_object_get(j, "machines"), f, why);
+	json_decref(j);
+	if (err)
+		fleet_done(f);
+	return err;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What can be asked for of a fleet: the keys, their defaults, and what each of them may be. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "admin/objname.h"
+#include "fleet/address.h"
+#include "fleet/fleet_int.h"
+
+enum kind { TEXT, NUMBER };
+
+static const struct setting {
+	const char *key;
+	enum kind kind;
+	uint64_t min, max;		/* of a number; of a text, max is its longest */
+	const char *text;		/* defaults; NULL: none */
+	uint64_t number;
+} rows[] = {
+	{ "golden", TEXT, 1, OBJNAME_PATH_MAX, NULL, 0 },
+	{ "count", NUMBER, 1, FLEET_MACHINES_MAX, NULL, 0 },
+	{ "first", NUMBER, 0, 1000000000, NULL, 1 },
+	{ "names", TEXT, 1, 200, NULL, 0 },	/* default: by the fleet's name */
+	{ "cpus", NUMBER, 1, 1024, NULL, 1 },
+	{ "memory", NUMBER, 1 << 20, (uint64_t)1 << 46, NULL, 1 << 30 },
+	{ "network", TEXT, 1, 100, "default", 0 },
+	{ "addresses", TEXT, 1, 120, NULL, 0 },
+	{ "format", TEXT, 1, 8, "raw", 0 },
+	{ "server", TEXT, 1, 255, "127.0.0.1", 0 },
+	{ "path", TEXT, 1, 1024, NULL, 0 },
+	{ "console", TEXT, 1, 1024, NULL, 0 },
+	{ "connect", TEXT, 1, 512, NULL, 0 },
+	{ "user_data", TEXT, 0, FLEET_TEMPLATE_MAX, NULL, 0 },
+	{ "network_config", TEXT, 0, FLEET_TEMPLATE_MAX, NULL, 0 },
+	{ "domain", TEXT, 1, FLEET_TEMPLATE_MAX, NULL, 0 },
+};
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+static const struct setting *row_find(const char *key)
+{
+	size_t i;
+
+	for (i = 0; i < ROWS; i++)
+		if (!strcmp(rows[i].key, key))
+			return &rows[i];
+	return NULL;
+}
+
+const char *setting_key(unsigned i)
+{
+	return i < ROWS ? rows[i].key : NULL;
+}
+
+bool setting_is_number(const char *key)
+{
+	return row_find(key)->kind == NUMBER;
+}
+
+const char *setting_text(const struct fleet *f, const char *key)
+{
+	return json_string_value(json_object_get(f->settings, key));
+}
+
+uint64_t setting_number(const struct fleet *f, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(f->settings, key));
+}
+
+/* ---- one by one ------------------------------------------------------------------------- */
+
+static int number_check(const struct setting *row, const json_t *value, char why[FLEET_WHY])
+{
+	json_int_t v = json_integer_value(value);
+
+	if (!json_is_integer(value))
+		return refuse(why, -EINVAL, "%s: must be a whole number", row->key);
+	if (v < 0 || (uint64_t)v < row->min || (uint64_t)v > row->max)
+		return refuse(why, -EINVAL, "%s: %" JSON_INTEGER_FORMAT " is out of range; it is from %"
+			      PRIu64 " to %" PRIu64, row->key, v, row->min, row->max);
+	return 0;
+}
+
+static int text_check(const struct setting *row, const json_t *value, char why[FLEET_WHY])
+{
+	const char *s = json_string_value(value);
+	size_t len = json_string_length(value);
+
+	if (!s || strlen(s) != len)
+		return refuse(why, -EINVAL, "%s: must be text, without NUL", row->key);
+	if (len < row->min || len > row->max)
+		return refuse(why, -EINVAL, "%s: has %zu bytes; it takes from %" PRIu64 " to %"
+			      PRIu64, row->key, len, row->min, row->max);
+	return 0;
+}
+
+static int each_check(json_t *settings, char why[FLEET_WHY])
+{
+	const struct setting *row;
+	const char *key;
+	json_t *value;
+	int err = 0;
+
+	json_object_foreach(settings, key, value) {
+		row = row_find(key);
+		if (!row)
+			return refuse(why, -EINVAL, "%.60s: not a setting that is known here", key);
+		err = row->kind == NUMBER ? number_check(row, value, why)
+					  : text_check(row, value, why);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int defaults_set(json_t *settings, const char *fleet)
+{
+	char names[FLEET_NAME_MAX + 8];
+	const struct setting *row;
+	int failed = 0;
+	size_t i;
+
+	snprintf(names, sizeof(names), "%s-%%03d", fleet);
+	for (i = 0; i < ROWS; i++) {
+		row = &rows[i];
+		if (json_object_get(settings, row->key))
+			continue;
+		if (row->kind == NUMBER && row->number)
+			failed |= json_object_set_new(settings, row->key,
+						      json_integer((json_int_t)row->number));
+		else if (row->text)
+			failed |= json_object_set_new(settings, row->key, json_string(row->text));
+		else if (!strcmp(row->key, "names"))
+			failed |= json_object_set_new(settings, row->key, json_string(names));
+	}
+	return failed ? -ENOMEM : 0;
+}
+
+/* ---- what they mean --------------------------------------------------------------------- */
+
+static int golden_check(const char *text, char why[FLEET_WHY])
+{
+	struct objpath p;
+	int err;
+
+	if (!text)
+		return refuse(why, -EINVAL, "golden: say which image the machines are made of");
+	err = objpath_parse(text, strlen(text), &p, why);
+	if (!err && objpath_is_root(&p))
+		err = refuse(why, -EINVAL, "%s: is a volume's root; name an image", text);
+	if (!err && strchr(p.volume, '@'))
+		err = refuse(why, -EINVAL, "%s: is in a snapshot; name an image in a volume, whose "
+			     "clones can be written to", text);
+	return err ? -EINVAL : 0;
+}
+
+static int network_check(const char *text, char why[FLEET_WHY])
+{
+	const char *name = text;
+
+	if (!strncmp(name, "bridge:", 7))
+		name += 7;
+	else if (!strncmp(name, "network:", 8))
+		name += 8;
+	if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
+		      strlen(name))
+		return refuse(why, -EINVAL, "network: %s: write none, user, the name of one of "
+			      "libvirt's networks, or bridge:NAME", text);
+	return 0;
+}
+
+static int addresses_check(const char *text, uint64_t count, char why[FLEET_WHY])
+{
+	struct address_range r;
+	uint64_t there;
+	int err;
+
+	if (!text)
+		return 0;
+	err = address_range_parse(text, &r, why);
+	if (err)
+		return err;
+	there = address_range_count(&r);
+	if (there < count)
+		return refuse(why, -EINVAL, "%s: has %" PRIu64 " addresses for %" PRIu64 " machines; "
+			      "give it more, or make fewer machines", text, there, count);
+	return 0;
+}
+
+static int place_check(const char *key, const char *text, char why[FLEET_WHY])
+{
+	return text && *text != '/' ? refuse(why, -EINVAL, "%s: %s: must begin with a slash", key,
+					     text) : 0;
+}
+
+/* A domain without these could not be told from others', or would be the same for all. */
+static int domain_check(const char *text, char why[FLEET_WHY])
+{
+	static const char *const must[] = { "{name}", "{uuid}", "{metadata}" };
+	size_t i;
+
+	for (i = 0; text && i < 3; i++)
+		if (!strstr(text, must[i]))
+			return refuse(why, -EINVAL, "domain: the template has no %s; put it where "
+				      "libvirt's format has that element", must[i]);
+	return 0;
+}
+
+int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY])
+{
+	struct fleet f = { .settings = settings };
+	struct name_pattern pattern;
+	int err;
+
+	if (!json_is_object(settings))
+		return refuse(why, -EINVAL, "settings: must be an object");
+	err = each_check(settings, why);
+	if (!err && defaults_set(settings, fleet))
+		err = refuse(why, -ENOMEM, "out of memory");
+	if (!err)
+		err = golden_check(setting_text(&f, "golden"), why);
+	if (!err && !json_object_get(settings, "count"))
+		err = refuse(why, -EINVAL, "count: say how many machines there are to be");
+	if (!err && name_pattern_parse(setting_text(&f, "names"), &pattern, why))
+		err = -EINVAL;
+	if (!err)
+		err = network_check(setting_text(&f, "network"), why);
+	if (!err)
+		err = addresses_check(setting_text(&f, "addresses"), setting_number(&f, "count"), why);
+	if (!err && strcmp(setting_text(&f, "format"), "raw"))
+		err = refuse(why, -EINVAL, "format: %s: only raw disks can be made so far",
+			     setting_text(&f, "format"));
+	if (!err)
+		err = place_check("path", setting_text(&f, "path"), why);
+	if (!err)
+		err = place_check("console", setting_text(&f, "console"), why);
+	return err ? err : domain_check(setting_text(&f, "domain"), why);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of the fleet verbs: what they share.  All functions return an exit code, after a
+ * message if it isn't DONE.
+ */
+#ifndef PANDO_FLEET_CMD_H
+#define PANDO_FLEET_CMD_H
+
+#include "fleet/fleet.h"
+#include "pando/pando.h"
+
+/* ---- fleet_store.c: a fleet's files in its volume, by pandod ---------------------------- */
+
+/* The fleet NAME in any volume.  *ret_found: whether there is one; F is fleet_init()ed. */
+int fleet_find(struct cmd *c, const char *name, struct fleet *f, bool *ret_found);
+/* The same, where a missing one is a failure. */
+int fleet_load(struct cmd *c, const char *name, struct fleet *f);
+/* FN for every fleet of the pool; WHY is NULL, or says what is wrong with its manifest, and then
+ * only F's name and volume are known.  Ends at the first that isn't DONE. */
+int fleet_each(struct cmd *c, int (*fn)(void *arg, struct fleet *f, const char *why), void *arg);
+
+/* What a fleet has in its folder, beside its machines' has_disk and has_seed. */
+struct fleet_files {
+	bool golden;			/* its own share of the golden image */
+	char foreign[300];		/* something there that is not a fleet's; "": nothing */
+};
+int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files);
+
+/* Writes the manifest.  FIRST: fails if there is one. */
+int fleet_save(struct cmd *c, const struct fleet *f, bool first);
+int fleet_folders_make(struct cmd *c, const struct fleet *f);
+/* The golden image's content becomes the fleet's own: a clone, made once. */
+int fleet_golden_share(struct cmd *c, const struct fleet *f);
+/* Clones for all machines that WANT wants, in one atomic call; named PREFIX and the disk's name.
+ * Adds to the count and the server's time. */
+typedef bool (*machine_want)(const struct machine *m);
+int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want,
+		      uint64_t *count, uint64_t *elapsed_us);
+/* Fresh clones by that prefix take the places of the machines' disks. */
+int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want);
+int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uint64_t *count);
+/* Everything in its folder, the manifest last; and the folder. */
+int fleet_files_remove(struct cmd *c, const struct fleet *f);
+/* One of its files or folders, if it is there; RECURSIVE: with all that is in it. */
+int fleet_file_remove(struct cmd *c, const struct fleet *f, const char *name, bool recursive);
+
+#define FRESH_PREFIX ".fresh-"		/* of disks on their way to replace others */
+
+#endif

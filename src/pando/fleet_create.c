@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fleet create: from a golden image to machines.
+ *
+ *	look      everything that can be refused is refused before anything is made
+ *	manifest  "making": from here on, the fleet is known, and can be completed or destroyed
+ *	storage   the golden image's share, all disks in one call, the seeds
+ *	domains   defined with libvirt, if the fleet has a hypervisor
+ *	manifest  "ready"
+ *	start     if told so
+ *
+ * Each step makes only what is missing.  So the command can be given again after any failure,
+ * then with the fleet's name alone, and it goes on where it was.
+ */
+#include "pando/fleet_cmd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "admin/size.h"
+#include "base/cleanup.h"
+
+struct creation {
+	struct cmd *c;
+	struct fleet f;
+	json_t *given;			/* settings that the command line has */
+	bool exists;			/* the fleet is there: it is completed */
+	struct fleet_files files;
+	uint64_t started_ns, disks, seeds, clone_us;
+};
+
+/* ---- options ---------------------------------------------------------------------------- */
+
+static int template_read(const char *option, const char *file, json_t **ret)
+{
+	CLEANUP_FREE char *text = malloc(FLEET_TEMPLATE_MAX + 1);
+	CLEANUP_FD int fd = open(file, O_RDONLY | O_CLOEXEC);
+	size_t got = 0;
+	ssize_t n = 1;
+
+	if (fd < 0 || !text)
+		return fail("%s: %s", file, strerror(errno));
+	while (n > 0 && got <= FLEET_TEMPLATE_MAX) {
+		n = read(fd, text + got, FLEET_TEMPLATE_MAX + 1 - got);
+		got += n > 0 ? (size_t)n : 0;
+	}
+	if (n < 0)
+		return fail("%s: cannot read it: %s", file, strerror(errno));
+	if (got > FLEET_TEMPLATE_MAX)
+		return fail("%s: has more than %d bytes, the most for --%s", file, FLEET_TEMPLATE_MAX,
+			    option);
+	*ret = memchr(text, 0, got) ? NULL : json_stringn(text, got);
+	return *ret ? DONE : fail("%s: is not UTF-8 text", file);
+}
+
+/* One option's value as the setting KEY; *ret stays NULL when it wasn't given. */
+static int option_take(struct cmd *c, const char *option, const char *key, json_t **ret)
+{
+	const char *text = cmd_option(c, option);
+	uint64_t number = 0;
+	int err;
+
+	if (!text)
+		return DONE;
+	if (!strcmp(key, "user_data") || !strcmp(key, "network_config") || !strcmp(key, "domain"))
+		return template_read(option, text, ret);
+	if (setting_is_number(key)) {
+		err = strcmp(key, "memory") ? cmd_number(c, option, &number)
+					    : cmd_size(c, option, &number);
+		*ret = err ? NULL : json_integer((json_int_t)number);
+		return err;
+	}
+	*ret = json_string(text);
+	return *ret ? DONE : usage(c, "--%s: must be UTF-8 text", option);
+}
+
+static int options_take(struct creation *x)
+{
+	char option[40];
+	const char *key;
+	json_t *value;
+	unsigned i;
+	size_t n;
+	int err;
+
+	for (i = 0; (key = setting_key(i)); i++) {
+		for (n = 0; key[n]; n++)
+			option[n] = key[n] == '_' ? '-' : key[n];
+		option[n] = 0;
+		value = NULL;
+		err = option_take(x->c, option, key, &value);
+		if (err)
+			return err;
+		if (value)
+			json_object_set_new(x->given, key, value);
+	}
+	/* "none" is no hypervisor's address */
+	if (!strcmp(json_text(x->given, "connect"), "none"))
+		json_object_del(x->given, "connect");
+	return DONE;
+}
+
+/* ---- look ------------------------------------------------------------------------------- */
+
+/* What is given again must be what the fleet was begun with. */
+static int given_compare(struct creation *x)
+{
+	const char *key;
+	json_t *value, *has;
+
+	if (x->f.state == FLEET_DESTROYING)
+		return fail("%s: is being destroyed; 'pando fleet destroy %s' finishes that", x->f.name,
+			    x->f.name);
+	json_object_foreach(x->given, key, value) {
+		has = json_object_get(x->f.settings, key);
+		if (!has || !json_equal(has, value))
+			return fail("%s: there is a fleet of this name, with another %s; give none to "
+				    "complete it, or destroy it first", x->f.name, key);
+	}
+	return DONE;
+}
+
+static int uuid_get(struct cmd *c, const char *path, const char *name, char ret[FLEET_UUID])
+{
+	struct request r;
+	json_t *j;
+	int err;
+
+	request_init(&r, "GET", path, name);
+	err = client_call(c, &r, &j);
+	if (err)
+		return err;
+	snprintf(ret, FLEET_UUID, "%s", json_text(j, "uuid"));
+	json_decref(j);
+	return DONE;
+}
+
+static int golden_look(struct cmd *c, const char *golden)
+{
+	CLEANUP_BUF struct buf head = { .max = 4096 };
+	enum image_format format;
+	struct request r;
+	json_t *j;
+	bool regular;
+	int err;
+
+	request_init(&r, "GET", "/v1/files", NULL);
+	request_arg(&r, "path", golden);
+	err = client_call(c, &r, &j);
+	if (err)
+		return err;
+	regular = !strcmp(json_text(j, "type"), "file");
+	json_decref(j);
+	if (!regular)
+		return fail("%s: is not a file; name a disk image", golden);
+	request_init(&r, "GET", "/v1/data", NULL);
+	request_arg(&r, "path", golden);
+	request_arg_u64(&r, "length", 512);
+	err = client_data(c, &r, &head);
+	if (err)
+		return err;
+	format = image_format_of(buf_str(&head), head.len);
+	return format == IMAGE_RAW ? DONE :
+		fail("%s: is in the format %s; 'pando import' makes the raw disk that machines need of "
+		     "it", golden, image_format_name(format));
+}
+
+static void now_text(char buf[32])
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(buf, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+/* A fleet that isn't there yet, from what was given. */
+static int fleet_begin(struct creation *x, const char *name)
+{
+	struct fleet *f = &x->f;
+	char why[FLEET_WHY];
+	struct objpath golden;
+	int err;
+
+	snprintf(f->name, sizeof(f->name), "%s", name);
+	f->settings = json_incref(x->given);
+	if (!setting_text(f, "golden") || !json_object_get(x->given, "count"))
+		return usage(x->c, "%s: there is no such fleet yet; say --golden and --count", name);
+	if (settings_complete(f->settings, name, why))
+		return usage(x->c, "%s", why);
+	err = cmd_object(x->c, setting_text(f, "golden"), &golden);
+	if (err)
+		return err;
+	snprintf(f->volume, sizeof(f->volume), "%.63s", golden.volume);
+	now_text(f->created);
+	err = uuid_get(x->c, "/v1/pool", NULL, f->pool_uuid);
+	if (!err)
+		err = uuid_get(x->c, "/v1/volumes/", f->volume, f->volume_uuid);
+	if (!err && fleet_plan(f, why))
+		err = usage(x->c, "%s", why);
+	return err ? err : golden_look(x->c, setting_text(f, "golden"));
+}
+
+/* A mistake in a template is found before anything is made. */
+static int templates_look(const struct fleet *f)
+{
+	CLEANUP_BUF struct buf image = { 0 }, xml = { 0 };
+	const struct machine *m = &f->machines[f->n - 1];	/* the longest name */
+	char why[FLEET_WHY];
+	uint64_t size;
+
+	if (machine_seed(f, m, &image, &size, why) || machine_xml(f, m, "kvm", &xml, why))
+		return fail("%s: %s", m->name, why);
+	return DONE;
+}
+
+static int look(struct creation *x)
+{
+	const char *name = x->c->argv[0];
+	int err = options_take(x);
+
+	if (!err)
+		err = fleet_find(x->c, name, &x->f, &x->exists);
+	if (!err)
+		err = x->exists ? given_compare(x) : fleet_begin(x, name);
+	if (!err)
+		err = templates_look(&x->f);
+	return err ? err : fleet_survey(x->c, &x->f, &x->files);
+}
+
+/* ---- storage ---------------------------------------------------------------------------- */
+
+static bool lacks_disk(const struct machine *m) { return !m->has_disk; }
+static bool lacks_seed(const struct machine *m) { return !m->has_seed; }
+
+static int cut_short(struct creation *x)
+{
+	return fail("%s: interrupted; 'pando fleet create %s' goes on, 'pando fleet show %s' tells what "
+		    "is there", x->f.name, x->f.name, x->f.name);
+}
+
+static int storage_make(struct creation *x)
+{
+	int err = fleet_folders_make(x->c, &x->f);
+
+	if (!err && !x->exists)
+		err = fleet_save(x->c, &x->f, true);
+	if (!err && !x->files.golden)
+		err = fleet_golden_share(x->c, &x->f);
+	if (!err && interrupted)
+		err = cut_short(x);
+	if (!err)
+		err = fleet_disks_clone(x->c, &x->f, "", lacks_disk, &x->disks, &x->clone_us);
+	if (!err && interrupted)
+		err = cut_short(x);
+	return err ? err : fleet_seeds_put(x->c, &x->f, lacks_seed, &x->seeds);
+}
+
+static int ready(struct creation *x)
+{
+	if (x->f.state == FLEET_READY)
+		return DONE;
+	x->f.state = FLEET_READY;
+	return fleet_save(x->c, &x->f, false);
+}
+
+/* ---- XML files -------------------------------------------------------------------------- */
+
+static int xml_write(const struct fleet *f, const struct machine *m, const char *dir)
+{
+	CLEANUP_BUF struct buf xml = { 0 };
+	CLEANUP_FREE char *path = NULL;
+	CLEANUP_FILE FILE *out = NULL;
+	char why[FLEET_WHY];
+
+	if (machine_xml(f, m, "kvm", &xml, why))
+		return fail("%s: %s", m->name, why);
+	if (asprintf(&path, "%s/%s.xml", dir, m->name) < 0)
+		return fail("out of memory");
+	out = fopen(path, "we");
+	if (!out || fwrite(xml.data, 1, xml.len, out) != xml.len || fflush(out))
+		return fail("%s: cannot write it: %s", path, strerror(errno));
+	return DONE;
+}
+
+static int xml_files(struct creation *x)
+{
+	const char *dir = cmd_option(x->c, "xml");
+	int err = DONE;
+	size_t i;
+
+	for (i = 0; dir && i < x->f.n && !err; i++)
+		err = xml_write(&x->f, &x->f.machines[i], dir);
+	return err;
+}
+
+/* ---- telling ---------------------------------------------------------------------------- */
+
+static uint64_t missing(const struct fleet *f, machine_want want)
+{
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; i < f->n; i++)
+		n += want(&f->machines[i]);
+	return n;
+}
+
+static int dry_print(struct creation *x)
+{
+	struct table t;
+	json_t *j;
+	size_t i;
+	int err;
+
+	if (x->c->json) {
+		j = json_pack("{s:s,s:s,s:b,s:I,s:I,s:O}", "fleet", x->f.name, "volume", x->f.volume,
+			      "exists", x->exists, "disks", (json_int_t)missing(&x->f, lacks_disk),
+			      "seeds", (json_int_t)missing(&x->f, lacks_seed), "settings",
+			      x->f.settings);
+		err = print_json(j);
+		json_decref(j);
+		return err;
+	}
+	table_init(&t, "lllll", "NAME", "ADDRESS", "MAC", "UUID", "TO MAKE");
+	for (i = 0; i < x->f.n; i++) {
+		const struct machine *m = &x->f.machines[i];
+
+		table_cell(&t, m->name);
+		table_cell(&t, *m->address ? m->address : "-");
+		table_cell(&t, m->mac);
+		table_cell(&t, m->uuid);
+		table_cell(&t, m->has_disk && m->has_seed ? "-" : m->has_disk ? "seed" :
+			   m->has_seed ? "disk" : "disk, seed");
+	}
+	return table_print(&t);
+}
+
+static int report(struct creation *x)
+{
+	double seconds = (double)(clock_ns() - x->started_ns) / 1e9;
+	json_t *j;
+	int err;
+
+	if (x->c->json) {
+		j = json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:f}", "fleet", x->f.name, "volume",
+			      x->f.volume, "machines", (json_int_t)x->f.n, "disks",
+			      (json_int_t)x->disks, "seeds", (json_int_t)x->seeds, "clone_us",
+			      (json_int_t)x->clone_us, "seconds", seconds);
+		err = print_json(j);
+		json_decref(j);
+		return err;
+	}
+	printf("%s: %zu machines in %.2f s: %llu disks cloned in %.2f ms, %llu seeds\n", x->f.name,
+	       x->f.n, seconds, (unsigned long long)x->disks, (double)x->clone_us / 1000,
+	       (unsigned long long)x->seeds);
+	return print_done();
+}
+
+int fleet_create(struct cmd *c)
+{
+	struct creation x = { .c = c, .given = json_object(), .started_ns = clock_ns() };
+	int err;
+
+	interrupt_catch();
+	err = look(&x);
+	if (!err && cmd_option(c, "dry-run")) {
+		err = dry_print(&x);
+	} else if (!err) {
+		err = storage_make(&x);
+		if (!err)
+			err = xml_files(&x);
+		if (!err)
+			err = ready(&x);
+		if (!err)
+			err = report(&x);
+	}
+	fleet_done(&x.f);
+	json_decref(x.given);
+	return err;
+}

@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A fleet's files, by the management API.  In its volume:
+ *
+ *	/fleets/NAME/fleet.json		the manifest: the first that is made, the last that goes
+ *	/fleets/NAME/golden.raw		a clone of the golden image, from which all disks come:
+ *					what becomes of the image itself is of no importance then
+ *	/fleets/NAME/disks/MACHINE.raw
+ *	/fleets/NAME/seeds/MACHINE.img
+ *
+ * Nothing here costs a call for each machine: disks are cloned in one, seeds written by the
+ * thousand.
+ */
+#include "pando/fleet_cmd.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define DATA_PIECE ((uint64_t)1 << 20)		/* what one GET gives */
+#define MANIFEST_MAX ((uint64_t)64 << 20)
+#define SEEDS_BATCH ((size_t)2 << 20)		/* bytes of base64 in a call: its body has a limit */
+
+static void path_of(const char *volume, const char *fleet, const char *rest, char *buf, size_t cap)
+{
+	snprintf(buf, cap, "%s:/fleets/%s%s", volume, fleet, rest);
+}
+
+static void fleet_path(const struct fleet *f, const char *rest, char *buf, size_t cap)
+{
+	path_of(f->volume, f->name, rest, buf, cap);
+}
+
+/* ---- finding and reading ---------------------------------------------------------------- */
+
+/* All bytes of the file that STAT describes. */
+static int file_read(struct cmd *c, const char *path, const json_t *stat, struct buf *ret)
+{
+	uint64_t size = json_u64(stat, "size");
+	struct buf piece;
+	struct request r;
+	int err = DONE;
+
+	if (size > MANIFEST_MAX)
+		return fail("%s: has %llu bytes, which is no fleet's manifest", path,
+			    (unsigned long long)size);
+	buf_init(&piece, 2 * DATA_PIECE);
+	while (!err && ret->len < size) {
+		request_init(&r, "GET", "/v1/data", NULL);
+		request_arg(&r, "path", path);
+		request_arg_u64(&r, "offset", ret->len);
+		request_arg_u64(&r, "length", DATA_PIECE);
+		request_arg_u64(&r, "inode", json_u64(stat, "inode"));
+		request_arg_u64(&r, "generation", json_u64(stat, "generation"));
+		err = client_data(c, &r, &piece);
+		if (!err && !piece.len)
+			err = fail("%s: became shorter while it was read; try again", path);
+		if (!err && buf_append(ret, piece.data, piece.len))
+			err = fail("out of memory");
+	}
+	buf_release(&piece);
+	return err;
+}
+
+static int stat_find(struct cmd *c, const char *path, json_t **ret)
+{
+	struct request r;
+
+	request_init(&r, "GET", "/v1/files", NULL);
+	request_arg(&r, "path", path);
+	return client_find(c, &r, ret);
+}
+
+/* Where it was found must be what it says: a clone of the volume has the manifests of the
+ * original's fleets, whose machines are not the clone's. */
+static int place_check(struct fleet *f, const char *name, const json_t *volume, char why[FLEET_WHY])
+{
+	if (strcmp(f->name, name)) {
+		snprintf(why, FLEET_WHY, "is the manifest of the fleet %s", f->name);
+		return -EINVAL;
+	}
+	if (strcmp(f->volume_uuid, json_text(volume, "uuid"))) {
+		snprintf(why, FLEET_WHY, "belongs to another volume, of which %s is a clone; its "
+			 "machines are those of the original", json_text(volume, "name"));
+		return -EXDEV;
+	}
+	/* a volume that was renamed */
+	snprintf(f->volume, sizeof(f->volume), "%s", json_text(volume, "name"));
+	return 0;
+}
+
+/* The manifest at VOLUME, if there is one.  *ret_err: 0, or WHY tells what is wrong with it. */
+static int manifest_find(struct cmd *c, const json_t *volume, const char *name, struct fleet *f,
+			 bool *ret_found, int *ret_err, char why[FLEET_WHY])
+{
+	CLEANUP_BUF struct buf text = { .max = MANIFEST_MAX + 1 };
+	char path[300], what[FLEET_WHY];
+	json_t *stat;
+	int err;
+
+	*ret_found = false;
+	path_of(json_text(volume, "name"), name, "/fleet.json", path, sizeof(path));
+	err = stat_find(c, path, &stat);
+	if (err || !stat)
+		return err;
+	err = file_read(c, path, stat, &text);
+	json_decref(stat);
+	if (err)
+		return err;
+	*ret_found = true;
+	*ret_err = fleet_decode(buf_str(&text), text.len, f, what);
+	if (!*ret_err)
+		*ret_err = place_check(f, name, volume, what);
+	if (*ret_err) {
+		snprintf(why, FLEET_WHY, "%.150s: %.240s", path, what);
+		fleet_done(f);
+		snprintf(f->name, sizeof(f->name), "%s", name);
+		snprintf(f->volume, sizeof(f->volume), "%s", json_text(volume, "name"));
+	}
+	return DONE;
+}
+
+static int volumes_get(struct cmd *c, json_t **ret)
+{
+	struct request r;
+
+	request_init(&r, "GET", "/v1/volumes", NULL);
+	return client_call(c, &r, ret);
+}
+
+int fleet_find(struct cmd *c, const char *name, struct fleet *f, bool *ret_found)
+{
+	char why[FLEET_WHY];
+	json_t *j, *volume;
+	bool found = false;
+	int err, bad = 0;
+	size_t i;
+
+	fleet_init(f);
+	*ret_found = false;
+	if (fleet_name_check(name, why))
+		return usage(c, "%s", why);
+	err = volumes_get(c, &j);
+	if (err)
+		return err;
+	json_array_foreach(json_object_get(j, "volumes"), i, volume) {
+		err = manifest_find(c, volume, name, f, &found, &bad, why);
+		if (!err && found && bad == -EXDEV)
+			continue;
+		if (!err && found && bad)
+			err = fail("%s; put it right, or restore it from a snapshot", why);
+		if (err || found)
+			break;
+	}
+	json_decref(j);
+	*ret_found = found && !bad && !err;
+	return err;
+}
+
+int fleet_load(struct cmd *c, const char *name, struct fleet *f)
+{
+	bool found;
+	int err = fleet_find(c, name, f, &found);
+
+	if (!err && !found)
+		err = fail("%s: no such fleet; 'pando fleet list' shows what there is", name);
+	return err;
+}
+
+/* FN for all entries of a folder, page by page; one that isn't there has none. */
+typedef int (*entry_fn)(void *arg, const json_t *entry);
+static int entries_each(struct cmd *c, const char *path, entry_fn fn, void *arg)
+{
+	json_t *page, *entry;
+	uint64_t after = 0;
+	struct request r;
+	int err = DONE;
+	size_t i;
+
+	do {
+		request_init(&r, "GET", "/v1/entries", NULL);
+		request_arg(&r, "path", path);
+		request_arg_u64(&r, "after", after);
+		err = client_find(c, &r, &page);
+		if (err || !page)
+			return err;
+		json_array_foreach(json_object_get(page, "entries"), i, entry) {
+			err = fn(arg, entry);
+			if (err)
+				break;
+		}
+		after = json_u64(page, "next");
+		json_decref(page);
+	} while (!err && after);
+	return err;
+}
+
+struct each {
+	struct cmd *c;
+	const json_t *volume;
+	int (*fn)(void *arg, struct fleet *f, const char *why);
+	void *arg;
+};
+
+static int each_entry(void *arg, const json_t *entry)
+{
+	struct each *e = arg;
+	char why[FLEET_WHY];
+	struct fleet f;
+	bool found;
+	int err, bad = 0;
+
+	if (fleet_name_check(json_text(entry, "name"), why))
+		return DONE;		/* not of ours */
+	err = manifest_find(e->c, e->volume, json_text(entry, "name"), &f, &found, &bad, why);
+	if (err || !found)
+		return err;
+	err = e->fn(e->arg, &f, bad ? why : NULL);
+	fleet_done(&f);
+	return err;
+}
+
+int fleet_each(struct cmd *c, int (*fn)(void *arg, struct fleet *f, const char *why), void *arg)
+{
+	struct each e = { .c = c, .fn = fn, .arg = arg };
+	char path[128];
+	json_t *j, *volume;
+	int err = volumes_get(c, &j);
+	size_t i;
+
+	if (err)
+		return err;
+	json_array_foreach(json_object_get(j, "volumes"), i, volume) {
+		e.volume = volume;
+		snprintf(path, sizeof(path), "%s:/fleets", json_text(volume, "name"));
+		err = entries_each(c, path, each_entry, &e);
+		if (err)
+			break;
+	}
+	json_decref(j);
+	return err;
+}
+
+/* ---- what is there ---------------------------------------------------------------------- */
+
+struct survey {
+	struct fleet *f;
+	struct fleet_files *files;
+	const char *folder, *suffix;
+	json_t *index;			/* name of a machine: its place */
+};
+
+static void foreign_note(struct survey *s, const char *name)
+{
+	if (!*s->files->foreign)
+		snprintf(s->files->foreign, sizeof(s->files->foreign), "%s/%.200s", s->folder, name);
+}
+
+/* The machine whose file this is, NULL if it is nobody's. */
+static struct machine *machine_of(struct survey *s, const char *file)
+{
+	size_t len = strlen(file), suffix = strlen(s->suffix);
+	char name[FLEET_LABEL_MAX + 1];
+	const json_t *at;
+
+	if (len <= suffix || strcmp(file + len - suffix, s->suffix) || len - suffix >= sizeof(name))
+		return NULL;
+	memcpy(name, file, len - suffix);
+	name[len - suffix] = 0;
+	at = json_object_get(s->index, name);
+	return at ? &s->f->machines[json_integer_value(at)] : NULL;
+}
+
+static int survey_file(void *arg, const json_t *entry)
+{
+	struct survey *s = arg;
+	const char *name = json_text(entry, "name");
+	bool fresh = !strncmp(name, FRESH_PREFIX, strlen(FRESH_PREFIX));
+	struct machine *m = machine_of(s, fresh ? name + strlen(FRESH_PREFIX) : name);
+
+	if (!m || strcmp(json_text(entry, "type"), "file"))
+		foreign_note(s, name);
+	else if (!fresh && !strcmp(s->folder, "disks"))
+		m->has_disk = true;
+	else if (!fresh)
+		m->has_seed = true;
+	return DONE;
+}
+
+static int survey_top(void *arg, const json_t *entry)
+{
+	struct survey *s = arg;
+	const char *name = json_text(entry, "name");
+
+	if (!strcmp(name, "golden.raw"))
+		s->files->golden = true;
+	else if (strcmp(name, "fleet.json") && strcmp(name, "disks") && strcmp(name, "seeds"))
+		foreign_note(s, name);
+	return DONE;
+}
+
+int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files)
+{
+	struct survey s = { .f = f, .files = ret_files, .folder = ".", .index = json_object() };
+	char path[300];
+	size_t i;
+	int err;
+
+	memset(ret_files, 0, sizeof(*ret_files));
+	for (i = 0; i < f->n; i++) {
+		f->machines[i].has_disk = f->machines[i].has_seed = false;
+		json_object_set_new(s.index, f->machines[i].name, json_integer((json_int_t)i));
+	}
+	fleet_path(f, "", path, sizeof(path));
+	err = entries_each(c, path, survey_top, &s);
+	s.folder = "disks";
+	s.suffix = ".raw";
+	fleet_path(f, "/disks", path, sizeof(path));
+	if (!err)
+		err = entries_each(c, path, survey_file, &s);
+	s.folder = "seeds";
+	s.suffix = ".img";
+	fleet_path(f, "/seeds", path, sizeof(path));
+	if (!err)
+		err = entries_each(c, path, survey_file, &s);
+	json_decref(s.index);
+	return err;
+}
+
+/* ---- making ----------------------------------------------------------------------------- */
+
+int fleet_folders_make(struct cmd *c, const struct fleet *f)
+{
+	static const char *const folders[] = { "/disks", "/seeds" };
+	struct request r;
+	char path[300];
+	int i, err = DONE;
+
+	for (i = 0; i < 2 && !err; i++) {
+		fleet_path(f, folders[i], path, sizeof(path));
+		request_init(&r, "POST", "/v1/directories", NULL);
+		request_arg(&r, "path", path);
+		request_arg(&r, "parents", "1");
+		err = client_call(c, &r, NULL);
+	}
+	return err;
+}
+
+static int upload_begin(struct cmd *c, const char *path, bool first, char id[64])
+{
+	struct request r;
+	json_t *j;
+	int err;
+
+	request_init(&r, "POST", "/v1/uploads", NULL);
+	request_arg(&r, "path", path);
+	request_arg(&r, "replace", first ? "0" : "1");
+	request_arg(&r, "mode", "0600");	/* templates may hold secrets */
+	err = client_call(c, &r, &j);
+	if (err)
+		return err;
+	snprintf(id, 64, "%s", json_text(j, "id"));
+	json_decref(j);
+	return DONE;
+}
+
+/* Without a name until it is complete: no crash leaves half a manifest. */
+int fleet_save(struct cmd *c, const struct fleet *f, bool first)
+{
+	CLEANUP_BUF struct buf text = { 0 };
+	struct request r;
+	char path[300], id[64];
+	int err;
+
+	if (fleet_encode(f, &text))
+		return fail("%s: out of memory for its manifest", f->name);
+	fleet_path(f, "/fleet.json", path, sizeof(path));
+	err = upload_begin(c, path, first, id);
+	if (err)
+		return err;
+	request_init(&r, "PUT", "/v1/uploads/", id);
+	request_arg_u64(&r, "offset", 0);
+	r.data = text.data;
+	r.data_len = text.len;
+	err = client_call(c, &r, NULL);
+	if (!err) {
+		request_init(&r, "POST", "/v1/uploads/", id);
+		err = client_call(c, &r, NULL);
+	}
+	return err;
+}
+
+int fleet_golden_share(struct cmd *c, const struct fleet *f)
+{
+	struct request r;
+	char path[300];
+
+	fleet_path(f, "/golden.raw", path, sizeof(path));
+	request_init(&r, "POST", "/v1/clones", NULL);
+	request_arg(&r, "src", setting_text(f, "golden"));
+	request_arg(&r, "dst", path);
+	return client_call(c, &r, NULL);
+}
+
+static json_t *disk_names(const struct fleet *f, const char *prefix, machine_want want)
+{
+	json_t *names = json_array();
+	size_t i;
+
+	for (i = 0; i < f->n; i++)
+		if (want(&f->machines[i]))
+			json_array_append_new(names, json_sprintf("%s%s.raw", prefix,
+								  f->machines[i].name));
+	return names;
+}
+
+int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want,
+		      uint64_t *count, uint64_t *elapsed_us)
+{
+	json_t *names = disk_names(f, prefix, want), *j;
+	char golden[300], path[300];
+	struct request r;
+	int err;
+
+	if (!json_array_size(names)) {
+		json_decref(names);
+		return DONE;
+	}
+	fleet_path(f, "/golden.raw", golden, sizeof(golden));
+	fleet_path(f, "/disks", path, sizeof(path));
+	request_init(&r, "POST", "/v1/clones", NULL);
+	r.body = json_pack("{s:s,s:s,s:o}", "src", golden, "dst", path, "names", names);
+	err = client_call(c, &r, &j);
+	if (err)
+		return err;
+	*count += json_u64(j, "count");
+	*elapsed_us += json_u64(j, "elapsed_us");
+	json_decref(j);
+	return DONE;
+}
+
+int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want)
+{
+	json_t *from = disk_names(f, prefix, want), *to = disk_names(f, "", want), *pairs = json_array();
+	struct request r;
+	char path[300];
+	size_t i;
+	json_t *name;
+
+	json_array_foreach(from, i, name)
+		json_array_append_new(pairs, json_pack("[O,O]", name, json_array_get(to, i)));
+	json_decref(from);
+	json_decref(to);
+	fleet_path(f, "/disks", path, sizeof(path));
+	request_init(&r, "POST", "/v1/renames", NULL);
+	r.body = json_pack("{s:s,s:o}", "path", path, "renames", pairs);
+	return client_call(c, &r, NULL);
+}
+
+/* ---- seeds ------------------------------------------------------------------------------ */
+
+/* Sends what has been collected, and begins anew. */
+static int seeds_send(struct cmd *c, const struct fleet *f, json_t **files)
+{
+	struct request r;
+	char path[300];
+	int err = DONE;
+
+	fleet_path(f, "/seeds", path, sizeof(path));
+	if (json_array_size(*files)) {
+		request_init(&r, "POST", "/v1/files", NULL);
+		r.body = json_pack("{s:s,s:s,s:b,s:O}", "path", path, "mode", "0600", "replace", 1,
+				   "files", *files);
+		err = client_call(c, &r, NULL);
+	}
+	json_decref(*files);
+	*files = json_array();
+	return err;
+}
+
+static int seed_add(const struct fleet *f, const struct machine *m, json_t *files, size_t *bytes)
+{
+	CLEANUP_BUF struct buf image = { 0 };
+	char why[FLEET_WHY], *text;
+	uint64_t size;
+	size_t cap;
+
+	if (machine_seed(f, m, &image, &size, why))
+		return fail("%s: %s", m->name, why);
+	cap = sodium_base64_encoded_len(image.len, sodium_base64_VARIANT_ORIGINAL);
+	text = malloc(cap);
+	if (!text)
+		return fail("out of memory");
+	sodium_bin2base64(text, cap, (unsigned char *)image.data, image.len,
+			  sodium_base64_VARIANT_ORIGINAL);
+	json_array_append_new(files, json_pack("{s:o,s:s,s:I}", "name", json_sprintf("%s.img", m->name),
+					       "data", text, "size", (json_int_t)size));
+	*bytes += cap;
+	free(text);
+	return DONE;
+}
+
+int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uint64_t *count)
+{
+	json_t *files = json_array();
+	uint64_t started_ns = clock_ns();
+	size_t bytes = 0, i;
+	int err = DONE;
+
+	for (i = 0; i < f->n && !err; i++) {
+		if (!want(&f->machines[i]))
+			continue;
+		err = seed_add(f, &f->machines[i], files, &bytes);
+		if (!err && bytes > SEEDS_BATCH) {
+			err = seeds_send(c, f, &files);
+			bytes = 0;
+			progress_count("seeds", i, f->n, started_ns);
+		}
+		*count += !err;
+	}
+	if (!err)
+		err = seeds_send(c, f, &files);
+	json_decref(files);
+	return err;
+}
+
+/* ---- removing --------------------------------------------------------------------------- */
+
+int fleet_file_remove(struct cmd *c, const struct fleet *f, const char *name, bool recursive)
+{
+	struct request r;
+	char path[300];
+	json_t *j;
+	int err;
+
+	fleet_path(f, name, path, sizeof(path));
+	request_init(&r, "DELETE", "/v1/files", NULL);
+	request_arg(&r, "path", path);
+	if (recursive)
+		request_arg(&r, "recursive", "1");
+	err = client_find(c, &r, &j);
+	if (!err)
+		json_decref(j);
+	return err;
+}
+
+int fleet_files_remove(struct cmd *c, const struct fleet *f)
+{
+	int err = fleet_file_remove(c, f, "/disks", true);
+
+	if (!err)
+		err = fleet_file_remove(c, f, "/seeds", true);
+	if (!err)
+		err = fleet_file_remove(c, f, "/golden.raw", false);
+	if (!err)
+		err = fleet_file_remove(c, f, "/fleet.json", false);
+	return err ? err : fleet_file_remove(c, f, "", false);
+}

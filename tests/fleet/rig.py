@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the tests of fleets share: a folder that goes away, a pandod of its own with a golden image
+in it, the command line, TAP.  A test is a function; its docstring is its name in the output.
+"""
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("BUILD", os.path.join(TOP, "build"))
+PANDO = os.environ.get("PANDO", os.path.join(BUILD, "pando"))
+PANDOD = os.environ.get("PANDOD", os.path.join(BUILD, "pandod"))
+MIB = 1 << 20
+GIB = 1 << 30
+T = None
+TESTS = []
+GOLDEN = "vms:/golden/debian12.raw"
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+def path(name):
+    return os.path.join(T, name)
+
+
+def write(name, text):
+    with open(path(name), "w" if isinstance(text, str) else "wb") as f:
+        f.write(text)
+    return path(name)
+
+
+def run(*cmd, timeout=120, **kw):
+    return subprocess.run([str(c) for c in cmd], capture_output=True, timeout=timeout, **kw)
+
+
+def pando(*args, **kw):
+    return run(PANDO, *args, **kw)
+
+
+def ok(*args, **kw):
+    r = pando(*args, **kw)
+    assert r.returncode == 0, f"pando {args}: exit {r.returncode}: {r.stderr.decode()}"
+    assert not r.stderr, f"pando {args}: said {r.stderr.decode()!r}"
+    return r.stdout.decode()
+
+
+def ok_json(*args, **kw):
+    return json.loads(ok(*args, "--json", **kw))
+
+
+def refused(*args, code=1, words=(), lines=1, **kw):
+    """Exit code, nothing on standard output, and one line that has WORDS."""
+    r = pando(*args, **kw)
+    text = r.stderr.decode()
+    assert r.returncode == code, f"pando {args}: exit {r.returncode}, not {code}: {text}"
+    assert not r.stdout, f"pando {args}: printed {r.stdout!r}"
+    assert text.count("\n") == lines, f"not {lines} lines: {text!r}"
+    for w in words:
+        assert re.search(w, text, re.I), f"{w!r} is not in {text!r}"
+    return text
+
+
+def names(where):
+    return [e["name"] for e in ok_json("ls", where)]
+
+
+def stat(where):
+    return ok_json("stat", where)
+
+
+def exported(obj):
+    out = path("exported")
+    if os.path.exists(out):
+        os.unlink(out)
+    ok("export", obj, out)
+    with open(out, "rb") as f:
+        return f.read()
+
+
+class UnixHTTP(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(os.environ["PANDO_SOCKET"])
+
+
+def api(method, url, body=None):
+    """(status, JSON)"""
+    c = UnixHTTP("pandod", timeout=60)
+    c.request(method, url, body if body is None else json.dumps(body))
+    r = c.getresponse()
+    text = r.read()
+    c.close()
+    return r.status, json.loads(text)
+
+
+class Daemon:
+    def __init__(self, *args, listen="127.0.0.1:0", portmap="off"):
+        self.args, self.listen, self.portmap = args, listen, portmap
+        self.start()
+
+    def start(self):
+        r, w = os.pipe()
+        self.log = open(path("pandod.log"), "ab")
+        self.proc = subprocess.Popen(
+            [PANDOD, "--pool", path("pool"), "--socket", path("socket"), "--listen", self.listen,
+             "--portmap", self.portmap, "--ready-fd", str(w), *self.args], pass_fds=[w],
+            stderr=self.log, stdout=self.log)
+        os.close(w)
+        with os.fdopen(r) as f:
+            assert f.readline(), "pandod did not start: " + open(path("pandod.log")).read()[-3000:]
+
+    def stop(self, sig=signal.SIGTERM):
+        self.proc.send_signal(sig)
+        code = self.proc.wait(60)
+        self.log.close()
+        return code
+
+
+def image(size=64 * MIB):
+    """A golden image: some data, mostly holes."""
+    name = path("golden.raw")
+    with open(name, "wb") as f:
+        f.write(b"golden image\n" + os.urandom(MIB))
+        f.truncate(size)
+    return name
+
+
+def need_netns():
+    """Goes on where ports 111 and 2049 are free, and nobody else comes in."""
+    if os.environ.get("IN_NETNS"):
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        return
+    for flags in ("-n", "-rn"):
+        if run("unshare", flags, "true").returncode == 0:
+            os.execvpe("unshare", ["unshare", flags, *sys.argv], {**os.environ, "IN_NETNS": "1"})
+    skip("network namespaces are not allowed here (unshare -n)")
+
+
+def skip(why):
+    print("SKIP: " + why)
+    sys.exit(77)
+
+
+def folder(mode=0o700):
+    global T
+    T = tempfile.mkdtemp(prefix="pando-fleet.")
+    os.chmod(T, mode)
+    os.environ["LC_ALL"] = "C.UTF-8"
+    os.environ["PANDO_SOCKET"] = path("socket")
+
+
+def main(size="4G", setup=None, done=None, **daemon):
+    """Runs the tests, the chosen ones if any are named, in one pool that must check clean."""
+    chosen = [t for t in TESTS if len(sys.argv) < 2 or any(n in t.__name__ for n in sys.argv[1:])]
+    failed, pandod = 0, None
+    if not T:
+        folder()
+    try:
+        ok("pool", "create", path("pool"), "--size", size)
+        pandod = Daemon("--cache", "32M", **daemon)
+        ok("volume", "create", "vms")
+        ok("mkdir", "-p", "vms:/golden")
+        ok("import", image(), GOLDEN)
+        if setup:
+            setup()
+        print(f"1..{len(chosen) + 1}", flush=True)
+        for i, t in enumerate(chosen, 1):
+            try:
+                why = t()
+                print(f"ok {i} - {t.__doc__}" + (f" # SKIP {why}" if why else ""), flush=True)
+            except Exception:
+                failed += 1
+                print(f"not ok {i} - {t.__name__}: {t.__doc__}")
+                print("#   " + traceback.format_exc().replace("\n", "\n#   "), flush=True)
+        code = pandod.stop()
+        good = code == 0 and pando("pool", "check", path("pool")).returncode == 0
+        failed += not good
+        print(f"{'' if good else 'not '}ok {len(chosen) + 1} - pandod leaves with 0 ({code}) and its "
+              "pool checks clean")
+    finally:
+        if done:
+            done()
+        if pandod and pandod.proc.poll() is None:
+            pandod.proc.kill()
+        if failed:
+            print("pandod's log ends:\n" + open(path("pandod.log")).read()[-3000:])
+        if not os.environ.get("KEEP"):
+            shutil.rmtree(T, ignore_errors=True)
+    sys.exit(1 if failed else 0)
