@@ -16,6 +16,26 @@
 
 #define RUNS_KEPT 16			/* requests that can be made without memory */
 
+/* Under AddressSanitizer blocks lie apart, so that a look behind one is seen. */
+#if defined(__SANITIZE_ADDRESS__)
+#define CACHE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CACHE_ASAN 1
+#endif
+#endif
+
+#ifdef CACHE_ASAN
+#include <sanitizer/asan_interface.h>
+#define BLOCK_STRIDE (2 * BLOCK_SIZE)
+static void guard(uint8_t *block) { __asan_poison_memory_region(block + BLOCK_SIZE, BLOCK_SIZE); }
+static void unguard(uint8_t *arena, size_t n) { __asan_unpoison_memory_region(arena, n); }
+#else
+#define BLOCK_STRIDE BLOCK_SIZE
+static void guard(uint8_t *block) { }
+static void unguard(uint8_t *arena, size_t n) { }
+#endif
+
 int cache_init(struct pool *p)
 {
 	size_t per = BLOCK_SIZE + sizeof(struct block) + 2 * sizeof(void *);
@@ -25,7 +45,7 @@ int cache_init(struct pool *p)
 	while (hash_size < p->nblocks)
 		hash_size *= 2;
 	p->hash_mask = hash_size - 1;
-	p->arena_bytes = (size_t)p->nblocks * BLOCK_SIZE;
+	p->arena_bytes = (size_t)p->nblocks * BLOCK_STRIDE;
 	p->arena = mmap(NULL, p->arena_bytes, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p->arena == MAP_FAILED) {
@@ -43,7 +63,8 @@ int cache_init(struct pool *p)
 	for (uint32_t i = p->nblocks; i-- > 0; ) {
 		struct block *b = &p->blocks[i];
 
-		b->data = p->arena + (size_t)i * BLOCK_SIZE;
+		b->data = p->arena + (size_t)i * BLOCK_STRIDE;
+		guard(b->data);
 		list_init(&b->dirty);
 		list_init(&b->lru);
 		list_add_head(&p->free_list, &b->lru);
@@ -67,8 +88,10 @@ void cache_done(struct pool *p)
 		p->run_pool = r->next;
 		free(r);
 	}
-	if (p->arena)
+	if (p->arena) {
+		unguard(p->arena, p->arena_bytes);
 		munmap(p->arena, p->arena_bytes);
+	}
 	free(p->blocks);
 	free(p->hash);
 	free(p->readq);
