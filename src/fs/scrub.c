@@ -274,6 +274,7 @@ static int window(struct scrub *s, uint64_t first)
 	s->nbad = 0;
 	s->incomplete = false;
 	err = hold(s);
+	s->incomplete = *pool_reap_stuck(s->fs->pool);	/* pointers that nobody comes to */
 	if (!err)
 		err = look_over(s);
 	pool_reap_pause(s->fs->pool, false);	/* first: letting go may need space */

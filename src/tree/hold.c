@@ -11,7 +11,7 @@ static int hold(struct txn *t, void *arg)
 
 	if (held->ptr)
 		return -EBUSY;
-	if (*pool_reap_entries(t->pool))
+	if (*pool_reap_entries(t->pool) > *pool_reap_stuck(t->pool))
 		return -EAGAIN;
 	err = txn_share(t, &root.ptr, root.depth, TREE_VOLUMES);
 	if (t->apply) {

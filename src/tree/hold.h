@@ -13,7 +13,8 @@
 /*
  * From the same instant on, W is told of every change of a count (pool_watch()).  Two pointers lead to
  * RET then: the volume table's and this one.  -EBUSY: something is held; -EAGAIN: there is something to
- * reap, whose counts nobody could tell.  May wait.
+ * reap, whose counts nobody could tell (what can't be taken apart doesn't count: it would be for ever).
+ * May wait.
  */
 int tree_hold(struct pool *p, struct count_watch *w, struct tree_root *ret);
 /* Also ends the watch.  May wait. */
