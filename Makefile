@@ -10,7 +10,7 @@ T ?=
 MESON_ARGS ?=
 SAN_BUILD = $(BUILD)-asan
 
-.PHONY: all help build deps test demo bench sanitize sim fuzz soak fresh install clean
+.PHONY: all help build deps test demo bench sanitize sim fuzz soak overload fresh install clean
 
 all: build
 
@@ -24,6 +24,7 @@ help:
 	@echo 'make sim        SEEDS=N fresh worlds in simulation, on all cores (FIRST=seed to choose them)'
 	@echo 'make fuzz       fuzzes the NFS server and pools for MINUTES=10 under the sanitizers (AFL=1: by AFL++)'
 	@echo 'make soak       a real daemon killed at random under clients that verify, for HOURS=1'
+	@echo 'make overload   a thousand rude connections, and the latencies of one that is served'
 	@echo 'make fsx-soak   random operations of a Linux client through restarts, for MINUTES=60'
 	@echo 'make guest-long the tests with Linux clients, with more of everything (half an hour)'
 	@echo 'make fresh      "make test" in a minimal Debian made for the purpose (root)'
@@ -82,6 +83,10 @@ HOURS ?= 1
 soak: deps
 	@$(MAKE) --no-print-directory build
 	@BUILD=$(abspath $(BUILD)) tests/nfs/soak --hours $(HOURS)
+
+overload: deps
+	@$(MAKE) --no-print-directory build
+	@BUILD=$(abspath $(BUILD)) tests/nfs/overload --seconds 60
 
 fsx-soak: deps
 	@$(MAKE) --no-print-directory build

@@ -33,6 +33,7 @@
 #define TASK_COST 4096u			/* of a request's own memory */
 
 static void turn(struct deferred *d);
+static void release_call(struct rpc_task *t);
 static void recv_done(struct loop_io *io);
 static void send_done(struct loop_io *io);
 
@@ -152,7 +153,8 @@ static void end_task(struct outgoing *o)
 	c->reply_bytes -= t->cost;
 	s->st.in_flight--;
 	s->st.reply_bytes -= t->cost;
-	client_replied(s, c->client, t->cost);
+	if (c->client)
+		c->client->reply_bytes -= t->cost;
 	server_task_put(s, t);
 }
 
@@ -174,6 +176,11 @@ void conn_close(struct rpc_conn *c)
 	c->closing = true;
 	list_del(&c->ready);
 	list_del(&c->wants);
+	if (c->parked) {
+		release_call(c->parked);
+		server_task_put(c->server, c->parked);
+		c->parked = NULL;
+	}
 	shutdown(c->fd, SHUT_RDWR);	/* ends the receive and the send that are under way */
 	if (c->back)
 		peer_lost(c->back);
@@ -334,7 +341,7 @@ static void arm(struct rpc_conn *c)
 {
 	bool must, large;
 
-	if (c->receiving || c->have_record || c->server->draining)
+	if (c->receiving || c->have_record || c->parked || c->server->draining)
 		return;
 	rewind_buf(c);
 	must = c->need > c->buf->cap || c->buf->cap - c->wr < ROOM_MIN;
@@ -420,7 +427,7 @@ bool conn_dispatchable(struct rpc_conn *c)
 {
 	const struct rpc_limits *lim = &c->server->lim;
 
-	return c->have_record && !c->closing && c->in_flight < lim->max_in_flight &&
+	return (c->have_record || c->parked) && !c->closing && c->in_flight < lim->max_in_flight &&
 	       c->reply_bytes < lim->reply_bytes_max / 4;
 }
 
@@ -463,15 +470,14 @@ static void release_call(struct rpc_task *t)
 		conn_kick(c);			/* it may go on in the buffer that it has */
 }
 
-struct rpc_task *conn_next_task(struct rpc_conn *c)
+/* The next request out of the buffer; NULL: the connection closes. */
+static struct rpc_task *take_task(struct rpc_conn *c)
 {
 	struct rpc_server *s = c->server;
 	struct rpc_task *t;
 	const void *data;
 	uint32_t len;
 
-	if (!conn_dispatchable(c))
-		return NULL;
 	t = server_task_get(s);
 	if (!t) {
 		conn_close(c);			/* out of memory */
@@ -491,6 +497,24 @@ struct rpc_task *conn_next_task(struct rpc_conn *c)
 		return NULL;
 	}
 	t->cost = TASK_COST + rpc_call_cost(&t->call);
+	return t;
+}
+
+struct rpc_task *conn_next_task(struct rpc_conn *c)
+{
+	struct rpc_server *s = c->server;
+	struct rpc_task *t;
+
+	if (!conn_dispatchable(c))
+		return NULL;
+	t = c->parked ? c->parked : take_task(c);
+	c->parked = NULL;
+	if (t && !server_may_pin(s, c, t->cost)) {
+		c->parked = t;
+		return NULL;
+	}
+	if (!t)
+		return NULL;
 	c->in_flight++;
 	c->reply_bytes += t->cost;
 	s->st.in_flight++;

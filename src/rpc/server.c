@@ -8,7 +8,8 @@
  * when the first waits (or is done), so that no request ever waits behind another's disk.
  *
  * Limits.  recv_bytes counts what was taken from recv_bytes_max, reply_bytes what requests
- * under way may pin.  While one of them is used up, the sweep comes more often and is
+ * under way may pin.  A connection whose client may not pin more stands in the client's list, and
+ * the clients that have such are served in turns when there is more.  While one of them is used up, the sweep comes more often and is
  * stricter with those who hold memory without moving.
  */
 #include <arpa/inet.h>
@@ -197,6 +198,7 @@ static bool forget_client(struct rpc_server *s)
 		p = find_client(s, &k->info.addr);
 		*p = k->next;
 		list_del(&k->entry);
+		list_del(&k->waiting);
 		s->nclients--;
 		free(k);
 		return true;
@@ -221,25 +223,12 @@ struct client *server_client_get(struct rpc_server *s, const struct rpc_addr *ad
 	k->info.addr = *addr;
 	k->info.addr.port = 0;
 	list_init(&k->ready);
+	list_init(&k->waiting);
 	list_init(&k->buf_wants);
 	*find_client(s, addr) = k;
 	list_add_tail(&s->clients, &k->entry);
 	s->nclients++;
 	return k;
-}
-
-bool client_may_reply(const struct rpc_server *s, const struct rpc_conn *c)
-{
-	return !c->client || c->client->reply_bytes < share_of(s->lim.reply_bytes_max);
-}
-
-void client_replied(struct rpc_server *s, struct client *k, size_t bytes)
-{
-	if (!k)
-		return;
-	k->reply_bytes -= bytes;
-	if (k->reply_bytes < share_of(s->lim.reply_bytes_max))
-		list_splice_tail(&s->ready, &k->ready);
 }
 
 void rpc_server_clients(struct rpc_server *s,
@@ -255,7 +244,35 @@ void rpc_server_clients(struct rpc_server *s,
 
 static bool may_dispatch(const struct rpc_server *s)
 {
-	return !list_empty(&s->ready) && !s->draining && s->st.reply_bytes < s->lim.reply_bytes_max;
+	return (!list_empty(&s->ready) || !list_empty(&s->waiting)) && !s->draining &&
+	       s->st.reply_bytes < s->lim.reply_bytes_max + REPLY_RESERVE(s->lim.reply_bytes_max);
+}
+
+bool server_may_pin(const struct rpc_server *s, const struct rpc_conn *c, size_t cost)
+{
+	size_t max = s->lim.reply_bytes_max;
+	const struct client *k = c->client;
+
+	if (s->st.reply_bytes < max)
+		return !k || k->reply_bytes < share_of(max);
+	return k && s->st.reply_bytes + cost <= max + REPLY_RESERVE(max) &&
+	       k->reply_bytes + cost <= REPLY_LITTLE(max);
+}
+
+/* The same, of what it has ready. */
+static bool may_go_on(const struct rpc_server *s, const struct rpc_conn *c)
+{
+	return server_may_pin(s, c, c->parked ? c->parked->cost : 0);
+}
+
+/* It waits until there is memory for its reply. */
+static void set_aside(struct rpc_server *s, struct rpc_conn *c)
+{
+	struct client *k = c->client ? c->client : &s->nobody;
+
+	list_add_tail(&k->ready, &c->ready);
+	if (list_empty(&k->waiting))
+		list_add_tail(&s->waiting, &k->waiting);
 }
 
 static void worker_main(void *arg);
@@ -281,19 +298,52 @@ static void call_worker(struct rpc_server *s)
 	/* else: those who run take the next one when they are done, and the sweep tries again */
 }
 
+/* Of those that couldn't be served before: the client whose turn it is, and one of its connections. */
+static struct rpc_conn *next_waiting(struct rpc_server *s)
+{
+	struct list *e, *tmp;
+
+	list_each_safe(e, tmp, &s->waiting) {
+		struct client *k = container_of(e, struct client, waiting);
+		struct rpc_conn *c = container_of(k->ready.next, struct rpc_conn, ready);
+
+		if (list_empty(&k->ready)) {
+			list_del(&k->waiting);
+		} else if (may_go_on(s, c)) {
+			list_del(&c->ready);
+			list_del(&k->waiting);
+			list_add_tail(&s->waiting, &k->waiting);
+			return c;
+		}
+	}
+	return NULL;
+}
+
+/* NULL: none has anything to do, or may do it now. */
+static struct rpc_conn *next_conn(struct rpc_server *s)
+{
+	struct list *e;
+
+	while ((e = list_pop(&s->ready))) {
+		struct rpc_conn *c = container_of(e, struct rpc_conn, ready);
+
+		if (may_go_on(s, c))
+			return c;
+		set_aside(s, c);
+	}
+	return next_waiting(s);
+}
+
 static struct rpc_task *next_task(struct rpc_server *s)
 {
-	while (may_dispatch(s)) {
-		struct rpc_conn *c = container_of(s->ready.next, struct rpc_conn, ready);
-		struct rpc_task *t;
+	struct rpc_conn *c;
 
-		list_del(&c->ready);
-		if (!client_may_reply(s, c)) {
-			list_add_tail(&c->client->ready, &c->ready);
-			continue;
-		}
-		t = conn_next_task(c);
-		if (conn_dispatchable(c))
+	while (may_dispatch(s) && (c = next_conn(s))) {
+		struct rpc_task *t = conn_next_task(c);
+
+		if (c->parked)
+			set_aside(s, c);
+		else if (conn_dispatchable(c))
 			list_add_tail(&s->ready, &c->ready);
 		if (t)
 			return t;
@@ -358,7 +408,7 @@ void server_changed(struct rpc_server *s)
 /* Whether somebody waits for memory that C might hold, as all do or as its client's share. */
 static bool replies_short(const struct rpc_server *s, const struct rpc_conn *c)
 {
-	return s->st.reply_bytes >= s->lim.reply_bytes_max || !client_may_reply(s, c);
+	return s->st.reply_bytes >= s->lim.reply_bytes_max || !server_may_pin(s, c, 0);
 }
 
 static bool recv_short(const struct rpc_server *s, const struct rpc_conn *c)
@@ -650,6 +700,9 @@ int rpc_server_new(const struct rpc_limits *limits, struct rpc_server **ret_serv
 	list_init(&s->listeners);
 	list_init(&s->conns);
 	list_init(&s->ready);
+	list_init(&s->waiting);
+	list_init(&s->nobody.ready);
+	list_init(&s->nobody.waiting);
 	list_init(&s->buf_wants);
 	list_init(&s->idle_workers);
 	list_init(&s->free_tasks);

@@ -17,7 +17,8 @@
  *   sending       reply_bytes_max for all; who takes nothing for stall_ms loses his
  *                 connection, and much sooner when others are short of memory
  *   one client    (an address) has three quarters of either at most, so that the rude are
- *                 their own trouble
+ *                 their own trouble; and when many such have used up what there is for replies,
+ *                 another gets a little nevertheless, out of a quarter that is kept aside
  *
  * Garbage, records over RPC_CALL_MAX and records that don't get complete end a connection.
  */
@@ -36,7 +37,7 @@ struct rpc_limits {			/* 0 anywhere: the default */
 	unsigned max_in_flight;		/* 128, requests of one connection */
 	unsigned max_workers;		/* 1024, fibers */
 	size_t recv_bytes_max;		/* 24 MiB */
-	size_t reply_bytes_max;		/* 32 MiB, pinned by replies */
+	size_t reply_bytes_max;		/* 32 MiB, pinned by replies; and the quarter kept aside */
 	unsigned stall_ms;		/* 30,000 without progress */
 };
 

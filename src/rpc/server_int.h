@@ -22,6 +22,8 @@
 #define SEND_IOV_MAX 512
 #define SEND_BYTES_MAX (4u << 20)
 #define FRAGMENTS_MAX 1024		/* of one record */
+#define REPLY_RESERVE(max) ((max) / 4)	/* beyond what there is for replies: */
+#define REPLY_LITTLE(max) ((max) / 128)	/* so much of it for a client that has no more */
 
 enum buf_class { BUF_BASE, BUF_MID, BUF_BIG, BUF_CLASSES };
 extern const uint32_t buf_bytes[BUF_CLASSES];
@@ -35,13 +37,18 @@ struct recv_buf {
 	uint8_t data[] __attribute__((aligned(64)));
 };
 
-/* All connections from one address.  No client gets more than three quarters of what there is
- * of either memory: so whoever is rude, others are served. */
+/*
+ * All connections from one address.  No client gets more than three quarters of what there is of
+ * either memory; and when several have used up what there is for replies, each of the others still gets
+ * a little, out of a reserve: so whoever is rude, others are served.
+ */
 struct client {
 	struct list entry;		/* server's clients, least recently connected first */
 	struct client *next;		/* in the bucket */
 	size_t recv_bytes, reply_bytes;
-	struct list ready, buf_wants;	/* as the server's: who waits for this client's own share */
+	struct list ready;		/* as the server's: they wait until this client may have more */
+	struct list waiting;		/* in the server's list of clients with such */
+	struct list buf_wants;		/* as the server's: who waits for this client's own share */
 	struct rpc_client_info info;
 };
 
@@ -89,6 +96,7 @@ struct rpc_conn {
 	uint32_t need;			/* total bytes of buf that the next fragment wants */
 	unsigned fragments;
 	bool have_record, last_fragment;
+	struct rpc_task *parked;	/* taken out, and there was no memory for its reply */
 	enum buf_class want;		/* grows when buffers come back full */
 	unsigned lean;			/* receives in a row that a base buffer would have held */
 	uint64_t record_ns;		/* since when a record is incomplete; 0: none is */
@@ -120,6 +128,8 @@ struct listener {
 struct rpc_server {
 	struct rpc_limits lim;
 	struct list listeners, conns, ready, buf_wants;
+	struct list waiting;		/* clients for whose replies there was no memory, in turn */
+	struct client nobody;		/* all beyond the clients that can be told apart */
 	struct list idle_workers;
 	struct list free_tasks, free_sends, free_bufs[BUF_CLASSES];
 	unsigned nfree_tasks, nfree_sends, nfree_bufs[BUF_CLASSES];
@@ -187,10 +197,8 @@ int server_socket(int kind, const struct rpc_addr *a, int *ret_fd);
 int server_add_conn(struct rpc_server *s, const struct rpc_service *service, int fd,
 		    struct rpc_conn **ret_conn);
 void server_ready(struct rpc_server *s, struct rpc_conn *c);
-/* May C's client pin more for replies? */
-bool client_may_reply(const struct rpc_server *s, const struct rpc_conn *c);
-/* Counts BYTES less; who waited for that may go on. */
-void client_replied(struct rpc_server *s, struct client *k, size_t bytes);
+/* May C's client pin COST bytes more for replies? */
+bool server_may_pin(const struct rpc_server *s, const struct rpc_conn *c, size_t cost);
 /* For C's client; NULL, with WHERE the list to wait in. */
 struct recv_buf *server_buf_get(struct rpc_server *s, struct rpc_conn *c, enum buf_class class,
 				struct list **ret_where);

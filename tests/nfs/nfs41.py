@@ -67,9 +67,10 @@ class Reply:
 class Wire:
     """One connection, and COMPOUNDs on it."""
 
-    def __init__(self, port, minor=1):
+    def __init__(self, port, minor=1, source=None):
         self.minor = minor
-        self.s = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.s = socket.create_connection(("127.0.0.1", port), timeout=30,
+                                          source_address=source and (source, 0))
         self.xid = 0
 
     def read(self, n):

@@ -633,6 +633,43 @@ static void test_other_clients(void **state)
 	end();
 }
 
+/*
+ * Nor are many of them: ten addresses that never read use up all that there is for replies, and another
+ * is still served, as long as it is a little.  What is more waits until there is memory again.
+ */
+static void test_many_rude(void **state)
+{
+	const struct rpc_limits lim = { .reply_bytes_max = 8 << 20, .stall_ms = 6000000 };
+	int rude[60], fd[2];
+
+	begin(&lim);
+	for (int k = 0; k < 60; k++) {
+		rude[k] = client_connect_from(port, 3 + k % 10);
+		for (uint32_t xid = 0; xid < 64; xid++)
+			send_call(rude[k], xid, P_BIG, 0);
+	}
+	usleep(300000);
+	for (int i = 0; i < 500 && server_stats().reply_bytes < 8 << 20; i++)
+		usleep(10000);
+	assert_in_range(server_stats().reply_bytes, 8 << 20, 10 << 20);
+	for (int i = 0; i < 2; i++)
+		fd[i] = client_connect_from(port, 2);
+	send_call(fd[0], 1, P_BIG, 0);
+	for (uint32_t xid = 2; xid < 100; xid++) {
+		send_call(fd[1], xid, P_NULL, 0);
+		assert_int_equal(expect_ok(fd[1], NULL), xid);
+	}
+	send_call(fd[1], 100, P_BIG, 0);
+	usleep(200000);
+	close(fd[1]);				/* one that waits goes */
+	assert_in_range(server_stats().reply_bytes, 8 << 20, 10 << 20);
+	for (int k = 0; k < 60; k++)
+		close(rude[k]);
+	assert_int_equal(expect_ok(fd[0], NULL), 1);
+	close(fd[0]);
+	end();
+}
+
 /* Whoever holds all connections without using them loses some to those who come. */
 static void test_held_connections(void **state)
 {
@@ -804,6 +841,7 @@ int main(void)
 		cmocka_unit_test(test_connection_limit),
 		cmocka_unit_test(test_half_records),
 		cmocka_unit_test(test_other_clients),
+		cmocka_unit_test(test_many_rude),
 		cmocka_unit_test(test_held_connections),
 		cmocka_unit_test(test_idle_buffers),
 		cmocka_unit_test(test_duplicates),
