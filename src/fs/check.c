@@ -303,6 +303,17 @@ static void report_rest(struct check *c)
 	c->report(c->arg, line);
 }
 
+int check_begin(struct check *c)
+{
+	int err = begin(c);
+
+	if (!err)
+		err = read_init(c);
+	if (!err)
+		table_pass(c);
+	return err ? err : c->err;
+}
+
 int64_t check_run(struct check *c)
 {
 	int64_t ret = begin(c);

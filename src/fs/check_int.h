@@ -43,6 +43,7 @@
 #include "fs/format.h"
 #include "fs/fs.h"
 #include "fs/seen.h"
+#include "pool/dump.h"
 #include "pool/pool.h"
 
 #define FINDINGS_MAX 1000		/* lines; after them only a count */
@@ -343,6 +344,8 @@ void fixes_release(struct check *c);
 /* ---- check.c, for mend.c ---- */
 /* Checks once; C, zeroed but for what its caller wants, is to be released afterwards. */
 int64_t check_run(struct check *c);
+/* Only so far that blocks can be read, for dump.c; the same holds for C. */
+int check_begin(struct check *c);
 void check_release(struct check *c);
 
 /* ---- mend.c ---- */
@@ -352,5 +355,6 @@ int64_t check_and_mend(struct dev *d, const struct fs_check_opts *o,
 
 /* ---- check_log.c ---- */
 void log_check(struct check *c);
+void log_dump(struct check *c, const struct dump *d);
 
 #endif

@@ -19,6 +19,7 @@ struct log_scan {
 	size_t cap;
 	uint64_t next;			/* the sequence number that comes next */
 	uint64_t chain, flushed;
+	const struct dump *dump;
 };
 
 /* LEN bytes of the ring at POS, which lie before its end. */
@@ -111,7 +112,18 @@ bad:
 	finding(s->c, "log record 0x%" PRIx64 ": its list of blocks is cut off", r->seq);
 }
 
-static void chain_follow(struct log_scan *s)
+static void record_check(struct log_scan *s, const struct log_record *r)
+{
+	claims_check(s, r);
+	s->c->stats.log_records++;
+}
+
+static void record_dump(struct log_scan *s, const struct log_record *r)
+{
+	dump_record(s->dump, (const struct log_record *)s->rec, record_name(r->type));
+}
+
+static void chain_follow(struct log_scan *s, void (*fn)(struct log_scan *s, const struct log_record *r))
 {
 	uint64_t size = s->c->sb.log_blocks * BLOCK_SIZE, pos = s->c->sb.log_offset;
 	bool wrapped = false;
@@ -119,8 +131,7 @@ static void chain_follow(struct log_scan *s)
 
 	while (!s->c->err) {
 		if (pos < size && record_at(s, pos, &r) && r.seq == s->next && r.prev == s->chain) {
-			claims_check(s, &r);
-			s->c->stats.log_records++;
+			fn(s, &r);
 			s->next++;
 			s->chain = r.hash;
 			if (r.flushed_to > s->flushed)
@@ -182,7 +193,17 @@ void log_check(struct check *c)
 			c->sb.log_offset, c->sb.log_blocks * BLOCK_SIZE);
 		return;
 	}
-	chain_follow(&s);
+	chain_follow(&s, record_check);
 	look_beyond(&s);
+	free(s.rec);
+}
+
+void log_dump(struct check *c, const struct dump *d)
+{
+	struct log_scan s = { .c = c, .next = c->sb.log_seq, .chain = c->sb.log_chain, .dump = d };
+
+	chain_follow(&s, record_dump);
+	look_beyond(&s);
+	dump_line(d, "records to be replayed: %" PRIu64, s.next - c->sb.log_seq);
 	free(s.rec);
 }

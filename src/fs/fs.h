@@ -141,6 +141,17 @@ int64_t fs_check_with(struct dev *d, const struct fs_check_opts *o,
 		      struct fs_check_stats *ret_stats);
 
 /*
+ * What lies on a pool that nobody has open, as text: calls LINE for each line.  WHAT is one of FS_DUMPS,
+ * with its arguments, NARGS of them in all.  Verifies no more than each structure in itself, so that what
+ * is damaged can be looked at.  -EINVAL: there is no such thing to ask for; -ENOENT, -EFORMAT, -EIO,
+ * -EDAMAGED: with one line in WHY.
+ */
+#define FS_DUMPS "superblock | zone N | table BLOCK | block N [AS] | volumes | inode VOLUME N | " \
+	"dir VOLUME N | map VOLUME N | xattr VOLUME N | log | reap"
+int fs_dump(struct dev *d, const char *const *what, unsigned nargs,
+	    void (*line)(void *arg, const char *line), void *arg, char *why, size_t why_len);
+
+/*
  * The scrub: verifies every block in use against its checksum, and every count against the pointers
  * that lead to it, while the pool is in use; at RATE bytes a second (0: as fast as it can).  Where it
  * stands is kept in the pool: fs_scrub_resume(), called once after opening, goes on with one that a

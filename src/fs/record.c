@@ -21,6 +21,22 @@ enum record_type {
 	R_VOLUME_RESTORE = 19, R_VOLUME_CLONE = 20,
 };
 
+const char *record_name(uint16_t type)
+{
+	static const char *const names[] = {
+		[R_CREATE] = "create", [R_REMOVE] = "remove", [R_LINK] = "link", [R_FORGET] = "forget",
+		[R_RENAME] = "rename", [R_CLONE] = "clone", [R_SETATTR] = "setattr", [R_WRITE] = "write",
+		[R_WRITE_NAMED] = "write, named", [R_VOLUME_CREATE] = "volume create",
+		[R_VOLUME_DESTROY] = "volume destroy", [R_VOLUME_SET] = "volume set",
+		[R_CLONE_RANGE] = "clone range", [R_PUNCH] = "punch", [R_XATTR_SET] = "xattr set",
+		[R_XATTR_REMOVE] = "xattr remove", [R_SNAPSHOT_CREATE] = "snapshot create",
+		[R_SNAPSHOT_DESTROY] = "snapshot destroy", [R_VOLUME_RESTORE] = "volume restore",
+		[R_VOLUME_CLONE] = "volume clone",
+	};
+
+	return type < sizeof(names) / sizeof(*names) ? names[type] : NULL;
+}
+
 enum { RECORD_KEEP = 2 };		/* R_REMOVE, R_LINK, R_RENAME: whose name goes becomes an orphan */
 
 /* ---- payload cursors -------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 
 #include "admin/size.h"
 #include "admin/sockpath.h"
+#include "fs/fs.h"
 
 static const struct option_row create_options[] = {
 	{ "size", "SIZE", "how large the pool is; a block device's own size is the default" },
@@ -101,6 +102,11 @@ static const struct verb verbs[] = {
 	  "Walks the whole pool, recounts every reference and verifies every checksum.  Exits 1 "
 	  "with one line for each finding if anything is off, or is left after repairs.",
 	  check_options, pool_check },
+	{ "pool", "dump", "FILE [WHAT]...", 1, 4, 0, "show what lies on a pool that no pandod has open",
+	  "As text, read-only, and verified no further than each structure in itself, so that damage "
+	  "can be looked at.  WHAT is " FS_DUMPS ".  N and BLOCK are numbers, VOLUME may be "
+	  "VOLUME@SNAPSHOT, AS is what to take a block for: index, inodes, volumes, dir, xattr, reap "
+	  "or data.", NULL, pool_dump },
 	{ "pool", "status", "", 0, 0, VERB_ONLINE | VERB_JSON, "show how the pool is doing", NULL,
 	  NULL, cmd_pool_status },
 	{ "pool", "checkpoint", "", 0, 0, VERB_ONLINE | VERB_JSON, "take a checkpoint now", NULL,

@@ -139,6 +139,7 @@ bool is_zero(const void *p, size_t len);
 
 int pool_create(struct cmd *c);
 int pool_check(struct cmd *c);
+int pool_dump(struct cmd *c);
 int cmd_pool_status(struct cmd *c);
 int cmd_pool_checkpoint(struct cmd *c);
 int cmd_pool_scrub(struct cmd *c);
