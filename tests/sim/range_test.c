@@ -241,6 +241,27 @@ static void test_emptied(struct rig *r)
 	rig_reopen(r);
 }
 
+/* Full subtrees are passed over; one that lacks a single block is not full. */
+static void test_one_hole(struct rig *r)
+{
+	struct fs_id id = rig_create(r, "f");
+	uint64_t at;
+
+	for (unsigned i = 0; i < 6; i++)
+		rig_write(r, id, i * MIB, MIB, i + 1);
+	for (uint64_t hole = 2 * MIB; hole <= 4 * MIB; hole += 2 * MIB - 4096) {
+		punch(r, id, hole, 4096);
+		sim_ok(fs_seek(&r->req, id, 0, false, &at));
+		sim_check(at == hole, "the hole at %llu is seen at %llu", (unsigned long long)hole,
+			  (unsigned long long)at);
+		sim_ok(fs_seek(&r->req, id, hole, true, &at));
+		sim_check(at == hole + 4096, "data behind the hole are seen at %llu", (unsigned long long)at);
+		rig_write(r, id, hole, 4096, 9);
+	}
+	sim_ok(fs_seek(&r->req, id, 0, false, &at));
+	sim_check(at == 6 * MIB, "a hole at %llu", (unsigned long long)at);
+}
+
 static void test_many_steps(struct rig *r)
 {
 	struct fs_id src = rig_create(r, "src"), dst = rig_create(r, "dst");
@@ -391,6 +412,7 @@ static const struct rig_test tests[] = {
 	{ .name = "far_holes", .fn = test_far_holes, .nblocks = 8192 },
 	{ .name = "cold_root", .fn = test_cold_root, .nblocks = 8192 },
 	{ .name = "emptied", .fn = test_emptied, .nblocks = 8192 },
+	{ .name = "one_hole", .fn = test_one_hole, .nblocks = 16384 },
 	{ .name = "many_steps", .fn = test_many_steps, .nblocks = 16384 },
 	{ .name = "replayed", .fn = test_replayed, .nblocks = 16384 },
 	{ .name = "max_refs_2", .fn = test_max_refs, .nblocks = 16384, .max_refs = 2 },
