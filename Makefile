@@ -10,7 +10,7 @@ T ?=
 MESON_ARGS ?=
 SAN_BUILD = $(BUILD)-asan
 
-.PHONY: all help build deps test demo bench sanitize sim fuzz soak overload fresh install clean
+.PHONY: all help build deps test demo bench sanitize sim fuzz soak overload coverage fresh install clean
 
 all: build
 
@@ -25,11 +25,12 @@ help:
 	@echo 'make fuzz       fuzzes the NFS server and pools for MINUTES=10 under the sanitizers (AFL=1: by AFL++)'
 	@echo 'make soak       a real daemon killed at random under clients that verify, for HOURS=1'
 	@echo 'make overload   a thousand rude connections, and the latencies of one that is served'
+	@echo 'make coverage   which lines and branches of the store the tests execute'
 	@echo 'make fsx-soak   random operations of a Linux client through restarts, for MINUTES=60'
 	@echo 'make guest-long the tests with Linux clients, with more of everything (half an hour)'
 	@echo 'make fresh      "make test" in a minimal Debian made for the purpose (root)'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), that is $(DESTDIR)$(PREFIX)'
-	@echo 'make clean      removes $(BUILD)/, $(SAN_BUILD)/, build-fuzz*/ and build-afl/'
+	@echo 'make clean      removes $(BUILD)/, $(SAN_BUILD)/, build-fuzz*/, build-afl/ and build-coverage/'
 
 build: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -88,6 +89,9 @@ overload: deps
 	@$(MAKE) --no-print-directory build
 	@BUILD=$(abspath $(BUILD)) tests/nfs/overload --seconds 60
 
+coverage: deps
+	@tests/coverage
+
 fsx-soak: deps
 	@$(MAKE) --no-print-directory build
 	@BUILD=$(abspath $(BUILD)) tests/guest/fsx-soak --minutes $(MINUTES)
@@ -105,4 +109,4 @@ install: build
 	meson install -C $(BUILD) $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 clean:
-	rm -rf $(BUILD) $(SAN_BUILD) build-fuzz build-fuzz-disk build-afl
+	rm -rf $(BUILD) $(SAN_BUILD) build-fuzz build-fuzz-disk build-afl build-coverage
