@@ -4,7 +4,7 @@
  *
  *	TARGET DIR...		with libFuzzer (or AFL++, which brings the same entry): fuzzes
  *	TARGET FILE...		runs each once; without libFuzzer, all that is in a DIR too
- *	TARGET --random N DIR...	then, without libFuzzer, N changed ones of them, always the same
+ *	TARGET --random N [--seed S] DIR...	then, without libFuzzer, N changed ones of them
  *	TARGET --seeds DIR	writes inputs to begin with
  */
 #include <dirent.h>
@@ -100,13 +100,13 @@ static size_t change_some(struct rng *r, unsigned n, uint8_t *out)
 	return head + tail;
 }
 
-static void run_random(unsigned count)
+static void run_random(unsigned count, uint64_t seed)
 {
 	static uint8_t out[RANDOM_MAX];
 	unsigned n = nkept;
 	struct rng r;
 
-	rng_init(&r, 7);
+	rng_init(&r, seed);
 	for (unsigned i = 0; i < count && n; i++) {
 		size_t len = change_some(&r, n, out);
 
@@ -144,16 +144,18 @@ static void run_path(const char *path)
 
 int main(int argc, char **argv)
 {
-	unsigned random = 0;
+	unsigned random = 0, seed = 7;
 
 	LLVMFuzzerInitialize(&argc, &argv);
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--random") && i + 1 < argc)
 			random = atoi(argv[++i]);
+		else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
+			seed = atoi(argv[++i]);
 		else
 			run_path(argv[i]);
 	}
-	run_random(random);
+	run_random(random, seed);
 	for (unsigned i = 0; i < nkept; i++)
 		free(kept[i].data);
 	printf("%u inputs\n", ran);
