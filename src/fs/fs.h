@@ -470,12 +470,12 @@ void fs_drop_orphans(struct fs *fs);
 /*
  * Entries after COOKIE (0: from the start), packed into BUF in cookie order; "." and ".."
  * come first (cookies 1 and 2).  A cookie stays valid while entries come and go.  With PLUS
- * each has its attributes.  -EINVAL if BUF cannot hold even one.
+ * each has its attributes; attr.type FS_FREE: they can't be read.  -EINVAL if BUF cannot hold even one.
  */
 struct fs_dirent {
 	uint64_t cookie;		/* of this entry: continue with it to get the next */
 	uint64_t ino;
-	struct fs_attr attr;		/* with PLUS */
+	struct fs_attr attr;		/* with PLUS; all zero if it can't be read */
 	uint16_t size;			/* of this packed entry, to the next */
 	uint16_t name_len;
 	char name[];			/* name_len bytes and a NUL */

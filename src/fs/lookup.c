@@ -293,11 +293,24 @@ static int do_readdir(struct txn *t, void *arg)
 	return err;
 }
 
+static bool is_damage(int err) { return err == -EIO || err == -EDAMAGED; }
+
 int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus, struct fs_dirlist *list)
 {
 	struct readdir_op o = { .req = req, .dir = dir, .cookie = cookie, .plus = plus, .list = list };
+	unsigned max = list->max_entries;
+	int err;
 
 	list->n = 0;
 	list->eof = false;
-	return fs_run(req, SPACE_ORDINARY, false, false, do_readdir, &o);
+	err = fs_run(req, SPACE_ORDINARY, false, false, do_readdir, &o);
+	/* What one entry leads to is damaged: those before it as they are, then that one by its name. */
+	list->max_entries = 1;
+	if (plus && is_damage(err))
+		err = fs_run(req, SPACE_ORDINARY, false, false, do_readdir, &o);
+	o.plus = false;
+	if (plus && is_damage(err))
+		err = fs_run(req, SPACE_ORDINARY, false, false, do_readdir, &o);
+	list->max_entries = max;
+	return err;
 }

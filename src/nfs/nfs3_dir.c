@@ -42,6 +42,11 @@ static void put_entry(struct listing *l, const struct fs_dirent *e)
 	xdr_put_u64(&l->out, e->cookie);
 	if (!l->plus)
 		return;
+	if (e->attr.type == FS_FREE) {	/* damaged: whoever asks for it is told */
+		xdr_put_bool(&l->out, false);
+		xdr_put_bool(&l->out, false);
+		return;
+	}
 	xdr_put_bool(&l->out, true);
 	nfs3_put_attr(&l->out, &e->attr);
 	xdr_put_bool(&l->out, true);

@@ -7,7 +7,7 @@
  * listed.  In the pseudo root a cookie is 3 and the volume's id.
  */
 #include <stdlib.h>
-#include "nfs/nfs4_state.h"
+#include "nfs/nfs4_attr.h"
 
 #define BATCH_BYTES (16u << 10)
 #define OVERHEAD 16			/* verifier, end of list, eof */
@@ -26,6 +26,16 @@ struct listing {
 	uint64_t cookie;		/* of the last entry taken */
 };
 
+/* Instead of attributes that can't be read (RFC 8881 section 18.23.3). */
+static void put_rdattr_error(struct xdr_out *out)
+{
+	static const struct nfs4_bitmap only = { .w = { B(RDATTR_ERROR) } };
+
+	nfs4_put_bitmap(out, &only);
+	xdr_put_u32(out, 4);
+	xdr_put_u32(out, NFS4ERR_IO);
+}
+
 static void put_entry(struct listing *l, uint64_t cookie, const char *name, uint32_t len)
 {
 	uint8_t *before = l->out.p;
@@ -33,7 +43,10 @@ static void put_entry(struct listing *l, uint64_t cookie, const char *name, uint
 	xdr_put_bool(&l->out, true);
 	xdr_put_u64(&l->out, cookie);
 	xdr_put_opaque(&l->out, name, len);
-	nfs4_put_attrs(&l->out, &l->at, l->want);
+	if (l->at.a.type == FS_FREE)
+		put_rdattr_error(&l->out);
+	else
+		nfs4_put_attrs(&l->out, &l->at, l->want);
 	if (l->out.full || xdr_out_len(&l->out) > l->max) {
 		l->out.p = before;
 		l->out.full = false;
@@ -59,6 +72,8 @@ static int fill(struct listing *l, struct fs_dirlist *d)
 				l->cookie = e->cookie;
 				continue;
 			}
+			if (e->attr.type == FS_FREE && !(l->want->w[0] & B(RDATTR_ERROR)))
+				return -EIO;
 			l->at.a = e->attr;
 			put_entry(l, e->cookie, e->name, e->name_len);
 		}

@@ -870,7 +870,7 @@ int fs_rename(struct fs_req *req, struct fs_id from_dir, struct fs_name from, st
 	return 0;
 }
 
-static bool pack(struct fs_dirlist *l, size_t *at, const char *name, uint64_t cookie,
+static bool pack(struct fs *fs, struct fs_dirlist *l, size_t *at, const char *name, uint64_t cookie,
 		 const struct fs_attr *attr)
 {
 	size_t len = strlen(name), size = (sizeof(struct fs_dirent) + len + 1 + 7) & ~7ul;
@@ -881,7 +881,8 @@ static bool pack(struct fs_dirlist *l, size_t *at, const char *name, uint64_t co
 	memset(e, 0, sizeof(*e));
 	e->cookie = cookie;
 	e->ino = attr->id.ino;
-	e->attr = *attr;
+	if (!fs->ctl.damaged || strcmp(name, fs->ctl.damaged))
+		e->attr = *attr;
 	e->size = size;
 	e->name_len = len;
 	memcpy(e->name, name, len + 1);
@@ -905,12 +906,12 @@ int fs_readdir(struct fs_req *req, struct fs_id dir, uint64_t cookie, bool plus,
 	l->eof = false;
 	if (!allowed(&req->cred, d, 4))
 		return -EACCES;
-	if (cookie < 1 && !pack(l, &at, ".", 1, &d->attr))
+	if (cookie < 1 && !pack(fs, l, &at, ".", 1, &d->attr))
 		return 0;
-	if (cookie < 2 && !pack(l, &at, "..", 2, &fs->inodes[d->parent].attr))
+	if (cookie < 2 && !pack(fs, l, &at, "..", 2, &fs->inodes[d->parent].attr))
 		return 0;
 	for (struct entry *e = d->entries; e; e = e->next)
-		if (e->cookie > cookie && !pack(l, &at, e->name, e->cookie,
+		if (e->cookie > cookie && !pack(fs, l, &at, e->name, e->cookie,
 						&fs->inodes[e->ino].attr))
 			return 0;
 	l->eof = true;

@@ -26,6 +26,7 @@ struct memfs_control {
 	int pins;			/* reads that were not given back */
 	int fail_hold;			/* no file can be held, until cleared */
 	int holds;			/* holds that were not given back */
+	const char *damaged;		/* a name that is listed without attributes */
 	unsigned drops;			/* calls of fs_drop_orphans() */
 	struct fs_cred last_cred;	/* of the last operation */
 	uint64_t drc_client;		/* of the last change */

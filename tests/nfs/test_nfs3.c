@@ -383,6 +383,37 @@ static void test_readdir(void **state)
 		}
 }
 
+/* What is damaged is listed by its name alone, and the others as ever. */
+static void test_readdir_damaged(void **state)
+{
+	unsigned n = 0, without = 0;
+
+	make_entries(3);
+	P.ctl->damaged = "e1_";
+	assert_int_equal(list(true, 0, 0, UINT32_MAX, 8192), NFS3_OK);
+	get_post_op();
+	xdr_get_u64(&R);
+	for (; xdr_get_bool(&R); n++) {
+		struct xdr_bytes name;
+		uint8_t fh[HANDLE_BYTES];
+
+		xdr_get_u64(&R);
+		name = xdr_get_opaque(&R, 255);
+		xdr_get_u64(&R);
+		if (name.len == 3 && !memcmp(name.s, "e1_", 3)) {
+			assert_false(xdr_get_bool(&R) || xdr_get_bool(&R));
+			without++;
+			continue;
+		}
+		assert_true(get_post_op().type && xdr_get_bool(&R));
+		get_fh(fh);
+	}
+	assert_true(xdr_get_bool(&R));
+	end_of_reply();
+	assert_int_equal(n, 3 + 5);
+	assert_int_equal(without, 1);
+}
+
 static void test_readdir_limits(void **state)
 {
 	uint8_t seen[300] = { 0 };
@@ -603,7 +634,7 @@ int main(void)
 		T(test_attributes), T(test_fs_info), T(test_read), T(test_write),
 			T(test_not_stable),
 		T(test_create), T(test_names), T(test_names_2), T(test_readdir),
-		T(test_readdir_limits), T(test_retransmission), T(test_kept_apart),
+		T(test_readdir_limits), T(test_readdir_damaged), T(test_retransmission), T(test_kept_apart),
 			T(test_not_kept), T(test_after_crash), T(test_errors),
 		T(test_truncation), T(test_damaged_calls), T(test_numbers),
 	};

@@ -385,6 +385,42 @@ static void test_readdir(void **state)
 	assert_int_equal(list(P.root, 0, 0, UINT32_MAX), NFS4_OK);
 }
 
+/* What is damaged has an error for its attributes, if the client can be told so. */
+static void test_readdir_damaged(void **state)
+{
+	unsigned n = 0;
+
+	P.ctl->damaged = "f";
+	assert_int_equal(list(P.root, 0, 0, 4096), NFS4ERR_IO);
+	on(P.root);
+	op(OP_READDIR);
+	put_range(0, 0);
+	msg_u32(&M, 100);
+	msg_u32(&M, 4096);
+	msg_u32(&M, 1);
+	msg_u32(&M, 1 << 20 | 1 << 11);			/* fileid, rdattr_error */
+	assert_int_equal(run_on(), NFS4_OK);
+	ok(OP_READDIR);
+	xdr_get_u64(&R);
+	for (; xdr_get_bool(&R); n++) {
+		struct xdr_bytes name;
+		bool damaged;
+
+		xdr_get_u64(&R);
+		name = xdr_get_opaque(&R, 255);
+		damaged = name.len == 1 && *name.s == 'f';
+		assert_int_equal(xdr_get_u32(&R), 1);
+		assert_int_equal(xdr_get_u32(&R), damaged ? 1 << 11 : 1 << 20 | 1 << 11);
+		assert_int_equal(xdr_get_u32(&R), damaged ? 4 : 12);
+		assert_int_equal(xdr_get_u32(&R), damaged ? NFS4ERR_IO : NFS4_OK);
+		if (!damaged)
+			xdr_get_u64(&R);
+	}
+	assert_true(xdr_get_bool(&R));
+	end_of_reply();
+	assert_int_equal(n, 3);
+}
+
 static void test_pseudo_root(void **state)
 {
 	uint64_t cookie, verf;
@@ -541,7 +577,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T4(test_not_stable), T4(test_access), T4(test_clone), T4(test_copy), T4(test_holes),
-		T4(test_readdir), T4(test_pseudo_root), T4(test_attributes), T4(test_setattr),
+		T4(test_readdir), T4(test_readdir_damaged), T4(test_pseudo_root), T4(test_attributes), T4(test_setattr),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/fiber.h"
 #include "base/loop.h"
+#include "fs/format.h"
 #include "rig.h"
 
 /* ---- the log's ring ------------------------------------------------------------------------- */
@@ -517,6 +518,47 @@ static void unflushed_superblock(struct rig *r)
 	free(o);
 }
 
+/* A damaged block of inodes: the directory is listed all the same, those inodes by their names alone. */
+static void damaged_inodes(struct rig *r)
+{
+	enum { N = 60, SIZE = 7654321 };
+	static struct inode inodes[INODES_PER_BLOCK];
+	struct fs_dirlist list = { .cap = 8192 };
+	unsigned names = 0, without = 0;
+	uint64_t cookie = 2, at = 0;
+	bool found = false;
+
+	rig_fill(r, N);
+	rig_truncate(r, rig_create(r, "damaged"), SIZE);
+	sim_ok(fs_close(r->fs));
+	for (; !found && at < r->dev->nblocks; at += !found) {
+		dev_sim_peek(r->dev, at, inodes);
+		for (unsigned k = 0; k < INODES_PER_BLOCK; k++)
+			found |= inodes[k].type == FS_REG && inodes[k].size == SIZE;
+	}
+	sim_check(found, "the inode isn't found");
+	dev_sim_flip_bit(r->dev, at, 5);
+	rig_open(r);
+	list.buf = test_alloc(list.cap);
+	while (!list.eof) {
+		const struct fs_dirent *e = list.buf;
+
+		sim_ok(fs_readdir(&r->req, r->root, cookie, true, &list));
+		for (unsigned i = 0; i < list.n; i++, e = fs_dirent_next(e)) {
+			names++;
+			without += e->attr.type == FS_FREE;
+			sim_check(e->cookie > cookie, "cookies don't rise");
+			cookie = e->cookie;
+		}
+	}
+	sim_check(names == N + 1, "%u names", names);
+	sim_check(without && without <= INODES_PER_BLOCK, "%u names without attributes", without);
+	free(list.buf);
+	sim_ok(fs_close(r->fs));
+	dev_sim_flip_bit(r->dev, at, 5);
+	rig_open(r);
+}
+
 static const struct rig_test tests[] = {
 	{ "ring_reused", ring_reused, 5000, 0, false },
 	{ "flush_beside_flush", flush_beside_flush, 20000, 0, false },
@@ -531,6 +573,7 @@ static const struct rig_test tests[] = {
 	{ "unreadable_label", unreadable_label, 20000, 0, false },
 	{ "smaller_pool", smaller_pool, 20000, 0, false },
 	{ "unflushed_superblock", unflushed_superblock, 8192, 0, false },
+	{ "damaged_inodes", damaged_inodes, 20000, 0, false },
 	{ "many_readers", many_readers, 20000, 0, false },
 };
 
