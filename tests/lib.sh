@@ -100,13 +100,25 @@ pando() { "$PANDO" "$@"; }
 
 new_pool() { "$PANDO" pool create "$T/pool" --size "${1:-2G}" || die "cannot make a pool"; }
 
+# A port that nobody else is given by chance while a server is down for a moment: the kernel gives out
+# those from 32768 on.
+own_port() {
+	local port
+
+	for _ in {1..100}; do
+		port=$((10240 + (RANDOM << 15 | RANDOM) % 20000))
+		grep -q ":$(printf %04X $port) " /proc/net/tcp /proc/net/tcp6 || { echo $port; return; }
+	done
+	die "no port is free"
+}
+
 # Starts pandod on $T/pool and waits until it serves: more arguments are its.  LISTEN chooses
 # the address.
 start_pandod() {
 	local line
 
 	mkfifo "$T/ready"
-	"$PANDOD" --pool "$T/pool" --socket "$SOCKET" --listen "${LISTEN:-127.0.0.1:0}" \
+	"$PANDOD" --pool "$T/pool" --socket "$SOCKET" --listen "${LISTEN:-127.0.0.1:$(own_port)}" \
 		--portmap "${PORTMAP:-off}" --ready-fd 9 "$@" 9>"$T/ready" >>"$LOG" 2>&1 &
 	PID=$!
 	if ! IFS= read -r -t 60 line <"$T/ready"; then

@@ -118,7 +118,7 @@ guest_kill() {
 
 # Starts the server, always at the same port, with the options in SERVER.
 SERVER=()
-serve() { LISTEN=127.0.0.1:${PORT:-0} start_pandod "${SERVER[@]}"; }
+serve() { LISTEN=${PORT:+127.0.0.1:$PORT} start_pandod "${SERVER[@]}"; }
 restart_pandod() { kill_pandod; serve; }
 
 # The command runs in the guest, its output goes to $T/through.out; meanwhile the server dies,
