@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A damaged pool: the first byte says how it is used, the rest how it is damaged (image_edit.c).  It is
- * checked, opened read-only and read, opened and changed, emptied, checked again.
+ * checked, repaired (a copy of it), opened read-only and read, opened and changed, emptied, checked again.
  *
  * What must hold: no crash; nothing waits for ever; each call returns an error that has a name.
  */
@@ -30,6 +30,7 @@ static void run(void *arg)
 	struct dev *d = image_damaged(image_base(), &s);
 
 	image_check(d);
+	image_repair(d, how);
 	image_use(d, how);
 	dev_close(d);
 	r->done = true;

@@ -313,6 +313,48 @@ int64_t image_check(struct dev *d)
 	return fs_check(d, line, NULL, NULL);
 }
 
+static void heard(void *arg, const char *text) { *(uint64_t *)arg += text[0] != 0; }
+
+static void dump_all(struct dev *d)
+{
+	static const char *const words[][3] = { { "superblock" }, { "zone", "0" }, { "table", "3000" },
+		{ "volumes" }, { "inode", "a", "1" }, { "dir", "a", "1" }, { "map", "a", "4" },
+		{ "xattr", "a", "4" }, { "log" }, { "reap" } };
+	uint64_t lines = 0;
+	char why[300];
+
+	for (unsigned i = 0; i < sizeof(words) / sizeof(*words); i++)
+		fs_dump(d, words[i], words[i][2] ? 3 : words[i][1] ? 2 : 1, heard, &lines, why, sizeof(why));
+	for (unsigned b = 1000; b < IMAGE_BLOCKS; b += 29) {
+		char number[16];
+		const char *const block[] = { "block", number };
+
+		snprintf(number, sizeof(number), "%u", b);
+		fs_dump(d, block, 2, heard, &lines, why, sizeof(why));
+	}
+}
+
+void image_repair(struct dev *d, uint8_t how)
+{
+	const struct fs_check_opts o = { .repair = true, .drop_damaged = how & IMAGE_DROP };
+	const struct dev_sim_opts opts = { .seed = 1 };
+	struct dev_sim_image *image;
+	struct dev *copy;
+	int64_t left, found;
+
+	if (!(how & IMAGE_REPAIR))
+		return;
+	image = dev_sim_crash_image(d, DEV_SIM_CUT_KEEP, 0, NULL);
+	fuzz_check(image && !dev_sim_new_from(&opts, image, &copy), "no memory for a copy");
+	dump_all(copy);
+	left = fs_check_with(copy, &o, line, NULL, NULL);
+	found = image_check(copy);
+	fuzz_check(left < 0 || left == found, "repaired, %lld findings are left, but there are %lld",
+		   (long long)left, (long long)found);
+	dev_close(copy);
+	dev_sim_image_put(image);
+}
+
 void image_use(struct dev *d, uint8_t how)
 {
 	struct fs_config cfg = { .seed = 1, .readonly = true };
