@@ -326,6 +326,65 @@ static void flush(struct rig *r)
 	mended(r);
 }
 
+/* TRIM that the disk refuses is not asked for again, and is nobody's trouble. */
+static void discard(struct rig *r)
+{
+	struct dev_sim_fault f = { .kind = DEV_SIM_FAIL, .ops = DEV_SIM_OP(DEV_DISCARD) };
+	uint64_t before = rig_free(r);
+	struct dev_sim_stats st;
+	struct fs_id id;
+
+	for (unsigned i = 0; i < 2; i++) {
+		id = rig_create(r, "f");
+		for (uint64_t k = 0; k < 8; k++)
+			rig_write(r, id, k * MIB, MIB, 1);
+		rig_stable(r);
+		if (!i)
+			sim_ok(dev_sim_inject(r->dev, &f));
+		rig_remove(r, "f");
+		sim_check(rig_free(r) + 2 >= before, "%u blocks are lost", (unsigned)(before - rig_free(r)));
+		is_readonly(r, NULL);
+	}
+	dev_sim_stats(r->dev, &st);
+	sim_check(st.requests[DEV_DISCARD] == 1, "asked %u times", (unsigned)st.requests[DEV_DISCARD]);
+}
+
+/* A file system under the pool that is full says so, and so does the reason. */
+static struct { struct dev *under; bool full; } below;
+
+static void full_submit(struct dev *d, struct dev_io *io)
+{
+	if (below.full && io->op == DEV_WRITE)
+		dev_io_complete(io, -ENOSPC);
+	else
+		dev_submit(below.under, io);
+}
+
+static void full_close(struct dev *d) { }
+
+static void no_room_below(struct rig *r)
+{
+	static const struct dev_ops ops = { .submit = full_submit, .close = full_close };
+	struct dev dev = { .ops = &ops, .nblocks = r->dev->nblocks, .name = "a full file system" };
+	struct fs_id id = rig_create(r, "f");
+
+	rig_write(r, id, 0, 4096, 1);
+	sim_ok(fs_close(r->fs));
+	below.under = r->dev;
+	below.full = false;
+	r->dev = &dev;
+	rig_open(r);
+	below.full = true;
+	sim_check(try_write(r, id, 0, 4096, 2) == -EIO, "stable on a full disk");
+	is_readonly(r, "make room under the pool");
+	sim_check(fs_close(r->fs) == -EROFS, "closed a failed pool as if it were sound");
+	r->dev = below.under;
+	rig_open(r);
+	is_readonly(r, NULL);
+	rig_write(r, id, 0, 4096, 3);
+	rig_expect(r, id, 0, 4096, 3);
+}
+
 /* ---- labels ------------------------------------------------------------------------------- */
 
 static struct dev_sim_image *before_flush;
@@ -564,6 +623,8 @@ static const struct rig_test tests[] = {
 	{ "named_data", named_data, 20000, 0, false },
 	{ "superblock_write", superblock_write, 20000, 0, false },
 	{ "flush", flush, 20000, 0, false },
+	{ "discard", discard, 20000, 0, true },
+	{ "no_room_below", no_room_below, 20000, 0, false },
 	{ "torn_label", torn_label, 20000, 0, false },
 	{ "bad_log_elsewhere", bad_log_elsewhere, 20000, 0, false },
 	{ "bad_log_middle", bad_log_middle, 20000, 0, false },
