@@ -23,6 +23,22 @@ static void one_fn(void *arg)
 	free(a);
 }
 
+/*
+ * Two names of one file: renaming one to the other, and linking the file to the other in place of what is
+ * there, each leaves nothing to do for the other one, and come out differently.  Nobody could tell from the
+ * answers which was the event.
+ */
+static void keep_apart(struct batch *b)
+{
+	bool renames = false;
+
+	for (unsigned i = 0; i < b->n; i++)
+		renames |= b->ops[i].kind == OP_RENAME;
+	for (unsigned i = 0; i < b->n; i++)
+		if (b->ops[i].kind == OP_LINK && renames)
+			b->ops[i].replace = false;
+}
+
 /* Creations that may or may not find the file would get their creator's number: see settle. */
 void batch_gen(struct batch *b, struct gen *g, unsigned n)
 {
@@ -33,24 +49,26 @@ void batch_gen(struct batch *b, struct gen *g, unsigned n)
 		do {
 			op_done(op);
 			gen_op(g, b->m, op);
-		} while (op->kind == OP_FORGET || op->kind == OP_VCREATE || op->kind == OP_VDESTROY);
+		} while (op->kind == OP_FORGET || op->kind == OP_VCREATE || op->kind == OP_VDESTROY ||
+			 op->kind >= OP_SNAP);
 		if (op->kind == OP_CREATE) {
 			op->how = FS_CREATE_GUARDED;
 			op->set.mask &= ~FS_SET_SIZE;
 		}
 		/* "To the end" asks where that is before the operation. */
 		if (op->kind == OP_RANGE && !op->length) {
-			struct mnode *src = model_find(b->m, op->src);
+			struct mnode *src = model_find_any(b->m, op->src);
 
 			op->length = src && src->size > op->src_offset ? src->size - op->src_offset :
 				     MBLOCK;
 		}
 	}
+	keep_apart(b);
 }
 
 static bool read_matches(struct batch *b, const struct op *op)
 {
-	struct mnode *n = model_find(b->m, op->id);
+	struct mnode *n = model_find_any(b->m, op->id);
 	unsigned char *buf;
 	uint32_t len;
 	bool same;
@@ -159,6 +177,7 @@ static void settle(struct batch *b, uint64_t last)
 		if (e.nmust || e.noop)
 			settle_fail(b, op, e.noop ? "nothing to do, yet an event" :
 				    "succeeded against the rules");
+		sim_learn(b->fs, b->m, op);
 		last = op->seq;
 		pending[op - b->ops] = false;
 		if (b->applied)

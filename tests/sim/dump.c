@@ -121,7 +121,7 @@ static void dump_inode(struct fs_req *req, struct dump *d, const struct fs_attr 
 	d->recs = grow(d->recs, d->nrecs, &d->recs_cap, sizeof(*d->recs));
 	r = &d->recs[d->nrecs++];
 	*r = (struct noderec){
-		.volume = a->id.volume, .ino = a->id.ino, .generation = a->id.generation,
+		.volume = a->id.volume, .snapshot = a->id.snapshot, .ino = a->id.ino, .generation = a->id.generation,
 		.type = a->type, .mode = a->mode, .uid = a->uid, .gid = a->gid, .nlink = a->nlink,
 		.rdev = (uint64_t)a->rdev_major << 32 | a->rdev_minor, .change = a->change,
 		.mtime_sec = a->mtime.sec, .mtime_nsec = a->mtime.nsec,
@@ -223,10 +223,38 @@ static void dump_orphans(struct fs_req *req, struct dump *d, uint32_t volume)
 	dump_done(&orphans);
 }
 
+/* D grows as directories are found: a walk without recursion. */
+static void dump_root(struct fs_req *req, struct dump *d, struct fs_id id)
+{
+	uint32_t first = d->nrecs;
+	struct fs_attr root;
+
+	sim_ok(fs_getattr(req, id, &root));
+	dump_inode(req, d, &root);
+	for (uint32_t i = first; i < d->nrecs; i++) {
+		struct noderec *r = &d->recs[i];
+
+		if (r->type == FS_DIR)
+			dump_dir(req, d, (struct fs_id){ r->volume, r->snapshot, r->ino, r->generation },
+				 first);
+	}
+}
+
+static void dump_snapshots(struct fs_req *req, struct dump *d, uint32_t volume)
+{
+	struct fs_snapshot_info s = { 0 };
+	int rc;
+
+	while (!(rc = fs_snapshot_next(req->fs, volume, s.id, &s))) {
+		d->hash += text_hash(s.name, strlen(s.name)) * (s.id + 1);
+		dump_root(req, d, s.root);
+	}
+	sim_check(rc == -ENOENT, "fs_snapshot_next: %s", sim_err(rc));
+}
+
 void dump_take(struct fs *fs, struct dump *d)
 {
 	struct fs_volume_info *v = test_alloc(sizeof(*v));
-	struct fs_attr root;
 	struct fs_req req;
 	uint32_t after = 0;
 	int rc;
@@ -234,21 +262,11 @@ void dump_take(struct fs *fs, struct dump *d)
 	*d = (struct dump){ 0 };
 	fs_req_admin(&req, fs);
 	while (!(rc = fs_volume_next(fs, after, v))) {
-		uint32_t first = d->nrecs;
-
 		after = v->id;
 		d->hash += text_hash(v->name, strlen(v->name)) * (v->id + 1);
-		sim_ok(fs_getattr(&req, v->root, &root));
-		dump_inode(&req, d, &root);
+		dump_root(&req, d, v->root);
 		dump_orphans(&req, d, v->id);
-		/* D grows as directories are found: a walk without recursion. */
-		for (uint32_t i = first; i < d->nrecs; i++) {
-			struct noderec *r = &d->recs[i];
-
-			if (r->type == FS_DIR)
-				dump_dir(&req, d, (struct fs_id){ r->volume, 0, r->ino, r->generation },
-					 first);
-		}
+		dump_snapshots(&req, d, v->id);
 	}
 	sim_check(rc == -ENOENT, "fs_volume_next: %s", sim_err(rc));
 	free(v);
@@ -264,6 +282,28 @@ void dump_done(struct dump *d)
 
 /* ---- finding the difference -------------------------------------------------------------- */
 
+static unsigned named_nodes(const struct model *m)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		n += !m->nodes[i]->unnamed;
+	for (uint32_t i = 0; i < m->nsnaps; i++)
+		n += named_nodes(m->snaps[i]->m);
+	return n;
+}
+
+static unsigned all_names(const struct model *m)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		n += m->nodes[i]->nents;
+	for (uint32_t i = 0; i < m->nsnaps; i++)
+		n += all_names(m->snaps[i]->m);
+	return n;
+}
+
 static unsigned diff_recs(const struct dump *d, struct model *m)
 {
 	unsigned lines = 0, named = 0;
@@ -271,7 +311,8 @@ static unsigned diff_recs(const struct dump *d, struct model *m)
 
 	for (uint32_t i = 0; i < d->nrecs; i++) {
 		const struct noderec *r = &d->recs[i];
-		struct mnode *n = model_find(m, (struct fs_id){ r->volume, 0, r->ino, r->generation });
+		struct mnode *n = model_find_any(m, (struct fs_id){ r->volume, r->snapshot, r->ino,
+								    r->generation });
 		struct noderec want;
 
 		if (n)
@@ -286,8 +327,7 @@ static unsigned diff_recs(const struct dump *d, struct model *m)
 		if (++lines > 10)
 			break;
 	}
-	for (uint32_t i = 0; i < m->nnodes; i++)
-		named += !m->nodes[i]->unnamed;
+	named = named_nodes(m);
 	if (named != d->nrecs) {
 		fprintf(stderr, "store has %u inodes, model %u\n", d->nrecs, named);
 		lines++;
@@ -301,7 +341,7 @@ static unsigned diff_ents(const struct dump *d, struct model *m)
 
 	for (uint32_t i = 0; i < d->nents && lines < 20; i++) {
 		const struct dump_dirent *e = &d->ents[i];
-		struct mnode *dir = model_find(m, e->dir), *x;
+		struct mnode *dir = model_find_any(m, e->dir), *x;
 
 		x = dir ? model_lookup(dir, e->name, e->len) : NULL;
 		if (x && x->id.ino == e->ino)
@@ -311,8 +351,7 @@ static unsigned diff_ents(const struct dump *d, struct model *m)
 			x ? (unsigned long long)x->id.ino : 0);
 		lines++;
 	}
-	for (uint32_t i = 0; i < m->nnodes; i++)
-		n += m->nodes[i]->nents;
+	n = all_names(m);
 	if (n == d->nents)
 		return lines;
 	fprintf(stderr, "store has %u names, model %u\n", d->nents, n);
@@ -440,5 +479,8 @@ unsigned sim_compare_tolerant(struct fs *fs, struct model *m, bool (*allowed)(vo
 
 	for (uint32_t i = 0; i < m->nnodes; i++)
 		tolerant_node(&t, m->nodes[i]);
+	for (uint32_t i = 0; i < m->nsnaps; i++)
+		for (uint32_t k = 0; k < m->snaps[i]->m->nnodes; k++)
+			tolerant_node(&t, m->snaps[i]->m->nodes[k]);
 	return t.errors;
 }

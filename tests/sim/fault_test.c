@@ -85,6 +85,8 @@ static void run_op(struct test *t, struct op *op)
 		sim_check(!e.nmust, "step %u: %s succeeded against the rules", t->step,
 			  op_names[op->kind]);
 		model_run(t->m, op, true, &e);
+		if (op->kind >= OP_SNAP)
+			sim_learn(t->fs, t->m, op);
 		if (!e.noop)
 			history_push(&t->h, t->m, op->seq);
 	}
@@ -192,6 +194,16 @@ static void unlinked(struct test *t, const char *name)
 	call(t, fs_reap_all, "reap");
 }
 
+static void on_volume(struct test *t, enum op_kind kind, const char *snapshot, const char *target)
+{
+	struct op op = { .kind = kind, .force = true, .target = target ? strdup(target) : NULL };
+
+	set_name(&op, kind == OP_VDESTROY ? target : "main");
+	strcpy(op.name2, snapshot ? snapshot : "");
+	op.name2_len = strlen(op.name2);
+	run_op(t, &op);
+}
+
 static void script_base(struct test *t)
 {
 	simple(t, OP_CREATE, "", "gold");
@@ -205,6 +217,7 @@ static void script_base(struct test *t)
 		simple(t, OP_CREATE, "dir", name);
 	}
 	to_name(t, OP_CLONE, "gold", "old", 3);
+	on_volume(t, OP_SNAP, "first", NULL);
 	on_file(t, OP_WRITE, "old", 8192, 100, true);
 	on_xattr(t, OP_XSET, "old", "small", 10);
 	on_xattr(t, OP_XSET, "old", "large", 9000);
@@ -212,6 +225,7 @@ static void script_base(struct test *t)
 
 static void script_log(struct test *t)
 {
+	on_volume(t, OP_SNAP, "second", NULL);
 	on_file(t, OP_WRITE, "old", 40000, 140000, true);
 	to_name(t, OP_CLONE, "old", "older", 2);
 	simple(t, OP_REMOVE, "", "old.1");
@@ -234,6 +248,8 @@ static void script(struct test *t)
 	to_name(t, OP_RENAME, "hard", "harder", 0);
 	to_name(t, OP_RENAME, "harder", "new.2", 0);
 	call(t, fs_checkpoint, "checkpoint");
+	on_volume(t, OP_SNAP, "third", NULL);
+	on_volume(t, OP_VCLONE, "second", "vol");
 	unlinked(t, "new.9");
 	on_xattr(t, OP_XSET, "old", "another", 20000);
 	on_xattr(t, OP_XREMOVE, "old", "large", 0);
@@ -254,6 +270,10 @@ static void script(struct test *t)
 	call(t, fs_reap_all, "reap");
 	on_file(t, OP_READ, "old", 0, 700000, false);
 	on_file(t, OP_WRITE, "new.4", 1ULL << 44, 70000, true);
+	on_volume(t, OP_RESTORE, "third", NULL);
+	on_volume(t, OP_UNSNAP, "first", NULL);
+	on_volume(t, OP_UNSNAP, "third", NULL);
+	on_volume(t, OP_VDESTROY, NULL, "vol");
 	simple(t, OP_MKDIR, "dir", "sub");
 	simple(t, OP_RMDIR, "dir", "sub");
 	call(t, fs_checkpoint, "checkpoint");

@@ -58,9 +58,21 @@ struct fs_id gen_stale(struct gen *g, struct model *m)
 	return id;
 }
 
+/* In a snapshot, if there is any. */
+static struct mnode *gen_frozen(struct gen *g, struct model *m, enum fs_type type)
+{
+	return m->nsnaps ? gen_node(g, m->snaps[below(g, m->nsnaps)]->m, type) : NULL;
+}
+
 static struct fs_id pick(struct gen *g, struct model *m, enum fs_type type)
 {
 	struct mnode *n;
+
+	if (g->odd && m->nsnaps && rng_one_in(&g->rng, 80)) {
+		n = gen_frozen(g, m, type);
+		if (n)
+			return n->id;
+	}
 
 	if (g->odd && rng_one_in(&g->rng, 60))
 		return gen_stale(g, m);
@@ -68,6 +80,14 @@ static struct fs_id pick(struct gen *g, struct model *m, enum fs_type type)
 		type = FS_FREE;
 	n = gen_node(g, m, type);
 	return n ? n->id : gen_node(g, m, FS_FREE)->id;
+}
+
+/* A file to read from. */
+static struct fs_id pick_source(struct gen *g, struct model *m)
+{
+	struct mnode *n = m->nsnaps && rng_one_in(&g->rng, 3) ? gen_frozen(g, m, FS_REG) : NULL;
+
+	return n ? n->id : pick(g, m, FS_REG);
 }
 
 void gen_name(struct gen *g, char *buf, uint32_t *ret_len)
@@ -194,8 +214,8 @@ static void gen_write(struct gen *g, struct model *m, struct op *op)
 
 static void gen_read(struct gen *g, struct model *m, struct op *op)
 {
-	op->id = pick(g, m, FS_REG);
-	op->offset = gen_offset(g, model_find(m, op->id));
+	op->id = pick_source(g, m);
+	op->offset = gen_offset(g, model_find_any(m, op->id));
 	op->len = rng_one_in(&g->rng, 3) ? FS_IO_MAX : rng_range(&g->rng, 1, 40000);
 }
 
@@ -284,13 +304,13 @@ static void gen_range(struct gen *g, struct model *m, struct op *op)
 
 	op->id = op->src = pick(g, m, FS_REG);
 	for (int i = 0; i < 4 && !rng_one_in(&g->rng, 5); i++) {
-		op->src = pick(g, m, FS_REG);
-		src = model_find(m, op->src);
+		op->src = pick_source(g, m);
+		src = model_find_any(m, op->src);
 		if (src && src->type == FS_REG && src->content->n &&
 		    op->src.volume == op->id.volume)
 			break;
 	}
-	src = model_find(m, op->src);
+	src = model_find_any(m, op->src);
 	dst = model_find(m, op->id);
 	if (!src || !dst || src->type != FS_REG || dst->type != FS_REG) {
 		op->length = MBLOCK;
@@ -461,7 +481,7 @@ static void gen_link(struct gen *g, struct model *m, struct op *op)
 
 static void gen_clone(struct gen *g, struct model *m, struct op *op)
 {
-	op->id = pick(g, m, FS_REG);
+	op->id = pick_source(g, m);
 	op->dir = pick(g, m, FS_DIR);
 	op->count = rng_one_in(&g->rng, 3) ? rng_range(&g->rng, 1, g->max_clones) : 1;
 	if (g->odd && rng_one_in(&g->rng, 50))
@@ -481,6 +501,28 @@ static void gen_volume_op(struct gen *g, struct model *m, struct op *op)
 	op->name_len = snprintf(op->name, OP_NAME_BUF, "vol%u", (unsigned)below(g, 4));
 	if (op->kind == OP_VDESTROY && m->nvolumes < 2)
 		op->name_len = snprintf(op->name, OP_NAME_BUF, "none");
+}
+
+static void gen_snapshot_op(struct gen *g, struct model *m, struct op *op)
+{
+	const struct mvolume *v = &m->volumes[below(g, m->nvolumes)];
+	const struct mfrozen *f = m->nsnaps ? m->snaps[below(g, m->nsnaps)] : NULL;
+
+	if (f && op->kind != OP_SNAP)
+		for (uint32_t i = 0; i < m->nvolumes; i++)
+			if (m->volumes[i].id == f->volume)
+				v = &m->volumes[i];
+	op->user = 0;
+	op->name_len = snprintf(op->name, OP_NAME_BUF, "%s", v->name);
+	if (f && op->kind != OP_SNAP && !rng_one_in(&g->rng, 5))
+		op->name2_len = snprintf(op->name2, OP_NAME_BUF, "%s", f->name);
+	else if (op->kind != OP_VCLONE)
+		op->name2_len = snprintf(op->name2, OP_NAME_BUF, "s%u", (unsigned)below(g, 6));
+	op->force = rng_one_in(&g->rng, 2);
+	if (op->kind != OP_VCLONE)
+		return;
+	op->target = calloc(1, 16);
+	snprintf(op->target, 16, "vol%u", (unsigned)below(g, 4));
 }
 
 static void gen_unnamed(struct gen *g, struct model *m, struct op *op)
@@ -556,6 +598,9 @@ void gen_op(struct gen *g, struct model *m, struct op *op)
 		break;
 	case OP_VCREATE: case OP_VDESTROY:
 		gen_volume_op(g, m, op);
+		break;
+	case OP_SNAP: case OP_UNSNAP: case OP_RESTORE: case OP_VCLONE:
+		gen_snapshot_op(g, m, op);
 		break;
 	case OP_READ:
 		gen_read(g, m, op);

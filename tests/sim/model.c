@@ -12,7 +12,7 @@
 const char *const op_names[OP_KINDS] = {
 	"create", "mkdir", "symlink", "mknod", "unnamed", "forget", "link", "write", "setattr",
 	"clone", "remove", "rmdir", "rename", "vcreate", "vdestroy", "read", "range", "punch", "allocate",
-	"xset", "xremove", "hold"
+	"xset", "xremove", "hold", "snap", "unsnap", "restore", "vclone"
 };
 
 static void *xcalloc(size_t n, size_t size)
@@ -40,6 +40,10 @@ void op_done(struct op *op)
 	free(op->new_ids);
 	free(op->data);
 	free(op->target);
+	free(op->snap);
+	free(op->volume);
+	op->snap = NULL;
+	op->volume = NULL;
 	op->new_ids = NULL;
 	op->data = NULL;
 	op->target = NULL;
@@ -60,6 +64,9 @@ void op_print(const struct op *op, char *buf, size_t len)
 
 	if (op->name_len)
 		n += snprintf(buf + n, len - n, " '%.40s'", op->name);
+	if (op->kind >= OP_SNAP)
+		n += snprintf(buf + n, len - n, "@%.40s%s%.40s%s", op->name2, op->target ? " to " : "",
+			      op->target ? op->target : "", op->force ? " by force" : "");
 	if (op->kind == OP_RENAME)
 		n += snprintf(buf + n, len - n, " to %u:%llu '%.40s'", op->dir2.volume,
 			      (unsigned long long)op->dir2.ino, op->name2);
@@ -119,6 +126,7 @@ void model_free(struct model *m)
 {
 	while (m->nnodes)
 		model_node_free(m, m->nodes[m->nnodes - 1]);
+	model_snaps_free(m);
 	free(m->nodes);
 	free(m->hash);
 	free(m->volumes);
@@ -140,13 +148,13 @@ struct mnode *model_node_new(struct model *m, struct fs_id id, enum fs_type type
 	return *p = n;
 }
 
-/* N without its names and its parent. */
-static void node_clone(struct model *m, const struct mnode *n)
+struct mnode *model_node_copy(struct model *m, const struct mnode *n, struct fs_id id)
 {
-	struct mnode *c = model_node_new(m, n->id, n->type), keep = *c;
+	struct mnode *c = model_node_new(m, id, n->type), keep = *c;
 
 	content_put(c->content);
 	*c = *n;
+	c->id = id;
 	c->index = keep.index;
 	c->hash_next = keep.hash_next;
 	c->ents = NULL;
@@ -157,6 +165,7 @@ static void node_clone(struct model *m, const struct mnode *n)
 		c->xattrs->refs++;
 	if (c->target)
 		c->target = strdup(n->target);
+	return c;
 }
 
 struct model *model_clone(const struct model *m)
@@ -164,7 +173,7 @@ struct model *model_clone(const struct model *m)
 	struct model *c = model_new();
 
 	for (uint32_t i = 0; i < m->nnodes; i++)
-		node_clone(c, m->nodes[i]);
+		model_node_copy(c, m->nodes[i], m->nodes[i]->id);
 	for (uint32_t i = 0; i < m->nnodes; i++) {
 		const struct mnode *n = m->nodes[i];
 		struct mnode *d = c->nodes[i];
@@ -179,6 +188,7 @@ struct model *model_clone(const struct model *m)
 			d->ents[j].node = c->nodes[n->ents[j].node->index];
 		}
 	}
+	model_snaps_share(c, m);
 	memcpy(c->held, m->held, sizeof(c->held));
 	c->nheld = m->nheld;
 	c->keep_life = m->keep_life;
@@ -392,7 +402,7 @@ bool model_is_owner(const struct mnode *n, unsigned user)
 void model_noderec(const struct mnode *n, struct noderec *ret)
 {
 	*ret = (struct noderec){
-		.volume = n->id.volume, .ino = n->id.ino, .generation = n->id.generation,
+		.volume = n->id.volume, .snapshot = n->id.snapshot, .ino = n->id.ino, .generation = n->id.generation,
 		.type = n->type, .mode = n->mode, .uid = n->uid, .gid = n->gid, .nlink = n->nlink,
 		.rdev = (uint64_t)n->rdev_major << 32 | n->rdev_minor, .change = n->change,
 		.mtime_sec = n->mtime.sec, .mtime_nsec = n->mtime.nsec,
@@ -433,6 +443,8 @@ uint64_t model_hash(const struct model *m)
 	for (uint32_t i = 0; i < m->nvolumes; i++)
 		sum += text_hash(m->volumes[i].name, strlen(m->volumes[i].name)) *
 		       (m->volumes[i].id + 1);
+	for (uint32_t i = 0; i < m->nsnaps; i++)
+		sum += m->snaps[i]->hash;
 	return sum;
 }
 

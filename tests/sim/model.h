@@ -31,7 +31,8 @@
 enum op_kind {
 	OP_CREATE, OP_MKDIR, OP_SYMLINK, OP_MKNOD, OP_UNNAMED, OP_FORGET, OP_LINK, OP_WRITE,
 	OP_SETATTR, OP_CLONE, OP_REMOVE, OP_RMDIR, OP_RENAME, OP_VCREATE, OP_VDESTROY, OP_READ,
-	OP_RANGE, OP_PUNCH, OP_ALLOCATE, OP_XSET, OP_XREMOVE, OP_HOLD, OP_KINDS
+	OP_RANGE, OP_PUNCH, OP_ALLOCATE, OP_XSET, OP_XREMOVE, OP_HOLD, OP_SNAP, OP_UNSNAP, OP_RESTORE,
+	OP_VCLONE, OP_KINDS
 };
 extern const char *const op_names[OP_KINDS];
 
@@ -45,6 +46,7 @@ struct op {
 					 * range (target), attributes (NAME; LEN and SEED of the value) */
 	struct fs_id src;		/* OP_RANGE: from where */
 	struct fs_id dir, dir2;		/* dir2: where rename goes */
+	/* OP_SNAP and the like: the volume, and the snapshot; OP_VCLONE makes volume TARGET of them. */
 	char name[OP_NAME_BUF], name2[OP_NAME_BUF];
 	uint32_t name_len, name2_len;
 	uint64_t offset;
@@ -58,7 +60,8 @@ struct op {
 	uint64_t verifier;
 	uint32_t rdev_major, rdev_minor;
 	struct fs_setattr set;
-	char *target;			/* OP_SYMLINK */
+	char *target;			/* OP_SYMLINK, OP_VCLONE */
+	bool force;			/* OP_RESTORE */
 	uint32_t count;			/* OP_CLONE: NAME, NAME.1, NAME.2 ... */
 
 	int rc;
@@ -66,6 +69,8 @@ struct op {
 	struct fs_time time;
 	struct fs_id *new_ids;		/* OP_CLONE: count of them, else at most one */
 	uint32_t bad;			/* OP_CLONE: which name was there */
+	struct fs_snapshot_info *snap;	/* OP_SNAP: what was made; OP_VCLONE: volume */
+	struct fs_volume_info *volume;
 	unsigned char *data;		/* OP_READ */
 	uint32_t got;
 	bool eof;
@@ -116,12 +121,22 @@ struct mnode {
 
 struct mvolume { uint32_t id; char name[FS_VOLUME_NAME_MAX + 1]; uint64_t fsid; struct mnode *root; };
 
+/* A snapshot: its inodes have its id. */
+struct mfrozen {
+	uint32_t refs, id, volume;
+	uint64_t fsid, hash;
+	char name[FS_VOLUME_NAME_MAX + 1];
+	struct model *m;
+};
+
 struct model {
 	struct mnode **nodes;
 	uint32_t nnodes, nodes_cap;
 	struct mnode **hash;
 	struct mvolume *volumes;
 	uint32_t nvolumes;
+	struct mfrozen **snaps;
+	uint32_t nsnaps;
 	struct fs_id held[MHELD_MAX];	/* as often as it is held, whatever became of it */
 	uint32_t nheld;
 	uint64_t keep_life;
@@ -138,6 +153,11 @@ void model_cred(unsigned user, struct fs_cred *ret);
 /* Volumes are learned: the store's answer is taken over. */
 void model_add_volume(struct model *m, const struct fs_volume_info *info, const struct fs_attr *root);
 struct mvolume *model_volume(struct model *m, const char *name);
+/* So are snapshots, and clones of volumes (of snapshot F, or of now). */
+void model_snap_add(struct model *m, const struct fs_snapshot_info *s);
+void model_volume_copy(struct model *m, uint32_t volume, const struct mfrozen *f,
+		       const struct fs_volume_info *info);
+struct mfrozen *model_snap(struct model *m, uint32_t volume, const char *name);
 
 /*
  * What OP may answer in this state.  With apply, and if success is allowed, the change is made,
@@ -155,6 +175,7 @@ bool model_unhold(struct model *m, uint32_t k);
 void model_drop_orphans(struct model *m);
 
 struct mnode *model_find(struct model *m, struct fs_id id);
+struct mnode *model_find_any(struct model *m, struct fs_id id);	/* in a snapshot, too */
 struct mnode *model_lookup(struct mnode *dir, const char *name, uint32_t len);
 bool model_may(const struct mnode *n, unsigned user, unsigned rwx);
 bool model_below(const struct mnode *n, const struct mnode *top);
@@ -164,7 +185,7 @@ int model_seek(const struct mnode *n, uint64_t offset, bool data, uint64_t *ret)
 
 /* Padding-free, zeroed before it is filled; fields that no one can predict stay 0. */
 struct noderec {
-	uint64_t volume, ino, generation, type, mode, uid, gid, nlink, rdev, size, mapped;
+	uint64_t volume, snapshot, ino, generation, type, mode, uid, gid, nlink, rdev, size, mapped;
 	uint64_t content, target, change, mtime_sec, mtime_nsec, ctime_sec, ctime_nsec;
 	uint64_t origin_ino, origin_generation, xattrs;
 };

@@ -48,7 +48,7 @@ uint64_t block_hash(uint64_t index, const void *data)
 
 uint64_t dirent_hash(struct fs_id dir, const char *name, uint32_t len, uint64_t ino)
 {
-	uint64_t v[4] = { dir.volume, dir.ino, XXH3_64bits(name, len), ino };
+	uint64_t v[5] = { dir.volume, dir.snapshot, dir.ino, XXH3_64bits(name, len), ino };
 
 	return XXH3_64bits(v, sizeof(v));
 }
@@ -61,10 +61,10 @@ uint64_t noderec_hash(const struct noderec *r)
 void noderec_print(const struct noderec *r, char *buf, size_t len)
 {
 	snprintf(buf, len,
-		 "v%llu ino %llu gen %#llx type %llu mode %llo owner %llu:%llu nlink %llu rdev %llx "
+		 "v%llu@%llu ino %llu gen %#llx type %llu mode %llo owner %llu:%llu nlink %llu rdev %llx "
 		 "size %llu mapped %llu content %016llx target %016llx change %#llx "
 		 "mtime %llu.%09llu ctime %llu.%09llu origin %llu/%#llx xattrs %016llx",
-		 (unsigned long long)r->volume, (unsigned long long)r->ino,
+		 (unsigned long long)r->volume, (unsigned long long)r->snapshot, (unsigned long long)r->ino,
 		 (unsigned long long)r->generation, (unsigned long long)r->type,
 		 (unsigned long long)r->mode, (unsigned long long)r->uid,
 		 (unsigned long long)r->gid, (unsigned long long)r->nlink,

@@ -24,6 +24,13 @@ void xattrs_put(struct mxattrs *a);
 const struct mxattr *xattrs_find(const struct mxattrs *a, const char *name, uint32_t name_len);
 uint32_t xattrs_bytes(const struct mxattrs *a);	/* as the store counts */
 
+/* A copy without its names and its parent. */
+struct mnode *model_node_copy(struct model *m, const struct mnode *n, struct fs_id id);
+void model_snaps_share(struct model *to, const struct model *from);
+void model_snaps_free(struct model *m);
+void model_snap_del(struct model *m, struct mfrozen *f);
+void model_restore(struct model *m, struct mvolume *v, const struct mfrozen *f, uint64_t seq);
+
 struct mnode *model_node_new(struct model *m, struct fs_id id, enum fs_type type);
 void model_node_free(struct model *m, struct mnode *n);
 void model_dirent_add(struct model *m, struct mnode *dir, const char *name, uint32_t len,

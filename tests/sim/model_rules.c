@@ -51,13 +51,23 @@ static bool go(const struct run *r)
 	return r->apply && !r->ex->nmust;
 }
 
-static struct mnode *need(struct run *r, struct fs_id id)
+/* To be read: it may be in a snapshot. */
+static struct mnode *need_any(struct run *r, struct fs_id id)
 {
-	struct mnode *n = model_find(r->m, id);
+	struct mnode *n = model_find_any(r->m, id);
 
 	if (!n)
 		must(r, ESTALE);
 	return n;
+}
+
+static struct mnode *need(struct run *r, struct fs_id id)
+{
+	if (id.snapshot) {
+		must(r, EROFS);
+		return NULL;
+	}
+	return need_any(r, id);
 }
 
 static struct mnode *need_dir(struct run *r, struct fs_id id, bool write)
@@ -73,15 +83,18 @@ static struct mnode *need_dir(struct run *r, struct fs_id id, bool write)
 	return n;
 }
 
-static struct mnode *need_reg(struct run *r, struct fs_id id)
+static struct mnode *need_reg_of(struct run *r, struct mnode *n)
 {
-	struct mnode *n = need(r, id);
-
 	if (!n || n->type == FS_REG)
 		return n;
 	must(r, n->type == FS_DIR ? EISDIR : EINVAL);
 	must(r, EINVAL);
 	return NULL;
+}
+
+static struct mnode *need_reg(struct run *r, struct fs_id id)
+{
+	return need_reg_of(r, need(r, id));
 }
 
 static void check_name(struct run *r, const char *name, uint32_t len)
@@ -379,7 +392,7 @@ static void clone_one(struct run *r, struct mnode *src, struct mnode *dir, uint3
 static void run_clone(struct run *r)
 {
 	const struct op *op = r->op;
-	struct mnode *src = need_reg(r, op->id), *dir = need_dir(r, op->dir, true);
+	struct mnode *src = need_reg_of(r, need_any(r, op->id)), *dir = need_dir(r, op->dir, true);
 	char name[OP_NAME_BUF];
 	bool exists = false;
 
@@ -540,6 +553,9 @@ static void run_volume(struct run *r)
 	}
 	if (!v)
 		must(r, ENOENT);
+	for (uint32_t i = 0; v && i < r->m->nsnaps; i++)
+		if (r->m->snaps[i]->volume == v->id && !r->ex->nmust)
+			must(r, ENOTEMPTY);
 	if (v && go(r))
 		model_volume_del(r->m, op->name);
 }
@@ -564,7 +580,7 @@ static void check_range(struct run *r, const struct mnode *src, const struct mno
 static void run_range(struct run *r)
 {
 	const struct op *op = r->op;
-	struct mnode *src = need_reg(r, op->src), *dst = need_reg(r, op->id);
+	struct mnode *src = need_reg_of(r, need_any(r, op->src)), *dst = need_reg(r, op->id);
 	uint64_t len = op->length;
 
 	if (op->src.volume != op->id.volume)
@@ -681,9 +697,45 @@ static void run_hold(struct run *r)
 		r->m->held[r->m->nheld++] = r->op->id;
 }
 
+/* ---- volumes and snapshots --------------------------------------------------------------- */
+
+static bool any_held(const struct model *m, uint32_t volume)
+{
+	for (uint32_t k = 0; k < m->nheld; k++)
+		if (m->held[k].volume == volume && !m->held[k].snapshot)
+			return true;
+	return false;
+}
+
+static void run_snapshot(struct run *r)
+{
+	const struct op *op = r->op;
+	struct mvolume *v = model_volume(r->m, op->name);
+	struct mfrozen *f = v ? model_snap(r->m, v->id, op->name2) : NULL;
+
+	if (!v) {
+		must(r, ENOENT);
+		return;
+	}
+	if (op->kind == OP_SNAP && f)
+		must(r, EEXIST);
+	if (op->kind != OP_SNAP && !f && op->name2_len)
+		must(r, ENOENT);
+	if (op->kind == OP_VCLONE && model_volume(r->m, op->target))
+		must(r, EEXIST);
+	if (op->kind == OP_RESTORE && !op->force && any_held(r->m, v->id))
+		must(r, EBUSY);
+	if (!go(r))
+		return;
+	if (op->kind == OP_UNSNAP)
+		model_snap_del(r->m, f);
+	else if (op->kind == OP_RESTORE)
+		model_restore(r->m, v, f, op->seq);
+}
+
 static void run_read(struct run *r)
 {
-	struct mnode *n = need_reg(r, r->op->id);
+	struct mnode *n = need_reg_of(r, need_any(r, r->op->id));
 
 	r->ex->noop = true;
 	if (!n || model_may(n, r->op->user, 4))
@@ -706,7 +758,8 @@ void model_run(struct model *m, const struct op *op, bool apply, struct expect *
 		[OP_RENAME] = run_rename, [OP_VCREATE] = run_volume, [OP_VDESTROY] = run_volume,
 		[OP_READ] = run_read, [OP_RANGE] = run_range, [OP_PUNCH] = run_punch,
 		[OP_ALLOCATE] = run_allocate, [OP_XSET] = run_xattr, [OP_XREMOVE] = run_xattr,
-		[OP_HOLD] = run_hold,
+		[OP_HOLD] = run_hold, [OP_SNAP] = run_snapshot, [OP_UNSNAP] = run_snapshot,
+		[OP_RESTORE] = run_snapshot, [OP_VCLONE] = run_snapshot,
 	};
 	struct run r = { m, op, ret, apply };
 

@@ -31,6 +31,7 @@ struct test {
 	struct gen gen;
 	struct fs_config cfg;
 	uint64_t nblocks, max_nodes;
+	bool share_volumes;
 	struct dev *dev;
 	struct fs *fs;
 	struct model *m;
@@ -68,7 +69,7 @@ static void on_dirent(void *arg, struct mnode *dir, const char *name, uint32_t l
 
 static void check_node(struct test *t, struct fs_id id)
 {
-	struct mnode *n = model_find(t->m, id);
+	struct mnode *n = model_find_any(t->m, id);
 	struct fs_attr a;
 	struct fs_req req;
 	int rc;
@@ -102,7 +103,7 @@ static void check_node(struct test *t, struct fs_id id)
 
 static void check_read(struct test *t, const struct op *op)
 {
-	struct mnode *n = model_find(t->m, op->id);
+	struct mnode *n = model_find_any(t->m, op->id);
 	unsigned char *buf = test_alloc(op->len + 1);
 	uint32_t len = model_read(n, op->offset, op->len, buf), i = 0;
 
@@ -149,24 +150,11 @@ static void check_after(struct test *t, struct op *op)
 		check_node(t, op->new_ids[i]);
 }
 
-static void learn_volume(struct test *t, const char *name)
-{
-	struct fs_volume_info *v = test_alloc(sizeof(*v));
-	struct fs_attr root;
-	struct fs_req req;
-
-	fs_req_admin(&req, t->fs);
-	sim_ok(fs_volume_find(t->fs, name, v));
-	sim_ok(fs_getattr(&req, v->root, &root));
-	sim_check(root.type == FS_DIR && root.nlink == 2, "a new volume's root");
-	model_add_volume(t->m, v, &root);
-	free(v);
-}
-
 static void check_nospace(struct test *t, const struct op *op)
 {
 	sim_check(sim_space_short(t->fs, op), "step %u: ENOSPC, but there is room", t->step);
-	sim_check(op->kind != OP_REMOVE && op->kind != OP_RMDIR && op->kind != OP_VDESTROY,
+	sim_check(op->kind != OP_REMOVE && op->kind != OP_RMDIR && op->kind != OP_VDESTROY &&
+		  op->kind != OP_UNSNAP,
 		  "step %u: ENOSPC from %s", t->step, op_names[op->kind]);
 	t->nospace++;
 	if (op->kind == OP_ALLOCATE)	/* that may ask for anything */
@@ -174,6 +162,19 @@ static void check_nospace(struct test *t, const struct op *op)
 	sim_compare(t->fs, t->m, "after ENOSPC");
 	if (!rng_one_in(&t->rng, 4))
 		t->purge = rng_range(&t->rng, 1, 60);
+}
+
+/* What came with a clone or a restore and has no name goes in the background. */
+static void volumes_changed(struct test *t, const struct op *op)
+{
+	sim_learn(t->fs, t->m, op);
+	if (op->kind == OP_RESTORE)
+		for (unsigned i = 0; i < LISTERS; i++)
+			lister_stop(&t->listers[i]);
+	if (op->kind == OP_RESTORE || op->kind == OP_VCLONE)
+		sim_ok(fs_reap_all(t->fs));
+	if (rng_one_in(&t->rng, 3))
+		sim_compare(t->fs, t->m, "after a change of volumes or snapshots");
 }
 
 static void run_op(struct test *t, struct op *op)
@@ -207,9 +208,9 @@ static void run_op(struct test *t, struct op *op)
 		check_wcc(t, &t->answer->wcc, &pre);
 	if (op->rc)
 		return;
-	if (op->kind == OP_VCREATE)
-		learn_volume(t, op->name);
-	else if (op->kind != OP_VDESTROY)
+	if (op->kind >= OP_SNAP || op->kind == OP_VCREATE || op->kind == OP_VDESTROY)
+		volumes_changed(t, op);
+	else
 		check_after(t, op);
 }
 
@@ -411,16 +412,39 @@ static void volume_op(struct test *t, enum op_kind kind, const char *name)
 	sim_check(!op.rc, "%s %s: %s", op_names[kind], name, sim_err(op.rc));
 }
 
+#define SNAPS_MAX 4
+
 static void maybe_volume(struct test *t)
 {
 	struct op op;
 
 	memset(t->gen.weights, 0, sizeof(t->gen.weights));
-	t->gen.weights[OP_VCREATE] = 2;
-	t->gen.weights[OP_VDESTROY] = 1;
+	t->gen.weights[OP_VCREATE] = 1;
+	t->gen.weights[OP_VDESTROY] = 2;
+	t->gen.weights[OP_SNAP] = t->share_volumes && t->m->nsnaps < SNAPS_MAX ? 6 : 0;
+	t->gen.weights[OP_UNSNAP] = 2 + 3 * t->m->nsnaps;
+	t->gen.weights[OP_RESTORE] = 3;
+	t->gen.weights[OP_VCLONE] = t->share_volumes && t->m->nnodes < t->max_nodes && t->m->nvolumes < 3 ? 2 : 0;
 	gen_op(&t->gen, t->m, &op);
 	run_op(t, &op);
 	op_done(&op);
+}
+
+static void destroy_snapshots(struct test *t)
+{
+	while (t->m->nsnaps) {
+		const struct mfrozen *f = t->m->snaps[rng_below(&t->rng, t->m->nsnaps)];
+		struct op op = { .kind = OP_UNSNAP };
+
+		for (uint32_t i = 0; i < t->m->nvolumes; i++)
+			if (t->m->volumes[i].id == f->volume)
+				strcpy(op.name, t->m->volumes[i].name);
+		strcpy(op.name2, f->name);
+		op.name_len = strlen(op.name);
+		op.name2_len = strlen(op.name2);
+		run_op(t, &op);
+		sim_check(!op.rc, "destroying a snapshot: %s", sim_err(op.rc));
+	}
 }
 
 static void set_weights(struct test *t)
@@ -429,6 +453,8 @@ static void set_weights(struct test *t)
 
 	gen_init(&g, 0);
 	memcpy(t->gen.weights, g.weights, sizeof(g.weights));
+	if (t->purge && t->m->nsnaps && rng_one_in(&t->rng, 10))
+		destroy_snapshots(t);	/* or nothing that is removed gives its space back */
 	if (t->purge || (t->m->nnodes > t->max_nodes && rng_one_in(&t->rng, 2))) {
 		memset(t->gen.weights, 0, sizeof(t->gen.weights));
 		t->gen.weights[OP_REMOVE] = 8;
@@ -528,9 +554,9 @@ static void step(struct test *t)
 		background(t);
 	} else if (what < 267) {
 		reopen(t);
-	} else if (what < 272) {
+	} else if (what < 277) {
 		maybe_volume(t);
-	} else if (what < 275) {
+	} else if (what < 280) {
 		loop_sleep_ns(rng_below(&t->rng, 2000000000));
 	} else if (what < 305 && t->m->keep_life) {
 		no_more_come_back(t);
@@ -546,6 +572,7 @@ static void step(struct test *t)
 /* Removes names, leaves first, by the store's own operations, then the volumes. */
 static void delete_all(struct test *t)
 {
+	destroy_snapshots(t);
 	while (t->m->nvolumes) {
 		struct mvolume *v = &t->m->volumes[t->m->nvolumes - 1];
 		struct mnode *dir = v->root;
@@ -606,6 +633,9 @@ static void choose(struct test *t)
 	t->max_nodes = rng_one_in(&t->rng, 4) ? 1500 : 400;
 	if (t->nblocks < 10000)
 		t->gen.max_write = 200000;
+	/* Where counts are at their limit, a write after a snapshot copies all that there is, and in a full
+	 * pool not even a removal finds the room for that. */
+	t->share_volumes = !t->cfg.max_refs || t->nblocks > 30000;
 }
 
 /* As large as the random volumes will make it: it does not shrink. */

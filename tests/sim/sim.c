@@ -344,6 +344,53 @@ static void exec_volume(struct fs_req *req, struct op *op)
 	op->seq = req->stable_seq;
 }
 
+static void exec_snapshot(struct fs_req *req, struct op *op)
+{
+	op->snap = test_alloc(sizeof(*op->snap));
+	op->volume = test_alloc(sizeof(*op->volume));
+	switch (op->kind) {
+	case OP_SNAP:
+		op->rc = fs_snapshot_create(req, op->name, op->name2, op->snap);
+		break;
+	case OP_UNSNAP:
+		op->rc = fs_snapshot_destroy(req, op->name, op->name2);
+		break;
+	case OP_RESTORE:
+		op->rc = fs_volume_restore(req, op->name, op->name2, op->force);
+		break;
+	default:
+		op->rc = fs_volume_clone(req, op->name, op->name2_len ? op->name2 : NULL, op->target,
+					 op->volume);
+	}
+	op->seq = req->stable_seq;
+}
+
+void sim_learn(struct fs *fs, struct model *m, const struct op *op)
+{
+	struct fs_volume_info *v;
+	struct fs_attr root;
+	struct fs_req req;
+
+	if (op->kind == OP_VCREATE) {
+		v = test_alloc(sizeof(*v));
+		fs_req_admin(&req, fs);
+		sim_ok(fs_volume_find(fs, op->name, v));
+		sim_ok(fs_getattr(&req, v->root, &root));
+		sim_check(root.type == FS_DIR && root.nlink == 2, "a new volume's root");
+		model_add_volume(m, v, &root);
+		free(v);
+	} else if (op->kind == OP_SNAP) {
+		sim_check(op->snap->fsid == op->seq, "a snapshot of another event");
+		model_snap_add(m, op->snap);
+	} else if (op->kind == OP_VCLONE) {
+		struct mvolume *src = model_volume(m, op->name);
+
+		sim_check(op->volume->fsid == op->seq, "a clone of another event");
+		model_volume_copy(m, src->id, op->name2_len ? model_snap(m, src->id, op->name2) : NULL,
+				  op->volume);
+	}
+}
+
 static void exec_names(struct fs_req *req, struct op *op, struct answer *a)
 {
 	struct fs_name name = { op->name, op->name_len }, name2 = { op->name2, op->name2_len };
@@ -420,6 +467,9 @@ static void exec_one(struct fs_req *req, struct op *op, struct answer *a)
 		break;
 	case OP_VCREATE: case OP_VDESTROY:
 		exec_volume(req, op);
+		break;
+	case OP_SNAP: case OP_UNSNAP: case OP_RESTORE: case OP_VCLONE:
+		exec_snapshot(req, op);
 		break;
 	case OP_KINDS:
 		abort();

@@ -51,6 +51,8 @@ struct answer {
 };
 /* Executes OP and fills in its second half.  A may be NULL. */
 void sim_exec(struct fs *fs, struct op *op, struct answer *a);
+/* M takes over what OP has made: a volume, a snapshot, a clone of a volume. */
+void sim_learn(struct fs *fs, struct model *m, const struct op *op);
 /* Is there so little left that -ENOSPC is the right answer to OP? */
 bool sim_space_short(struct fs *fs, const struct op *op);
 /* The pool that is open has counts limited to a few: copying one block may then mean to copy more than

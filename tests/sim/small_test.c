@@ -260,6 +260,38 @@ static bool drop(struct test *t, enum op_kind kind, const char *name)
 	return true;
 }
 
+static bool snapshot(struct test *t, enum op_kind kind)
+{
+	bool there = model_snap(t->m, model_volume(t->m, "main")->id, "s");
+	struct op *op;
+
+	if (there == (kind == OP_SNAP))
+		return false;
+	/* What has no name would go in the background, after what is acknowledged. */
+	for (uint32_t i = 0; i < t->m->nnodes; i++)
+		if (t->m->nodes[i]->unnamed)
+			return false;
+	op = add(t, kind, "main");
+	set_name(op->name2, &op->name2_len, "s");
+	op->force = true;
+	if (kind == OP_VCLONE)
+		op->target = strdup("c");
+	return true;
+}
+
+static bool clone_volume(struct test *t)
+{
+	return !model_volume(t->m, "c") && snapshot(t, OP_VCLONE);
+}
+
+static bool destroy_clone(struct test *t)
+{
+	if (!model_volume(t->m, "c"))
+		return false;
+	add(t, OP_VDESTROY, "c");
+	return true;
+}
+
 static bool sync_all(struct test *t)
 {
 	uint64_t seq = fs_last_seq(t->fs);
@@ -316,6 +348,11 @@ STEP(drop_xattr_a, drop_xattr(t, "a", "x"))
 STEP(hold_b, hold(t, "b"))
 STEP(write_held, write_held(t))
 STEP(unhold, unhold(t))
+STEP(snapshot, snapshot(t, OP_SNAP))
+STEP(unsnapshot, snapshot(t, OP_UNSNAP))
+STEP(restore, snapshot(t, OP_RESTORE))
+STEP(vclone, clone_volume(t))
+STEP(destroy_clone, destroy_clone(t))
 STEP(fsync, sync_all(t))
 STEP(checkpoint, checkpoint(t))
 STEP(reap, reap(t))
@@ -327,7 +364,7 @@ static const struct step { const char *name; bool (*fn)(struct test *t); } steps
 	ROW(range_a_b), ROW(range_c_a), ROW(punch_a), ROW(punch_b), ROW(rename_a_b),
 	ROW(rename_b_into), ROW(rename_c_a), ROW(link_a_c), ROW(remove_a), ROW(remove_b),
 	ROW(xattr_a), ROW(xattr_a_large), ROW(xattr_d), ROW(drop_xattr_a), ROW(hold_b), ROW(write_held),
-	ROW(unhold), ROW(fsync), ROW(checkpoint), ROW(reap),
+	ROW(unhold), ROW(snapshot), ROW(unsnapshot), ROW(restore), ROW(vclone), ROW(destroy_clone), ROW(fsync), ROW(checkpoint), ROW(reap),
 };
 #define NSTEPS (sizeof(steps) / sizeof(*steps))
 
