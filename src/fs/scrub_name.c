@@ -13,7 +13,8 @@ struct dir_todo { struct fs_id id; char *path; };
 struct search {
 	struct scrub *s;
 	const struct scrub_owners *o;
-	const struct fs_volume_info *v;
+	const char *name;		/* of the volume or snapshot */
+	uint32_t id;			/* of its record */
 	struct dir_todo *todo;
 	size_t n, cap;
 	bool *told;
@@ -22,7 +23,7 @@ struct search {
 static void tell(struct search *h, unsigned i, const char *dir, const char *name)
 {
 	h->told[i] = true;
-	scrub_finding(h->s, "%s:%s%s%s: hit by what is said above", h->v->name, dir, name[0] ? "/" : "",
+	scrub_finding(h->s, "%s:%s%s%s: hit by what is said above", h->name, dir, name[0] ? "/" : "",
 		      name);
 }
 
@@ -57,7 +58,7 @@ static void look_at_entry(struct search *h, const char *dir, const struct fs_dir
 	if (e->cookie <= 2)
 		return;
 	for (unsigned i = 0; i < h->o->n; i++)
-		if (h->o->at[i].volume == h->v->id && h->o->at[i].ino == e->ino)
+		if (h->o->at[i].volume == h->id && h->o->at[i].ino == e->ino)
 			tell(h, i, dir, e->name);
 	if (e->attr.type == FS_DIR)
 		add_dir(h, e->attr.id, dir, e->name);
@@ -82,12 +83,20 @@ static void look_at_dir(struct search *h, struct fs_req *req, const struct dir_t
 	} while (!list.eof && list.n && !scrub_interrupted(h->s));
 }
 
-static void search_volume(struct search *h, void *buf)
+static bool is_hit(const struct scrub_owners *o, uint32_t id)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->at[i].volume == id)
+			return true;
+	return false;
+}
+
+static void search_root(struct search *h, struct fs_id root, void *buf)
 {
 	struct fs_req req;
 
 	fs_req_admin(&req, h->s->fs);
-	add_dir(h, h->v->root, "", "");
+	add_dir(h, root, "", "");
 	while (h->n && !scrub_interrupted(h->s)) {
 		struct dir_todo d = h->todo[--h->n];
 
@@ -97,20 +106,39 @@ static void search_volume(struct search *h, void *buf)
 	while (h->n)
 		free(h->todo[--h->n].path);
 	for (unsigned i = 0; i < h->o->n; i++)
-		if (h->o->at[i].volume == h->v->id && !h->told[i] && h->o->at[i].ino == FS_ROOT_INO)
+		if (h->o->at[i].volume == h->id && !h->told[i] && h->o->at[i].ino == FS_ROOT_INO)
 			tell(h, i, "/", "");
+}
+
+static void search_volume(struct search *h, const struct fs_volume_info *v, void *buf)
+{
+	char name[2 * FS_VOLUME_NAME_MAX + 2];
+	struct fs_snapshot_info snap = { 0 };
+
+	h->name = v->name;
+	h->id = v->id;
+	if (is_hit(h->o, v->id))
+		search_root(h, v->root, buf);
+	while (!fs_snapshot_next(h->s->fs, v->id, snap.id, &snap) && !scrub_interrupted(h->s)) {
+		if (!is_hit(h->o, snap.id))
+			continue;
+		snprintf(name, sizeof(name), "%s@%s", v->name, snap.name);
+		h->name = name;
+		h->id = snap.id;
+		search_root(h, snap.root, buf);
+	}
 }
 
 void scrub_say_owners(struct scrub *s, const struct scrub_owners *o)
 {
 	struct fs_volume_info *v = calloc(1, sizeof(*v));
 	bool told[SCRUB_OWNERS_MAX] = { false };
-	struct search h = { .s = s, .o = o, .v = v, .told = told };
+	struct search h = { .s = s, .o = o, .told = told };
 	void *buf = NULL;
 
 	if (v && !posix_memalign(&buf, 8, LIST_BYTES)) {
 		for (uint32_t after = 0; !fs_volume_next(s->fs, after, v); after = v->id)
-			search_volume(&h, buf);
+			search_volume(&h, v, buf);
 		for (unsigned i = 0; i < o->n; i++)
 			if (!told[i])
 				scrub_finding(s, "inode %" PRIu64 " of volume number %u, which has no "

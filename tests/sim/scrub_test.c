@@ -220,6 +220,27 @@ static void rotten(struct rig *r)
 	expect_findings(r, 0);
 }
 
+/* What only snapshots and clones of the volume have any more. */
+static void rotten_snapshots(struct rig *r)
+{
+	uint64_t b;
+
+	populate(r);
+	sim_ok(fs_snapshot_create(&r->req, "main", "s1", NULL));
+	sim_ok(fs_snapshot_create(&r->req, "main", "s2", NULL));
+	sim_ok(fs_volume_clone(&r->req, "main", "s1", "other", NULL));
+	rig_remove(r, "changed");
+	sim_ok(fs_reap_all(r->fs));
+	sim_ok(fs_checkpoint(r->fs));
+	b = block_with(r, 7, 4096);
+	dev_sim_flip_bit(r->dev, b, 77);
+	sim_ok(fs_scrub_start(r->fs, 0));
+	expect_findings(r, 4);
+	sim_check(said(r, "main@s1:/changed: hit") && said(r, "main@s2:/changed: hit") &&
+		  said(r, "other:/changed: hit"), "the wrong files are named");
+	dev_sim_flip_bit(r->dev, b, 77);
+}
+
 static void unreadable(struct rig *r)
 {
 	struct dev_sim_fault f = { .kind = DEV_SIM_FAIL, .ops = DEV_SIM_OP(DEV_READ), .for_good = true,
@@ -384,8 +405,9 @@ static void killed(struct rig *r)
 static const struct rig_test tests[] = {
 	{ "quiet", quiet, 16384, 0, true }, { "busy", busy, 40960, 0, true },
 	{ "busy, counts limited to 40", busy, 40960, 40, true }, { "full", full, 12288, 0, true },
-	{ "rotten", rotten, 16384, 0, true }, { "unreadable", unreadable, 16384, 0, true },
-	{ "stuck", stuck, 16384, 0, true }, { "many_dirs", many_dirs, 16384, 0, true }, { "allocate", allocate, 16384, 0, true },
+	{ "rotten", rotten, 16384, 0, true }, { "rotten_snapshots", rotten_snapshots, 16384, 0, true },
+	{ "unreadable", unreadable, 16384, 0, true }, { "stuck", stuck, 16384, 0, true },
+	{ "many_dirs", many_dirs, 16384, 0, true }, { "allocate", allocate, 16384, 0, true },
 	{ "restarted", restarted, 16384, 0, true },
 	{ "interrupted", interrupted, 16384, 0, true }, { "killed", killed, 16384, 0, true },
 };
