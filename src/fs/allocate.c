@@ -24,7 +24,7 @@ static int do_look(struct txn *t, void *arg)
 	struct look *l = arg;
 	struct volume *vol;
 	struct inode *i;
-	int err = object_get(t, l->id, &vol, &i);
+	int err = l->id.snapshot ? -EROFS : object_get(t, l->id, &vol, &i);
 
 	if (err)
 		return err;

@@ -58,9 +58,9 @@ void op_clone_name(const struct op *op, uint32_t i, char *buf)
 
 void op_print(const struct op *op, char *buf, size_t len)
 {
-	int n = snprintf(buf, len, "%s user %u id %u:%llu dir %u:%llu", op_names[op->kind],
-			 op->user, op->id.volume, (unsigned long long)op->id.ino,
-			 op->dir.volume, (unsigned long long)op->dir.ino);
+	int n = snprintf(buf, len, "%s user %u id %u@%u:%llu dir %u@%u:%llu", op_names[op->kind],
+			 op->user, op->id.volume, op->id.snapshot, (unsigned long long)op->id.ino,
+			 op->dir.volume, op->dir.snapshot, (unsigned long long)op->dir.ino);
 
 	if (op->name_len)
 		n += snprintf(buf + n, len - n, " '%.40s'", op->name);

@@ -8,6 +8,7 @@
  *     world_net.c     calls that are lost, cut off, repeated; a small NFSv3 client
  *     world_nfs4.c    a small NFSv4.2 client
  *     world_locks.c   a file that clients lock, and who may think that he holds what
+ *     world_snap.c    snapshots, and whether what is in them stays
  *     world_client.c  what each client was promised, and whether it is there
  *     world_habits.c  what clients do
  *     world_test.c    seeds, options, the report
@@ -55,6 +56,9 @@ struct file {
 /* A block of a write that may be lost with the server, oldest first. */
 struct pending { struct file *file; uint32_t block, op; uint64_t before, after; };
 
+#define SHOTS 2
+struct shot { bool there; char name[24]; struct file file; };	/* a snapshot, and a file as it was then */
+
 struct world;
 struct client {
 	struct world *w;
@@ -75,6 +79,7 @@ struct client {
 	uint64_t epoch;			/* the server's life that it has last seen */
 	bool checking, again;
 	uint32_t serial;		/* of names */
+	struct shot shots[SHOTS];
 	uint64_t ops, errors;
 	/* NFSv4's session, with one slot */
 	bool have_session;
@@ -124,6 +129,7 @@ struct world {
 	uint64_t fault_every_ns, end_ns;
 	uint64_t faults[WF_KINDS];
 	uint64_t requests;		/* hash of all that the disk was asked */
+	uint64_t looked_back;		/* into snapshots */
 	uint64_t calls, restarts, checked_blocks, lost_writes, replayed, virtual_ns;
 };
 
@@ -170,6 +176,10 @@ struct protocol {
 };
 extern const struct protocol nfs3, nfs4;
 struct said v4_clone(struct client *c, const struct file *golden, const struct file *f);
+
+/* ---- world_snap.c ---- */
+void client_snapshot(struct client *c);	/* of one of its files, with nothing pending */
+void client_look_back(struct client *c);	/* at one: it must be as it was then */
 
 /* ---- world_client.c ---- */
 void client_start(struct client *c);	/* in a fiber: its directory, then its habit until the end */

@@ -141,17 +141,35 @@ static void lock(struct client *c)
 		database(c);
 }
 
+/* Snapshots of files that go on changing. */
+static void photograph(struct client *c)
+{
+	switch (below(c, 4)) {
+	case 0:
+		client_snapshot(c);
+		break;
+	case 1:
+		client_look_back(c);
+		break;
+	case 2:
+		careless(c);
+		break;
+	default:
+		shrink(c);
+	}
+}
+
 static void everything(struct client *c)
 {
 	static void (*const all[])(struct client *) = { install, database, clone, careless, shrink,
-							churn, lock };
+							churn, photograph, lock };
 
-	all[below(c, 7)](c);
+	all[below(c, 8)](c);
 }
 
 const struct habit habits[] = {
 	{ "installer", install }, { "database", database }, { "cloner", clone },
 	{ "careless", careless }, { "shrinker", shrink }, { "churner", churn },
-	{ "locker", lock }, { "everything", everything },
+	{ "locker", lock }, { "photographer", photograph }, { "everything", everything },
 };
 const unsigned nhabits = sizeof(habits) / sizeof(*habits);

@@ -20,7 +20,7 @@
 #include "world.h"
 
 struct sums {
-	uint64_t seeds, faults[WF_KINDS], calls, restarts, checked, lost, replayed, locks, reclaimed;
+	uint64_t seeds, faults[WF_KINDS], calls, restarts, checked, looked_back, lost, replayed, locks, reclaimed;
 	double hours, cpu_s;
 };
 
@@ -42,6 +42,7 @@ static void add(struct sums *s, const struct world *w)
 	s->calls += w->calls;
 	s->restarts += w->restarts;
 	s->checked += w->checked_blocks;
+	s->looked_back += w->looked_back;
 	s->lost += w->lost_writes;
 	s->replayed += w->replayed;
 	s->locks += w->locks;
@@ -77,10 +78,10 @@ static void run_twice(uint64_t seed, const char *program, struct sums *s)
 static void report(const struct sums *s)
 {
 	printf("%llu worlds, %.2f simulated hours in %.1f s of CPU (%.0f hours a minute): %llu calls, %llu "
-	       "restarts, %llu blocks compared, %llu writes lost and sent again, %llu records replayed, %llu locks, %llu of them reclaimed\n",
+	       "restarts, %llu blocks compared, %llu looks into snapshots, %llu writes lost and sent again, %llu records replayed, %llu locks, %llu of them reclaimed\n",
 	       (unsigned long long)s->seeds, s->hours, s->cpu_s, s->cpu_s ? s->hours * 60 / s->cpu_s : 0,
 	       (unsigned long long)s->calls, (unsigned long long)s->restarts,
-	       (unsigned long long)s->checked, (unsigned long long)s->lost,
+	       (unsigned long long)s->checked, (unsigned long long)s->looked_back, (unsigned long long)s->lost,
 	       (unsigned long long)s->replayed, (unsigned long long)s->locks,
 	       (unsigned long long)s->reclaimed);
 	for (unsigned i = 0; i < WF_KINDS; i++)
@@ -118,6 +119,7 @@ static bool run_apart(uint64_t seed, const char *program, struct sums *s)
 	s->calls += one.calls;
 	s->restarts += one.restarts;
 	s->checked += one.checked;
+	s->looked_back += one.looked_back;
 	s->lost += one.lost;
 	s->replayed += one.replayed;
 	s->locks += one.locks;
