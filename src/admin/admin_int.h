@@ -59,6 +59,10 @@ struct admin {
 	struct upload *uploads[UPLOADS_MAX];
 	struct timer upload_timer;
 	bool upload_sweeping;
+	/* schedule_run.c's, of the loop's thread: */
+	struct timer schedule_timer;
+	bool schedule_looking, schedule_stopping;
+	int schedule_error;		/* the last that was logged */
 };
 
 struct call;
@@ -209,6 +213,10 @@ void post_upload(struct call *c);
 void delete_upload(struct call *c);
 void uploads_init(struct admin *a);
 void uploads_stop(struct admin *a);		/* in a fiber, when no call is under way */
+
+void schedules_init(struct admin *a);
+void schedules_kick(struct admin *a);		/* on the loop's thread: one has changed */
+void schedules_stop(struct admin *a);		/* in a fiber; waits */
 
 /* Looks up P (in a fiber): a missing volume is -ENOMEDIUM, a missing snapshot -ESRCH, to be told from a
  * missing file. */

@@ -31,9 +31,9 @@ static const struct route routes[] = {
 	{ "GET", "/v1/nfs", BODY_NONE, "", get_nfs, NULL },
 	{ "GET", "/metrics", BODY_NONE, "", get_metrics, NULL },
 	{ "GET", "/v1/volumes", BODY_NONE, "", get_volumes, NULL },
-	{ "POST", "/v1/volumes", BODY_JSON, "name quota exports", post_volumes, NULL },
+	{ "POST", "/v1/volumes", BODY_JSON, "name quota exports schedule", post_volumes, NULL },
 	{ "GET", "/v1/volumes/*", BODY_NONE, "", get_volume, NULL },
-	{ "PATCH", "/v1/volumes/*", BODY_JSON, "quota exports", patch_volume, NULL },
+	{ "PATCH", "/v1/volumes/*", BODY_JSON, "quota exports schedule", patch_volume, NULL },
 	{ "DELETE", "/v1/volumes/*", BODY_NONE, "snapshots", delete_volume, NULL },
 	{ "POST", "/v1/volume-clones", BODY_JSON, "source name", post_volume_clones, NULL },
 	{ "GET", "/v1/snapshots", BODY_NONE, "volume", get_snapshots, NULL },
@@ -354,10 +354,12 @@ int admin_start(const struct admin_config *cfg, struct admin **ret_admin, char *
 	if (err)
 		return err;
 	uploads_init(a);
+	schedules_init(a);
 	a->daemon = mhd_start(a);
 	if (!a->daemon) {
 		snprintf(why, why_len, "%s: the management server does not start (memory or "
 			 "threads are short)", cfg->socket_path);
+		timer_cancel(&a->schedule_timer);
 		socket_close(cfg->socket_path, a->listen_fd, a->lock_fd);
 		return -ENOMEM;
 	}
@@ -404,6 +406,7 @@ void admin_stop(struct admin *a)
 		fiber_park();
 	pthread_join(thread, NULL);
 	uploads_stop(a);
+	schedules_stop(a);
 	socket_close(a->cfg.socket_path, a->listen_fd, a->lock_fd);
 	free(a);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/schedule.h"
 #include "base/fiber.h"
 #include "nfs/exports.h"
 
@@ -26,7 +27,8 @@ json_t *json_volume(const struct fs_volume_info *v)
 	if (json_set_u64(j, "files", v->files) ||
 	    json_set_u64(j, "mapped", v->mapped_blocks * BLOCK) ||
 	    json_set_u64(j, "quota", v->quota_blocks * BLOCK) ||
-	    json_set_name(j, "exports", v->exports, strlen(v->exports))) {
+	    json_set_name(j, "exports", v->exports, strlen(v->exports)) ||
+	    json_set_name(j, "schedule", v->schedule, strlen(v->schedule))) {
 		json_decref(j);
 		return NULL;
 	}
@@ -82,10 +84,28 @@ void get_volumes(struct call *c)
 
 struct volume_args {
 	const char *name;
-	const char *exports;		/* NULL: not given */
+	const char *exports, *schedule;	/* NULL: not given */
 	int64_t quota_blocks;		/* -1: not given */
 	struct fs_volume_info info;
 };
+
+static bool schedule_take(struct call *c, struct volume_args *a)
+{
+	char why[OBJNAME_WHY];
+	struct schedule s;
+	size_t len;
+
+	if (!arg_given(c, "schedule"))
+		return true;
+	if (!arg_text(c, "schedule", &a->schedule, &len))
+		return false;
+	if (strlen(a->schedule) != len || len > FS_SCHEDULE_MAX)
+		snprintf(why, sizeof(why), "use at most %d characters, and no NUL", FS_SCHEDULE_MAX);
+	else if (!schedule_parse(a->schedule, &s, why))
+		return true;
+	call_fail(c, 400, "bad_argument", "schedule: %s", why);
+	return false;
+}
 
 static bool volume_args_take(struct call *c, struct volume_args *a)
 {
@@ -99,6 +119,8 @@ static bool volume_args_take(struct call *c, struct volume_args *a)
 			return false;
 		a->quota_blocks = (int64_t)((quota + BLOCK - 1) / BLOCK);
 	}
+	if (!schedule_take(c, a))
+		return false;
 	if (!arg_given(c, "exports"))
 		return true;
 	if (!arg_text(c, "exports", &a->exports, &len))
@@ -128,13 +150,24 @@ bool volume_name_take(struct call *c, const char *name, size_t len)
 	return false;
 }
 
+static int schedule_set(struct call *c, const struct volume_args *a)
+{
+	int err = a->schedule ? fs_volume_set_schedule(&c->req, a->name, a->schedule) : 0;
+
+	if (!err && a->schedule)
+		schedules_kick(c->admin);
+	return err;
+}
+
 static int create_run(struct call *c, void *arg)
 {
 	struct volume_args *a = arg;
 	int err = fs_volume_create(&c->req, a->name, &a->info);
 
-	if (!err && (a->exports || a->quota_blocks > 0)) {
+	if (!err && (a->exports || a->quota_blocks > 0 || a->schedule)) {
 		err = fs_volume_set(&c->req, a->name, a->exports, a->quota_blocks);
+		if (!err)
+			err = schedule_set(c, a);
 		if (err)
 			fs_volume_destroy(&c->req, a->name);
 		else
@@ -168,6 +201,8 @@ static int set_run(struct call *c, void *arg)
 	struct volume_args *a = arg;
 	int err = fs_volume_set(&c->req, a->name, a->exports, a->quota_blocks);
 
+	if (!err)
+		err = schedule_set(c, a);
 	if (!err)
 		err = fs_volume_find(c->admin->cfg.fs, a->name, &a->info);
 	return err ? err : fs_wait_stable(c->admin->cfg.fs, c->req.stable_seq);
@@ -210,8 +245,8 @@ void patch_volume(struct call *c)
 
 	if (!a)
 		call_fail_err(c, -ENOMEM, "%s", c->name);
-	else if (!arg_given(c, "quota") && !arg_given(c, "exports"))
-		call_fail(c, 400, "missing", "%s: nothing to set; give quota or exports", c->name);
+	else if (!arg_given(c, "quota") && !arg_given(c, "exports") && !arg_given(c, "schedule"))
+		call_fail(c, 400, "missing", "%s: nothing to set; give quota, exports or schedule", c->name);
 	else if (volume_args_take(c, a))
 		volume_answer(c, a, set_run);
 }

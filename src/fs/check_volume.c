@@ -380,6 +380,8 @@ static void record_check(struct check *c, uint64_t place, const struct volume *r
 		finding(c, "volume record %" PRIu64 ": %s is no name of a volume", place, name);
 	if (!memchr(r->exports, 0, sizeof(r->exports)))
 		finding(c, "volume %s: its export rules don't end", name);
+	if (!memchr(r->schedule, 0, sizeof(r->schedule)))
+		finding(c, "volume %s: its schedule doesn't end", name);
 	if (!r->fsid || r->fsid > c->sb.last_event)
 		finding(c, "volume %s: fsid 0x%" PRIx64 " is not an event of the past", name,
 			r->fsid);

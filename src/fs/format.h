@@ -103,7 +103,8 @@ struct volume {
 	uint8_t reserved3[104];		/*  152 */
 	char name[256];			/*  256 */
 	char exports[1024];		/*  512 */
-	uint8_t reserved4[512];		/* 1536 */
+	char schedule[128];		/* 1536  of snapshots: text of the management layer's */
+	uint8_t reserved4[384];		/* 1664 */
 };
 _Static_assert(sizeof(struct volume) == VOLUME_SIZE, "volume");
 _Static_assert(__builtin_offsetof(struct volume, restored) == 128, "volume");

@@ -38,6 +38,7 @@ struct fiber;
 #define FS_ROOT_INO 1			/* of every volume */
 #define FS_CLONES_MAX 100000		/* in one atomic call */
 #define FS_EXPORTS_MAX 1023
+#define FS_SCHEDULE_MAX 127
 #define FS_SNAPSHOT_DIR ".snapshot"	/* in every directory, to look up: no other file's name */
 
 /* ---- opening ------------------------------------------------------------------------- */
@@ -256,6 +257,7 @@ struct fs_volume_info {
 	uint64_t mapped_blocks;		/* sum over all files, before sharing */
 	uint64_t quota_blocks;		/* limit of mapped_blocks; 0: none */
 	char exports[FS_EXPORTS_MAX + 1]; /* text, the NFS layer's (nfs/exports.h); empty: its default */
+	char schedule[FS_SCHEDULE_MAX + 1]; /* of snapshots: text, the management layer's; empty: none */
 	struct fs_id root;
 };
 int fs_volume_create(struct fs_req *req, const char *name, struct fs_volume_info *ret_info);
@@ -267,6 +269,7 @@ int fs_volume_next(struct fs *fs, uint32_t after, struct fs_volume_info *ret_inf
 int fs_volume_destroy(struct fs_req *req, const char *name);
 /* NULL/ -1: leave as it is. */
 int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int64_t quota_blocks);
+int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *schedule);
 /*
  * The directory NAME of the pool's one hidden volume, both made when missing: where the server keeps
  * what it has to know after a restart, in files like any others.  The calls above don't know that
@@ -319,7 +322,7 @@ int fs_snapshot_destroy(struct fs_req *req, const char *volume, const char *name
 int fs_volume_restore(struct fs_req *req, const char *volume, const char *snapshot, bool force);
 /*
  * A new volume NAME with all that is in SRC now, or was in its SNAPSHOT (NULL: none): O(1), writable,
- * and independent of both from then on.  It begins with SRC's quota and exports.  -EEXIST.
+ * and independent of both from then on.  It begins with SRC's quota and exports, and no schedule.  -EEXIST.
  */
 int fs_volume_clone(struct fs_req *req, const char *src, const char *snapshot, const char *name,
 		    struct fs_volume_info *ret_info);

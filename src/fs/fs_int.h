@@ -365,6 +365,7 @@ void write_replay_prepare(struct write_op *o);	/* what follows from a record's f
 
 struct volume_op {
 	struct fs_req *req;
+	const char *schedule;		/* NULL: leave */
 	const char *name, *exports;	/* VOLUME_SYSTEM_NAME: the hidden one */
 	uint32_t id;
 	uint8_t uuid[16], hash_key[16];

@@ -420,6 +420,8 @@ void record_volume_set(struct txn *t, const struct volume_op *o)
 	put32(&r.head, o->exports != NULL);
 	put_str(&r.head, o->exports);
 	put64(&r.head, o->quota);
+	put32(&r.head, o->schedule != NULL);
+	put_str(&r.head, o->schedule);
 	emit(t, &r);
 }
 
@@ -653,7 +655,7 @@ static int replay_write(struct replay *r)
 static int replay_volume(struct replay *r)
 {
 	struct volume_op o = { .req = &r->req, .now = r->rec->time_ns, .quota = -1 };
-	char *name = get_str(&r->g, FS_VOLUME_NAME_MAX), *exports = NULL;
+	char *name = get_str(&r->g, FS_VOLUME_NAME_MAX), *exports = NULL, *schedule = NULL;
 	int err = name ? 0 : -ENOMEM;
 
 	if (name && strcmp(name, VOLUME_SYSTEM_NAME) && volume_name_legal(name))
@@ -675,8 +677,14 @@ static int replay_volume(struct replay *r)
 		exports = get_str(&r->g, FS_EXPORTS_MAX);
 		o.exports = set ? exports : NULL;
 		o.quota = get64(&r->g);
+		if (r->g.left) {	/* records of before there were schedules end here */
+			set = get32(&r->g);
+			schedule = get_str(&r->g, FS_SCHEDULE_MAX);
+			o.schedule = set ? schedule : NULL;
+		}
 		err = run(r, do_volume_set, &o);
 	}
+	free(schedule);
 	free(name);
 	free(exports);
 	return err;

@@ -126,6 +126,7 @@ static void record_init(struct txn *t, struct snapshot_op *o, struct volume *n, 
 	n->created = o->now;
 	n->inodes_root = root;
 	n->snapshots_changed = n->snapshots_time = 0;
+	memset(n->schedule, 0, sizeof(n->schedule));
 	memset(n->name, 0, sizeof(n->name));
 	memcpy(n->name, name, strlen(name));
 }

@@ -30,6 +30,7 @@ static const struct option_row check_options[] = {
 static const struct option_row volume_options[] = {
 	{ "quota", "SIZE", "most bytes that its files may map, before sharing; 0 for no limit" },
 	{ "exports", "TEXT", "who may mount it over NFS, as in pandod(8); empty for the default" },
+	{ "snapshots", "SCHEDULE", "such as hourly:24,daily:7,weekly:4; empty for none" },
 	{ NULL, NULL, NULL },
 };
 static const struct option_row destroy_options[] = {

@@ -26,6 +26,7 @@ static void volume_row(struct table *t, const json_t *v)
 	else
 		table_cell(t, "none");
 	table_cell(t, *exports ? exports : "(default)");
+	table_cell(t, *json_text(v, "schedule") ? json_text(v, "schedule") : "none");
 }
 
 static int volumes_print(const json_t *list)
@@ -34,7 +35,7 @@ static int volumes_print(const json_t *list)
 	const json_t *v;
 	size_t i;
 
-	table_init(&t, "lrrrl", "NAME", "FILES", "MAPPED", "QUOTA", "EXPORTS");
+	table_init(&t, "lrrrll", "NAME", "FILES", "MAPPED", "QUOTA", "EXPORTS", "SNAPSHOTS");
 	json_array_foreach(list, i, v)
 		volume_row(&t, v);
 	return table_print(&t);
@@ -77,13 +78,15 @@ static int volume_call(struct cmd *c, struct request *r, bool quiet)
 
 static int settings_add(struct cmd *c, json_t *body)
 {
-	const char *exports = cmd_option(c, "exports");
+	const char *exports = cmd_option(c, "exports"), *schedule = cmd_option(c, "snapshots");
 	uint64_t quota = 0;
 
 	if (cmd_size(c, "quota", &quota))
 		return BAD_USAGE;
 	if (exports && json_object_set_new(body, "exports", json_string(exports)))
 		return usage(c, "--exports: must be UTF-8 text");
+	if (schedule && json_object_set_new(body, "schedule", json_string(schedule)))
+		return usage(c, "--snapshots: must be UTF-8 text");
 	if (cmd_option(c, "quota"))
 		json_object_set_new(body, "quota", json_integer((json_int_t)quota));
 	return DONE;
@@ -124,8 +127,8 @@ int volume_set(struct cmd *c)
 
 	if (err)
 		return err;
-	if (!cmd_option(c, "quota") && !cmd_option(c, "exports"))
-		return usage(c, "give --quota or --exports");
+	if (!cmd_option(c, "quota") && !cmd_option(c, "exports") && !cmd_option(c, "snapshots"))
+		return usage(c, "give --quota, --exports or --snapshots");
 	request_init(&r, "PATCH", "/v1/volumes/", c->argv[0]);
 	r.body = json_object();
 	err = settings_add(c, r.body);

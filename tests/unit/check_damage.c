@@ -386,8 +386,9 @@ static void snap_twice(void)
 }
 static void vol_state_unknown(void) { VOL(1, v->state = 9); }
 static void vol_exports(void) { VOL(1, memset(v->exports, 'x', sizeof(v->exports))); }
+static void vol_schedule(void) { VOL(1, memset(v->schedule, 'x', sizeof(v->schedule))); }
 static void vol_fsid_none(void) { VOL(1, v->fsid = 0); }
-static void vol_reserved(void) { VOL(1, v->reserved4[511] = 1); }
+static void vol_reserved(void) { VOL(1, v->reserved4[383] = 1); }
 
 /* Reap list. */
 static void reap_kind(void) { REAP(r[1].block |= 9ULL << 56); }
@@ -626,6 +627,7 @@ const struct damage damages[] = {
 	  "snapshot 'two' is of volume number 9, which is none"),
 	D(vol_state_unknown, "volume record 1: unknown state 9"),
 	D(vol_exports, "volume 'two': its export rules don't end"),
+	D(vol_schedule, "volume 'two': its schedule doesn't end"),
 	D(vol_fsid_none, "volume 'two': fsid 0x0 is not an event of the past"),
 	D(vol_reserved, "volume 'two': reserved fields are not zero"),
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "admin/objname.h"
+#include "admin/schedule.h"
 #include "admin/size.h"
 
 static void sizes_are_binary(void **state)
@@ -132,6 +133,38 @@ static void snapshots_are_taken_apart(void **state)
 	assert_false(objpath_same_volume(&p, &q) || objpath_same_volume(&q, &p));
 }
 
+static void schedules_are_understood(void **state)
+{
+	static const char *const bad[] = { "x", "hourly", "hourly:", "hourly:0", "hourly:10001", "hourly:1,",
+					   ",", "hourly:1,,daily:1", "hourly:1,hourly:2", "hourly:-1",
+					   "hourly:99999999999999", "Hourly:1", "hourly:1 " };
+	char why[OBJNAME_WHY], name[OBJNAME_VOLUME_MAX + 1];
+	struct schedule s;
+
+	assert_int_equal(schedule_parse("", &s, why), 0);
+	assert_int_equal(s.keep[0] + s.keep[1] + s.keep[2], 0);
+	assert_int_equal(schedule_parse("weekly:4,hourly:24,daily:10000", &s, why), 0);
+	assert_int_equal(s.keep[SCHEDULE_HOURLY], 24);
+	assert_int_equal(s.keep[SCHEDULE_DAILY], 10000);
+	assert_int_equal(s.keep[SCHEDULE_WEEKLY], 4);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(schedule_parse(bad[i], &s, why), -EINVAL);
+	/* 2026-11-25 is a Wednesday */
+	schedule_name(SCHEDULE_HOURLY, 1795647599, name);
+	assert_string_equal(name, "hourly-20261125-2200");
+	schedule_name(SCHEDULE_HOURLY, 1795647600, name);
+	assert_string_equal(name, "hourly-20261125-2300");
+	schedule_name(SCHEDULE_DAILY, 1795647600, name);
+	assert_string_equal(name, "daily-20261125-0000");
+	schedule_name(SCHEDULE_WEEKLY, 1795647600, name);
+	assert_string_equal(name, "weekly-20261123-0000");
+	assert_true(schedule_made(SCHEDULE_WEEKLY, name));
+	assert_false(schedule_made(SCHEDULE_DAILY, name));
+	assert_false(schedule_made(SCHEDULE_WEEKLY, "weekly-2026112-00000"));
+	assert_false(schedule_made(SCHEDULE_WEEKLY, "weekly-20261123-0000x"));
+	assert_false(schedule_made(SCHEDULE_WEEKLY, "weekly-mine"));
+}
+
 static void objects_are_refused(void **state)
 {
 	static const char *const bad[] = { "", "gold", "gold:", "gold:a", ":/a", "/a", "a/b:/c",
@@ -220,7 +253,7 @@ int main(void)
 		cmocka_unit_test(sizes_for_people),
 		cmocka_unit_test(objects_are_taken_apart),
 		cmocka_unit_test(objects_are_refused),
-		cmocka_unit_test(snapshots_are_taken_apart),
+		cmocka_unit_test(snapshots_are_taken_apart), cmocka_unit_test(schedules_are_understood),
 		cmocka_unit_test(patterns_make_names),
 		cmocka_unit_test(patterns_are_refused),
 		cmocka_unit_test(text_is_safe_for_terminals),
