@@ -45,12 +45,13 @@ uint64_t image_table_of(const struct image *im, uint64_t block);
 struct dev *image_damaged(const struct image *im, struct stream *s);
 
 /* Everything that can be done with a pool.  HOW: IMAGE_* below. */
-enum { IMAGE_BACKGROUND = 1, IMAGE_FEW_REFS = 2, IMAGE_KEEP_ORPHANS = 4, IMAGE_READ_ONLY = 8, IMAGE_TWICE = 16,
-       IMAGE_REPAIR = 32, IMAGE_DROP = 64 };
-void image_use(struct dev *d, uint8_t how);
-/* fs_check(); returns how many findings, or a negative code. */
-int64_t image_check(struct dev *d);
-/* Repairs a copy of it, if HOW says so, and looks at it by dumps. */
-void image_repair(struct dev *d, uint8_t how);
+enum { IMAGE_BACKGROUND = 1, IMAGE_FEW_REFS = 2, IMAGE_KEEP_ORPHANS = 4, IMAGE_READ_ONLY = 8,
+       IMAGE_TWICE = 16, IMAGE_REPAIR = 32, IMAGE_DROP = 64 };
+/* SOUND: nothing was found wrong with it, so it can be used as if nothing were, and is sound afterwards. */
+void image_use(struct dev *d, uint8_t how, bool sound);
+/* Checks it, and repairs it if HOW says so; returns how many findings are left, or a negative code. */
+int64_t image_check(struct dev *d, uint8_t how);
+/* Looks at it by dumps. */
+void image_dump(struct dev *d);
 
 #endif

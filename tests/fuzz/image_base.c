@@ -331,6 +331,7 @@ const struct image *image_base(void)
 	make_content(m);
 	base.disk = dev_sim_crash_image(m->d, DEV_SIM_CUT_KEEP, 1, NULL);
 	fs_abandon(m->fs);
+	fuzz_check(!fs_check(m->d, NULL, NULL, NULL), "the base is not sound");
 	dev_close(m->d);
 	free(m);
 	newest_super(&base.sb);

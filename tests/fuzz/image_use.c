@@ -280,15 +280,22 @@ static void change_all(struct user *u)
 	fine(fs_reap_all(u->fs));
 	scrub(u);
 	fine(fs_wait_stable(u->fs, fs_last_seq(u->fs)));
+}
+
+static void empty(struct user *u)
+{
 	all_volumes(u, REMOVE);
 	remove_volumes(u);
 	fine(fs_reap_all(u->fs));
 	fine(fs_checkpoint(u->fs));
 }
 
-static void use(struct dev *d, const struct fs_config *cfg, bool change)
+enum { ALTER = 1, EMPTY = 2 };		/* after reading it */
+
+static void use(struct dev *d, const struct fs_config *cfg, unsigned what, bool sound)
 {
 	struct user u = { .readonly = cfg->readonly };
+	struct fs_status st;
 	char why[300] = "";
 
 	if (!fine(fs_open(d, cfg, &u.fs, why, sizeof(why)))) {
@@ -297,25 +304,41 @@ static void use(struct dev *d, const struct fs_config *cfg, bool change)
 	}
 	fs_req_admin(&u.req, u.fs);
 	u.read = malloc(sizeof(*u.read));
+	fs_status(u.fs, &st);
+	sound &= !st.readonly;
 	all_volumes(&u, READ);
-	if (change)
+	if (what & ALTER)
 		change_all(&u);
-	if (change && cfg->keep_orphans)
+	if (what & EMPTY)
+		empty(&u);
+	if (what && cfg->keep_orphans)
 		fs_drop_orphans(u.fs);
 	free(u.read);
+	fs_status(u.fs, &st);
+	fuzz_check(!sound || !st.readonly, "the check has found nothing, but: %s", st.reason);
 	fine(fs_close(u.fs));
+	if (sound)
+		fuzz_check(!image_check(d, 0), "nothing was wrong before it was used, but now");
 }
 
-static void line(void *arg, const char *text) { fuzz_check(text[0], "an empty finding"); }
-
-int64_t image_check(struct dev *d)
+static void line(void *arg, const char *text)
 {
-	return fs_check(d, line, NULL, NULL);
+	fuzz_check(text[0], "an empty finding");
+	if (getenv("FUZZ_VERBOSE"))
+		fprintf(stderr, "check: %s\n", text);
+}
+
+int64_t image_check(struct dev *d, uint8_t how)
+{
+	const struct fs_check_opts o = { .repair = how & IMAGE_REPAIR, .drop_damaged = how & IMAGE_DROP,
+					 .repaired = line, .left = line };
+
+	return fs_check_with(d, &o, line, NULL, NULL);
 }
 
 static void heard(void *arg, const char *text) { *(uint64_t *)arg += text[0] != 0; }
 
-static void dump_all(struct dev *d)
+void image_dump(struct dev *d)
 {
 	static const char *const words[][3] = { { "superblock" }, { "zone", "0" }, { "table", "3000" },
 		{ "volumes" }, { "inode", "a", "1" }, { "dir", "a", "1" }, { "map", "a", "4" },
@@ -334,28 +357,7 @@ static void dump_all(struct dev *d)
 	}
 }
 
-void image_repair(struct dev *d, uint8_t how)
-{
-	const struct fs_check_opts o = { .repair = true, .drop_damaged = how & IMAGE_DROP };
-	const struct dev_sim_opts opts = { .seed = 1 };
-	struct dev_sim_image *image;
-	struct dev *copy;
-	int64_t left, found;
-
-	if (!(how & IMAGE_REPAIR))
-		return;
-	image = dev_sim_crash_image(d, DEV_SIM_CUT_KEEP, 0, NULL);
-	fuzz_check(image && !dev_sim_new_from(&opts, image, &copy), "no memory for a copy");
-	dump_all(copy);
-	left = fs_check_with(copy, &o, line, NULL, NULL);
-	found = image_check(copy);
-	fuzz_check(left < 0 || left == found, "repaired, %lld findings are left, but there are %lld",
-		   (long long)left, (long long)found);
-	dev_close(copy);
-	dev_sim_image_put(image);
-}
-
-void image_use(struct dev *d, uint8_t how)
+void image_use(struct dev *d, uint8_t how, bool sound)
 {
 	struct fs_config cfg = { .seed = 1, .readonly = true };
 
@@ -363,12 +365,12 @@ void image_use(struct dev *d, uint8_t how)
 	cfg.max_refs = how & IMAGE_FEW_REFS ? 2 : 0;
 	cfg.readonly = how & IMAGE_READ_ONLY;
 	if (cfg.readonly)
-		use(d, &cfg, false);
+		use(d, &cfg, 0, false);
 	cfg.readonly = false;
 	cfg.keep_orphans = how & IMAGE_KEEP_ORPHANS;
-	use(d, &cfg, true);
-	if (!(how & IMAGE_TWICE))
+	use(d, &cfg, sound ? ALTER : ALTER | EMPTY, sound);
+	if (!sound && !(how & IMAGE_TWICE))
 		return;
-	use(d, &cfg, true);
-	image_check(d);
+	use(d, &cfg, EMPTY, sound);
+	image_check(d, 0);
 }
