@@ -55,6 +55,8 @@ struct machine {
 	char address[FLEET_ADDRESS];	/* "": none */
 	/* What was found of it; not in the manifest. */
 	bool has_disk, has_seed;
+	bool has_fresh;			/* a clone that was to take its disk's place */
+	bool chosen;			/* a command is about it */
 	enum domain_state domain;
 	char domain_name[80];		/* when somebody has renamed it, else "" */
 };

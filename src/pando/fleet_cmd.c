@@ -59,28 +59,68 @@ int fleet_list(struct cmd *c)
 
 /* ---- show ------------------------------------------------------------------------------- */
 
-static json_t *machine_json(const struct machine *m)
+struct shown {
+	struct fleet f;
+	struct fleet_files files;
+	bool has_hosts;			/* a hypervisor is set */
+	char hosts_why[FLEET_WHY];	/* why it can't be asked; "": it was */
+	uint64_t incomplete, running;
+};
+
+/* A hypervisor that is away is no reason to show nothing. */
+static void hosts_ask(struct cmd *c, struct shown *s)
 {
-	return json_pack("{s:I,s:s,s:s,s:s,s:s*,s:b,s:b}", "number", (json_int_t)m->number, "name",
-			 m->name, "uuid", m->uuid, "mac", m->mac, "address",
-			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed);
+	const char *uri = cmd_option(c, "connect");
+	struct hv *hv = NULL;
+
+	if (!uri)
+		uri = setting_text(&s->f, "connect");
+	s->has_hosts = uri && strcmp(uri, "none");
+	if (s->has_hosts && !hv_open(uri, &hv, s->hosts_why))
+		hv_survey(hv, &s->f, s->hosts_why);
+	hv_close(hv);
 }
 
-static json_t *show_json(const struct fleet *f, const struct fleet_files *files)
+static void machines_count(struct shown *s)
 {
-	json_t *machines = json_array();
-	uint64_t incomplete = 0;
+	const struct machine *m;
 	size_t i;
 
-	for (i = 0; i < f->n; i++) {
-		json_array_append_new(machines, machine_json(&f->machines[i]));
-		incomplete += !f->machines[i].has_disk || !f->machines[i].has_seed;
+	for (i = 0; i < s->f.n; i++) {
+		m = &s->f.machines[i];
+		s->incomplete += !m->has_disk || !m->has_seed || m->domain == DOMAIN_NONE ||
+				 m->domain == DOMAIN_FOREIGN;
+		s->running += m->domain == DOMAIN_RUNNING;
 	}
-	return json_pack("{s:s,s:s,s:s,s:s,s:O,s:b,s:I,s:s*,s:o}", "fleet", f->name, "volume", f->volume,
-			 "state", fleet_state_name(f->state), "created", f->created, "settings",
-			 f->settings, "golden_share", files->golden, "incomplete",
-			 (json_int_t)incomplete, "foreign", *files->foreign ? files->foreign : NULL,
-			 "machines", machines);
+}
+
+static json_t *machine_json(const struct shown *s, const struct machine *m)
+{
+	char buf[96];
+
+	return json_pack("{s:I,s:s,s:s,s:s,s:s*,s:b,s:b,s:s*}", "number", (json_int_t)m->number,
+			 "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
+			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed,
+			 "domain", s->has_hosts ? domain_text(m, buf) : NULL);
+}
+
+static int show_json(const struct shown *s)
+{
+	json_t *machines = json_array(), *j;
+	size_t i;
+	int err;
+
+	for (i = 0; i < s->f.n; i++)
+		json_array_append_new(machines, machine_json(s, &s->f.machines[i]));
+	j = json_pack("{s:s,s:s,s:s,s:s,s:O,s:b,s:I,s:I,s:s*,s:s*,s:o}", "fleet", s->f.name, "volume",
+		      s->f.volume, "state", fleet_state_name(s->f.state), "created", s->f.created,
+		      "settings", s->f.settings, "golden_share", s->files.golden, "incomplete",
+		      (json_int_t)s->incomplete, "running", (json_int_t)s->running, "foreign",
+		      *s->files.foreign ? s->files.foreign : NULL, "hypervisor_error",
+		      *s->hosts_why ? s->hosts_why : NULL, "machines", machines);
+	err = print_json(j);
+	json_decref(j);
+	return err;
 }
 
 static void settings_print(const struct fleet *f)
@@ -109,25 +149,36 @@ static const char *files_text(const struct machine *m)
 										: "no disk, no seed";
 }
 
-static int show_print(const struct fleet *f, const struct fleet_files *files, uint64_t incomplete)
+static void head_print(const struct shown *s)
 {
-	struct table t;
-	char number[24];
-	size_t i;
+	const struct fleet *f = &s->f;
 
 	printf("%-15s %s\n%-15s %s:/fleets/%s\n%-15s %s\n%-15s %s\n", "fleet", f->name, "folder",
 	       f->volume, f->name, "state", fleet_state_name(f->state), "created", f->created);
 	settings_print(f);
-	if (*files->foreign)
-		printf("%-15s %s is in its folder and isn't its own\n", "foreign", files->foreign);
-	if (incomplete || !files->golden || f->state == FLEET_MAKING)
+	if (*s->hosts_why)
+		printf("%-15s %s\n", "hypervisor", s->hosts_why);
+	else if (s->has_hosts)
+		printf("%-15s %llu of %zu machines\n", "running", (unsigned long long)s->running, f->n);
+	if (*s->files.foreign)
+		printf("%-15s %s is in its folder and isn't its own\n", "foreign", s->files.foreign);
+	if (s->incomplete || !s->files.golden || f->state == FLEET_MAKING)
 		printf("%-15s %llu machines; 'pando fleet create %s' completes it\n", "incomplete",
-		       (unsigned long long)incomplete, f->name);
+		       (unsigned long long)s->incomplete, f->name);
 	putchar('\n');
-	table_init(&t, "rlllll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "FILES");
-	for (i = 0; i < f->n; i++) {
-		const struct machine *m = &f->machines[i];
+}
 
+static int show_print(const struct shown *s)
+{
+	const struct machine *m;
+	char number[24], buf[96];
+	struct table t;
+	size_t i;
+
+	head_print(s);
+	table_init(&t, "rllllll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "FILES", "DOMAIN");
+	for (i = 0; i < s->f.n; i++) {
+		m = &s->f.machines[i];
 		snprintf(number, sizeof(number), "%llu", (unsigned long long)m->number);
 		table_cell(&t, number);
 		table_cell(&t, m->name);
@@ -135,24 +186,23 @@ static int show_print(const struct fleet *f, const struct fleet_files *files, ui
 		table_cell(&t, m->mac);
 		table_cell(&t, m->uuid);
 		table_cell(&t, files_text(m));
+		table_cell(&t, s->has_hosts ? domain_text(m, buf) : "-");
 	}
 	return table_print(&t);
 }
 
 int fleet_show(struct cmd *c)
 {
-	struct fleet_files files;
-	struct fleet f;
-	json_t *j;
-	int err = fleet_load(c, c->argv[0], &f);
+	struct shown s = { .has_hosts = false };
+	int err = fleet_load(c, c->argv[0], &s.f);
 
 	if (!err)
-		err = fleet_survey(c, &f, &files);
+		err = fleet_survey(c, &s.f, &s.files);
 	if (!err) {
-		j = show_json(&f, &files);
-		err = c->json ? print_json(j) : show_print(&f, &files, json_u64(j, "incomplete"));
-		json_decref(j);
+		hosts_ask(c, &s);
+		machines_count(&s);
+		err = c->json ? show_json(&s) : show_print(&s);
 	}
-	fleet_done(&f);
+	fleet_done(&s.f);
 	return err;
 }

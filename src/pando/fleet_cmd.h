@@ -7,6 +7,7 @@
 #define PANDO_FLEET_CMD_H
 
 #include "fleet/fleet.h"
+#include "fleet/hypervisor.h"
 #include "pando/pando.h"
 
 /* ---- fleet_store.c: a fleet's files in its volume, by pandod ---------------------------- */
@@ -43,6 +44,36 @@ int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uin
 int fleet_files_remove(struct cmd *c, const struct fleet *f);
 /* One of its files or folders, if it is there; RECURSIVE: with all that is in it. */
 int fleet_file_remove(struct cmd *c, const struct fleet *f, const char *name, bool recursive);
+
+/* ---- fleet_crew.c: the same for many machines, a few at once ---------------------------- */
+
+struct crew_work {
+	const char *what;		/* for the progress line: "starting" */
+	machine_want want;
+	int (*fn)(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
+	unsigned at_once;		/* 64 at most */
+	bool keep_going;		/* after a failure, with all others */
+};
+/* Each failure is told with its machine's name.  *ret_done: how many it was done for. */
+int crew_run(struct hv *hv, struct fleet *f, const struct crew_work *work, uint64_t *ret_done);
+
+/* ---- fleet_hosts.c: the fleet's hypervisor ---------------------------------------------- */
+
+/* By --connect, or else by the fleet's own setting; *ret is NULL, and DONE, if it has none. */
+int fleet_connect(struct cmd *c, const struct fleet *f, struct hv **ret);
+/* The same and a survey; no hypervisor is a failure then. */
+int fleet_hosts(struct cmd *c, struct fleet *f, struct hv **ret);
+/* Sets which machines are meant: those named behind the fleet, or all.  */
+int fleet_choose(struct cmd *c, struct fleet *f);
+/* No machine that is meant may have its name or UUID taken by somebody else's domain. */
+int fleet_no_foreign(const struct fleet *f);
+/* The host's memory must do for all that are meant and all that run, unless --overcommit. */
+int fleet_memory_check(struct cmd *c, struct hv *hv, const struct fleet *f);
+/* Starts those that are meant and don't run. */
+int fleet_run(struct cmd *c, struct hv *hv, struct fleet *f, const char *at_once, uint64_t *ret_done);
+/* "--start[=N]", "--at-once N": N, or a default. */
+int fleet_at_once(struct cmd *c, const char *option, const char *text, unsigned *ret);
+const char *domain_text(const struct machine *m, char buf[96]);
 
 #define FRESH_PREFIX ".fresh-"		/* of disks on their way to replace others */
 

@@ -5,7 +5,7 @@
  *	look      everything that can be refused is refused before anything is made
  *	manifest  "making": from here on, the fleet is known, and can be completed or destroyed
  *	storage   the golden image's share, all disks in one call, the seeds
- *	domains   defined with libvirt, if the fleet has a hypervisor
+ *	domains   defined with libvirt, if the fleet has a hypervisor (fleet_hosts.c)
  *	manifest  "ready"
  *	start     if told so
  *
@@ -31,7 +31,9 @@ struct creation {
 	json_t *given;			/* settings that the command line has */
 	bool exists;			/* the fleet is there: it is completed */
 	struct fleet_files files;
-	uint64_t started_ns, disks, seeds, clone_us;
+	struct hv *hv;			/* NULL: the fleet has none */
+	uint64_t started_ns, disks, seeds, clone_us, domains, running;
+	bool changed;			/* its settings: the manifest is to be written again */
 };
 
 /* ---- options ---------------------------------------------------------------------------- */
@@ -118,6 +120,11 @@ static int given_compare(struct creation *x)
 			    x->f.name);
 	json_object_foreach(x->given, key, value) {
 		has = json_object_get(x->f.settings, key);
+		if (!has && !strcmp(key, "connect")) {	/* it had no hypervisor: now it has */
+			json_object_set(x->f.settings, key, value);
+			x->changed = true;
+			continue;
+		}
 		if (!has || !json_equal(has, value))
 			return fail("%s: there is a fleet of this name, with another %s; give none to "
 				    "complete it, or destroy it first", x->f.name, key);
@@ -219,6 +226,29 @@ static int templates_look(const struct fleet *f)
 	return DONE;
 }
 
+/* Nobody else's domain may be in the way. */
+static int hosts_look(struct creation *x)
+{
+	char why[FLEET_WHY];
+	unsigned unused;
+	size_t i;
+	int err = fleet_at_once(x->c, "start", cmd_option(x->c, "start"), &unused);
+
+	if (!err)
+		err = fleet_connect(x->c, &x->f, &x->hv);
+	if (err)
+		return err;
+	if (!x->hv)
+		return cmd_option(x->c, "start") ?
+			usage(x->c, "--start: there is no hypervisor; say which with --connect") : DONE;
+	if (hv_survey(x->hv, &x->f, why))
+		return fail("%s: %s", x->f.name, why);
+	for (i = 0; i < x->f.n; i++)
+		x->f.machines[i].chosen = true;
+	err = fleet_no_foreign(&x->f);
+	return !err && cmd_option(x->c, "start") ? fleet_memory_check(x->c, x->hv, &x->f) : err;
+}
+
 static int look(struct creation *x)
 {
 	const char *name = x->c->argv[0];
@@ -230,6 +260,8 @@ static int look(struct creation *x)
 		err = x->exists ? given_compare(x) : fleet_begin(x, name);
 	if (!err)
 		err = templates_look(&x->f);
+	if (!err)
+		err = hosts_look(x);
 	return err ? err : fleet_survey(x->c, &x->f, &x->files);
 }
 
@@ -261,9 +293,19 @@ static int storage_make(struct creation *x)
 	return err ? err : fleet_seeds_put(x->c, &x->f, lacks_seed, &x->seeds);
 }
 
+static bool lacks_domain(const struct machine *m) { return m->domain == DOMAIN_NONE; }
+
+static int domains_define(struct creation *x)
+{
+	struct crew_work work = { .what = "defining domains", .want = lacks_domain, .fn = hv_define,
+				  .at_once = 4, .keep_going = cmd_option(x->c, "keep-going") != NULL };
+
+	return x->hv ? crew_run(x->hv, &x->f, &work, &x->domains) : DONE;
+}
+
 static int ready(struct creation *x)
 {
-	if (x->f.state == FLEET_READY)
+	if (x->f.state == FLEET_READY && !x->changed)
 		return DONE;
 	x->f.state = FLEET_READY;
 	return fleet_save(x->c, &x->f, false);
@@ -311,6 +353,14 @@ static uint64_t missing(const struct fleet *f, machine_want want)
 	return n;
 }
 
+static const char *to_make_text(const struct creation *x, const struct machine *m)
+{
+	static const char *const texts[] = { "-", "seed", "disk", "disk, seed", "domain",
+		"seed, domain", "disk, domain", "disk, seed, domain" };
+
+	return texts[!m->has_seed + 2 * !m->has_disk + 4 * (x->hv && lacks_domain(m))];
+}
+
 static int dry_print(struct creation *x)
 {
 	struct table t;
@@ -319,10 +369,11 @@ static int dry_print(struct creation *x)
 	int err;
 
 	if (x->c->json) {
-		j = json_pack("{s:s,s:s,s:b,s:I,s:I,s:O}", "fleet", x->f.name, "volume", x->f.volume,
-			      "exists", x->exists, "disks", (json_int_t)missing(&x->f, lacks_disk),
-			      "seeds", (json_int_t)missing(&x->f, lacks_seed), "settings",
-			      x->f.settings);
+		j = json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:O}", "fleet", x->f.name, "volume",
+			      x->f.volume, "exists", x->exists, "disks",
+			      (json_int_t)missing(&x->f, lacks_disk), "seeds",
+			      (json_int_t)missing(&x->f, lacks_seed), "domains",
+			      (json_int_t)missing(&x->f, lacks_domain), "settings", x->f.settings);
 		err = print_json(j);
 		json_decref(j);
 		return err;
@@ -335,8 +386,7 @@ static int dry_print(struct creation *x)
 		table_cell(&t, *m->address ? m->address : "-");
 		table_cell(&t, m->mac);
 		table_cell(&t, m->uuid);
-		table_cell(&t, m->has_disk && m->has_seed ? "-" : m->has_disk ? "seed" :
-			   m->has_seed ? "disk" : "disk, seed");
+		table_cell(&t, to_make_text(x, m));
 	}
 	return table_print(&t);
 }
@@ -348,18 +398,38 @@ static int report(struct creation *x)
 	int err;
 
 	if (x->c->json) {
-		j = json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:f}", "fleet", x->f.name, "volume",
+		j = json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:f}", "fleet", x->f.name, "volume",
 			      x->f.volume, "machines", (json_int_t)x->f.n, "disks",
-			      (json_int_t)x->disks, "seeds", (json_int_t)x->seeds, "clone_us",
+			      (json_int_t)x->disks, "seeds", (json_int_t)x->seeds, "domains",
+			      (json_int_t)x->domains, "started", (json_int_t)x->running, "clone_us",
 			      (json_int_t)x->clone_us, "seconds", seconds);
 		err = print_json(j);
 		json_decref(j);
 		return err;
 	}
-	printf("%s: %zu machines in %.2f s: %llu disks cloned in %.2f ms, %llu seeds\n", x->f.name,
+	printf("%s: %zu machines in %.2f s: %llu disks cloned in %.2f ms, %llu seeds", x->f.name,
 	       x->f.n, seconds, (unsigned long long)x->disks, (double)x->clone_us / 1000,
 	       (unsigned long long)x->seeds);
+	if (x->hv)
+		printf(", %llu domains defined, %llu started", (unsigned long long)x->domains,
+		       (unsigned long long)x->running);
+	putchar('\n');
 	return print_done();
+}
+
+static int make(struct creation *x)
+{
+	int err = storage_make(x);
+
+	if (!err)
+		err = xml_files(x);
+	if (!err)
+		err = domains_define(x);
+	if (!err)
+		err = ready(x);
+	if (!err && cmd_option(x->c, "start"))
+		err = fleet_run(x->c, x->hv, &x->f, cmd_option(x->c, "start"), &x->running);
+	return err ? err : report(x);
 }
 
 int fleet_create(struct cmd *c)
@@ -369,17 +439,9 @@ int fleet_create(struct cmd *c)
 
 	interrupt_catch();
 	err = look(&x);
-	if (!err && cmd_option(c, "dry-run")) {
-		err = dry_print(&x);
-	} else if (!err) {
-		err = storage_make(&x);
-		if (!err)
-			err = xml_files(&x);
-		if (!err)
-			err = ready(&x);
-		if (!err)
-			err = report(&x);
-	}
+	if (!err)
+		err = cmd_option(c, "dry-run") ? dry_print(&x) : make(&x);
+	hv_close(x.hv);
 	fleet_done(&x.f);
 	json_decref(x.given);
 	return err;

@@ -1,35 +1,288 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fleet destroy: what becomes of a fleet after it was made. */
+/*
+ * fleet start, stop, refresh and destroy: what becomes of machines after they were made.  (Here is
+ * the place for more of their lives: resize, new versions of the golden image, snapshots.)
+ *
+ * Each begins by asking what there is, and refuses as a whole if something is in the way.
+ */
 #include "pando/fleet_cmd.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#define SHUTDOWN_S 60			/* that a system is given to shut down */
+
+struct life {
+	struct cmd *c;
+	struct fleet f;
+	struct fleet_files files;
+	struct hv *hv;
+	uint64_t done;
+};
+
+static bool is_chosen(const struct machine *m) { return m->chosen; }
+static bool runs(const struct machine *m) { return m->chosen && m->domain == DOMAIN_RUNNING; }
+
+static bool is_ours(const struct machine *m)
+{
+	return m->domain == DOMAIN_RUNNING || m->domain == DOMAIN_STOPPED;
+}
+
+static uint64_t how_many(const struct fleet *f, machine_want want)
+{
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; i < f->n; i++)
+		n += want(&f->machines[i]);
+	return n;
+}
+
+static struct crew_work work_of(const struct life *l, const char *what, machine_want want,
+				int (*fn)(struct hv *hv, const struct fleet *f,
+					  const struct machine *m, char why[FLEET_WHY]))
+{
+	return (struct crew_work){ .what = what, .want = want, .fn = fn, .at_once = 4,
+				   .keep_going = cmd_option(l->c, "keep-going") != NULL };
+}
+
+static int life_begin(struct life *l)
+{
+	int err = fleet_load(l->c, l->c->argv[0], &l->f);
+
+	interrupt_catch();
+	return err ? err : fleet_choose(l->c, &l->f);
+}
+
+/* Tells what was done, and lets everything go. */
+static int life_end(struct life *l, int err, const char *what)
+{
+	json_t *j;
+
+	if (!err && l->c->json) {
+		j = json_pack("{s:s,s:s,s:I}", "fleet", l->f.name, "done", what, "machines",
+			      (json_int_t)l->done);
+		err = print_json(j);
+		json_decref(j);
+	} else if (!err) {
+		printf("%s: %llu machines %s\n", l->f.name, (unsigned long long)l->done, what);
+		err = print_done();
+	}
+	hv_close(l->hv);
+	fleet_done(&l->f);
+	return err;
+}
+
+/* ---- start ------------------------------------------------------------------------------ */
+
+int fleet_start(struct cmd *c)
+{
+	struct life l = { .c = c };
+	unsigned unused;
+	int err = fleet_at_once(c, "at-once", cmd_option(c, "at-once"), &unused);
+
+	if (!err)
+		err = life_begin(&l);
+	if (!err)
+		err = fleet_hosts(c, &l.f, &l.hv);
+	if (!err)
+		err = fleet_no_foreign(&l.f);
+	if (!err)
+		err = fleet_run(c, l.hv, &l.f, cmd_option(c, "at-once"), &l.done);
+	return life_end(&l, err, "started");
+}
+
+/* ---- stop ------------------------------------------------------------------------------- */
+
+static int still_run_fail(const struct life *l, uint64_t n, uint64_t timeout_s)
+{
+	size_t i;
+
+	for (i = 0; i < l->f.n && !runs(&l->f.machines[i]); i++)
+		;
+	return fail("%s: still runs after %llu s, as one of %llu; 'pando fleet stop --force' switches "
+		    "them off", l->f.machines[i].name, (unsigned long long)timeout_s,
+		    (unsigned long long)n);
+}
+
+/* Until none of those that were told to shut down runs any more. */
+static int shutdown_wait(struct life *l, uint64_t timeout_s)
+{
+	uint64_t started_ns = clock_ns(), total = how_many(&l->f, runs), n = total;
+	const struct timespec pause = { 0, 200 * 1000 * 1000 };
+	char why[FLEET_WHY];
+
+	while (n && !interrupted) {
+		if (hv_survey(l->hv, &l->f, why))
+			return fail("%s: %s", l->f.name, why);
+		n = how_many(&l->f, runs);
+		l->done = total - n;
+		progress_count("shutting down", l->done, total, started_ns);
+		if (n && clock_ns() - started_ns > timeout_s * 1000000000u)
+			return still_run_fail(l, n, timeout_s);
+		if (n)
+			nanosleep(&pause, NULL);
+	}
+	progress_end();
+	return n ? fail("%s: interrupted; some machines may yet shut down", l->f.name) : DONE;
+}
+
+static int stop(struct life *l, uint64_t timeout_s)
+{
+	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
+	struct crew_work down = work_of(l, "shutting down", runs, hv_shutdown);
+	int err;
+
+	if (cmd_option(l->c, "force"))
+		return crew_run(l->hv, &l->f, &off, &l->done);
+	err = crew_run(l->hv, &l->f, &down, &l->done);
+	return err ? err : shutdown_wait(l, timeout_s);
+}
+
+int fleet_stop(struct cmd *c)
+{
+	struct life l = { .c = c };
+	uint64_t timeout_s = SHUTDOWN_S;
+	int err = cmd_number(c, "timeout", &timeout_s);
+
+	if (!err && timeout_s > 86400)
+		err = usage(c, "--timeout: a day, 86400 seconds, is the most");
+	if (!err)
+		err = life_begin(&l);
+	if (!err)
+		err = fleet_hosts(c, &l.f, &l.hv);
+	if (!err)
+		err = stop(&l, timeout_s);
+	return life_end(&l, err, "stopped");
+}
+
+/* ---- refresh ---------------------------------------------------------------------------- */
+
+static int leftovers_remove(struct life *l)
+{
+	char name[128];
+	size_t i;
+	int err = DONE;
+
+	for (i = 0; i < l->f.n && !err; i++) {
+		if (!l->f.machines[i].has_fresh)
+			continue;
+		snprintf(name, sizeof(name), "/disks/" FRESH_PREFIX "%s.raw", l->f.machines[i].name);
+		err = fleet_file_remove(l->c, &l->f, name, false);
+	}
+	return err;
+}
+
+/* All clones in one call, then each takes the place of its machine's disk: at any moment, each
+ * machine has its old disk or its new one. */
+static int disks_refresh(struct life *l)
+{
+	uint64_t us = 0;
+	int err = leftovers_remove(l);
+
+	if (!err)
+		err = fleet_disks_clone(l->c, &l->f, FRESH_PREFIX, is_chosen, &l->done, &us);
+	return err ? err : fleet_disks_replace(l->c, &l->f, FRESH_PREFIX, is_chosen);
+}
+
+/* A disk that is thrown away needs no shutting down. */
+static int refresh(struct life *l)
+{
+	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
+	struct crew_work on = work_of(l, "starting", runs, hv_start);	/* ran */
+	uint64_t n;
+	int err = l->hv ? crew_run(l->hv, &l->f, &off, &n) : DONE;
+
+	if (!err && interrupted)
+		err = fail("%s: interrupted; no disk was changed", l->f.name);
+	if (!err)
+		err = disks_refresh(l);
+	if (!err && l->hv)
+		err = crew_run(l->hv, &l->f, &on, &n);
+	return err;
+}
+
+static int refresh_look(struct life *l)
+{
+	int err = fleet_survey(l->c, &l->f, &l->files);
+	char why[FLEET_WHY];
+
+	if (!err && !l->files.golden)
+		err = fail("%s: its share of the golden image is missing; 'pando fleet create %s' makes "
+			   "it again, of what that image is now", l->f.name, l->f.name);
+	if (!err)
+		err = fleet_connect(l->c, &l->f, &l->hv);
+	if (!err && l->hv && hv_survey(l->hv, &l->f, why))
+		err = fail("%s: %s", l->f.name, why);
+	return err;
+}
+
+int fleet_refresh(struct cmd *c)
+{
+	struct life l = { .c = c };
+	int err = life_begin(&l);
+
+	if (!err && l.f.state == FLEET_DESTROYING)
+		err = fail("%s: is being destroyed; 'pando fleet destroy %s' finishes that", l.f.name,
+			   l.f.name);
+	if (!err)
+		err = refresh_look(&l);
+	if (!err)
+		err = refresh(&l);
+	return life_end(&l, err, "refreshed");
+}
 
 /* ---- destroy ---------------------------------------------------------------------------- */
 
-/* "destroying" is written down first: who finds a part of it later knows what it is. */
-static int destroy(struct cmd *c, struct fleet *f)
+static int destroy_look(struct life *l)
 {
-	struct fleet_files files;
-	int err = fleet_survey(c, f, &files);
+	char why[FLEET_WHY];
+	int err = fleet_survey(l->c, &l->f, &l->files);
 
-	if (err)
+	if (!err && *l->files.foreign)
+		err = fail("%s:/fleets/%s: holds %s, which is not of this fleet; move it away, or remove "
+			   "it, and destroy the fleet then", l->f.volume, l->f.name, l->files.foreign);
+	if (!err)
+		err = fleet_connect(l->c, &l->f, &l->hv);
+	if (err || !l->hv)
 		return err;
-	if (*files.foreign)
-		return fail("%s:/fleets/%s: holds %s, which is not of this fleet; move it away, or remove "
-			    "it, and destroy the fleet then", f->volume, f->name, files.foreign);
-	f->state = FLEET_DESTROYING;
-	err = fleet_save(c, f, false);
-	return err ? err : fleet_files_remove(c, f);
+	if (hv_survey(l->hv, &l->f, why))
+		return fail("%s: %s", l->f.name, why);
+	if (how_many(&l->f, runs) && !cmd_option(l->c, "force"))
+		return fail("%s: %llu of its machines are running; stop them first, or give --force",
+			    l->f.name, (unsigned long long)how_many(&l->f, runs));
+	return DONE;
+}
+
+/* "destroying" is written down first: who finds a part of it later knows what it is.  Domains go
+ * before their disks. */
+static int destroy(struct life *l)
+{
+	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
+	struct crew_work gone = work_of(l, "undefining domains", is_ours, hv_undefine);
+	uint64_t n;
+	int err;
+
+	l->f.state = FLEET_DESTROYING;
+	err = fleet_save(l->c, &l->f, false);
+	if (!err && l->hv)
+		err = crew_run(l->hv, &l->f, &off, &n);
+	if (!err && l->hv)
+		err = crew_run(l->hv, &l->f, &gone, &n);
+	return err ? err : fleet_files_remove(l->c, &l->f);
 }
 
 int fleet_destroy(struct cmd *c)
 {
-	struct fleet f;
-	int err = fleet_load(c, c->argv[0], &f);
+	struct life l = { .c = c };
+	int err = life_begin(&l);
 
 	if (!err)
-		err = destroy(c, &f);
-	fleet_done(&f);
+		err = destroy_look(&l);
+	if (!err)
+		err = destroy(&l);
+	hv_close(l.hv);
+	fleet_done(&l.f);
 	return err;
 }

@@ -281,11 +281,13 @@ static int survey_file(void *arg, const json_t *entry)
 	bool fresh = !strncmp(name, FRESH_PREFIX, strlen(FRESH_PREFIX));
 	struct machine *m = machine_of(s, fresh ? name + strlen(FRESH_PREFIX) : name);
 
-	if (!m || strcmp(json_text(entry, "type"), "file"))
+	if (!m || strcmp(json_text(entry, "type"), "file") || (fresh && strcmp(s->folder, "disks")))
 		foreign_note(s, name);
-	else if (!fresh && !strcmp(s->folder, "disks"))
+	else if (fresh)
+		m->has_fresh = true;
+	else if (!strcmp(s->folder, "disks"))
 		m->has_disk = true;
-	else if (!fresh)
+	else
 		m->has_seed = true;
 	return DONE;
 }
@@ -311,7 +313,7 @@ int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files)
 
 	memset(ret_files, 0, sizeof(*ret_files));
 	for (i = 0; i < f->n; i++) {
-		f->machines[i].has_disk = f->machines[i].has_seed = false;
+		f->machines[i].has_disk = f->machines[i].has_seed = f->machines[i].has_fresh = false;
 		json_object_set_new(s.index, f->machines[i].name, json_integer((json_int_t)i));
 	}
 	fleet_path(f, "", path, sizeof(path));

@@ -31,9 +31,9 @@ static void on_signal(int sig)
 
 void interrupt_catch(void)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
 
-	/* no SA_RESTART: a read from a pipe ends */
+	/* no SA_RESTART: a read from a pipe ends; a second signal ends the program */
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGHUP, &sa, NULL);

@@ -91,8 +91,40 @@ static const struct option_row fleet_create_options[] = {
 	{ "server", "ADDRESS", "where the hypervisor reaches pandod by NFS (default 127.0.0.1)" },
 	{ "path", "PATH", "where the hypervisor has mounted the volume: disks are files there" },
 	{ "console", "DIR", "libvirt keeps each serial console's output there, as NAME.log" },
+	{ "connect", "URI", "libvirt's address of the hypervisor, as qemu:///system; none for none" },
+	{ "start", "[=N]", "start the machines, N of them at once (default 4)" },
+	{ "overcommit", NULL, "start them although the host hasn't memory for all" },
+	{ "keep-going", NULL, "after a machine's failure, go on with the others" },
 	{ "xml", "DIR", "write each machine's domain XML there, as NAME.xml" },
 	{ "dry-run", NULL, "make nothing: show what would be made" },
+	{ NULL, NULL, NULL },
+};
+
+#define FLEET_CONNECT { "connect", "URI", "another hypervisor than the fleet's own; none for none" }
+#define FLEET_KEEP_GOING { "keep-going", NULL, "after a machine's failure, go on with the others" }
+static const struct option_row fleet_show_options[] = {
+	FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
+static const struct option_row fleet_start_options[] = {
+	{ "at-once", "N", "start N machines at once (default 4)" },
+	{ "overcommit", NULL, "although the host hasn't memory for all" },
+	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
+static const struct option_row fleet_stop_options[] = {
+	{ "force", NULL, "switch them off, as if the power was cut" },
+	{ "timeout", "SECONDS", "how long they may take to shut down (default 60)" },
+	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
+static const struct option_row fleet_refresh_options[] = {
+	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
+static const struct option_row fleet_destroy_options[] = {
+	{ "force", NULL, "also if machines are running" },
+	FLEET_KEEP_GOING, FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
 
@@ -171,9 +203,17 @@ static const struct verb verbs[] = {
 	  fleet_create_options, fleet_create },
 	{ "fleet", "list", "", 0, 0, VERB_ONLINE | VERB_JSON, "list the fleets", NULL, NULL, fleet_list },
 	{ "fleet", "show", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "show a fleet and its machines", NULL,
-	  NULL, fleet_show },
+	  fleet_show_options, fleet_show },
+	{ "fleet", "start", "FLEET [MACHINE]...", 1, 100001, VERB_ONLINE | VERB_JSON,
+	  "start a fleet's machines", "Those that run already go on.", fleet_start_options, fleet_start },
+	{ "fleet", "stop", "FLEET [MACHINE]...", 1, 100001, VERB_ONLINE | VERB_JSON,
+	  "shut a fleet's machines down", "Returns when they are off.", fleet_stop_options, fleet_stop },
+	{ "fleet", "refresh", "FLEET [MACHINE]...", 1, 100001, VERB_ONLINE | VERB_JSON,
+	  "make machines' disks what the golden image was",
+	  "What they have written is gone.  Machines that run are switched off, and started again with "
+	  "their fresh disks.", fleet_refresh_options, fleet_refresh },
 	{ "fleet", "destroy", "FLEET", 1, 1, VERB_ONLINE, "remove a fleet with all its machines",
-	  "There is no question and no way back.", NULL, fleet_destroy },
+	  "There is no question and no way back.", fleet_destroy_options, fleet_destroy },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -213,7 +253,7 @@ static void print_option(const struct option_row *o)
 
 	snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg && *o->arg != '[' ? " " : "",
 		 o->arg ? o->arg : "");
-	printf("  %-18s %s\n", left, o->help);
+	printf("  %-22s %s\n", left, o->help);
 }
 
 static int help_verb(const struct verb *v)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -127,6 +128,73 @@ class Daemon:
         code = self.proc.wait(60)
         self.log.close()
         return code
+
+
+class Libvirt:
+    """
+    libvirtd and virtlogd of a user's session, with all their folders in ours: beside any others
+    that this machine has.  Its QEMU runs as nobody.
+    """
+
+    def __init__(self):
+        if os.geteuid() != 0 or run("setpriv", "--reuid=65534", "true").returncode:
+            skip("libvirtd's session needs another user: run it as root")
+        if not shutil.which("libvirtd") or not shutil.which("virtlogd"):
+            skip("libvirtd is missing")
+        os.chmod(T, 0o755)
+        for name in ("home", "run"):
+            os.mkdir(path(name), 0o700)
+            os.chown(path(name), 65534, 65534)
+        home = path("home")
+        self.env = {**os.environ, "HOME": home, "XDG_RUNTIME_DIR": path("run"), "XDG_CONFIG_HOME": home,
+                    "XDG_CACHE_HOME": home + "/cache", "XDG_DATA_HOME": home, "TMPDIR": home}
+        self.socket = path("run/libvirt/libvirt-sock")
+        self.virtlogd = self.spawn("virtlogd")
+        self.held = None
+        self.start()
+
+    def spawn(self, name):
+        with open(path(name + ".log"), "ab") as log:
+            return subprocess.Popen(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", name],
+                                    env=self.env, cwd=path("home"), stdin=subprocess.DEVNULL, stdout=log,
+                                    stderr=log)
+
+    def start(self):
+        self.libvirtd = self.spawn("libvirtd")
+        wait(20, lambda: self.virsh("uri").returncode == 0)
+
+    def kill(self):
+        self.libvirtd.kill()
+        self.libvirtd.wait()
+
+    def uri(self, driver="qemu", place="session"):
+        return f"{driver}+unix:///{place}?socket={self.socket}"
+
+    def virsh(self, *args, uri=None):
+        return run("virsh", "-q", "-c", uri or self.uri(), *args)
+
+    def hold(self, uri):
+        """libvirt's test driver forgets everything when the last connection to it goes."""
+        self.held = subprocess.Popen(["virsh", "-q", "-c", uri], stdin=subprocess.PIPE,
+                                     stdout=subprocess.DEVNULL)
+        self.held.stdin.write(b"list\n")
+        self.held.stdin.flush()
+        wait(10, lambda: run("virsh", "-q", "-c", uri, "list").returncode == 0)
+
+    def done(self):
+        for name in self.virsh("list", "--name").stdout.decode().split():
+            self.virsh("destroy", name)
+        for p in (self.held, self.libvirtd, self.virtlogd):
+            if p:
+                p.kill()
+                p.wait()
+
+
+def wait(seconds, what):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"not after {seconds} s"
+        time.sleep(0.05)
 
 
 def image(size=64 * MIB):
