@@ -35,6 +35,14 @@ static int by_block(const void *a, const void *b)
 	return x->block < y->block ? -1 : x->block > y->block;
 }
 
+/* The walk has said that it can't be read as what it is. */
+static bool is_said(struct check *c, struct bad_block *b)
+{
+	if (b->error && seen_has(&c->nodes.bad, b->block))
+		b->error = 0;
+	return !b->error && b->count == b->refs;
+}
+
 /* One entry for a block of which both content and count are wrong. */
 static void merge(struct bad_block *into, const struct bad_block *b)
 {
@@ -59,6 +67,11 @@ void bad_sort(struct check *c)
 		else
 			c->bad[++n] = c->bad[i];
 	c->nbad = n + 1;
+	n = 0;
+	for (uint64_t i = 0; i < c->nbad; i++)
+		if (!is_said(c, &c->bad[i]))
+			c->bad[n++] = c->bad[i];
+	c->nbad = n;
 }
 
 struct bad_block *bad_find(struct check *c, uint64_t block)

@@ -204,6 +204,11 @@ struct check {
 	struct bad_block *bad;		/* in address order, after bad_sort() */
 	uint64_t nbad, bad_cap, bad_dropped;
 
+	/* The content of data was verified before, and only these blocks, sorted, were bad. */
+	bool skip_content;
+	const uint64_t *recheck;
+	uint64_t nrecheck;
+
 	bool fix, drop;			/* fixes are wanted; also those that lose something */
 	struct fix *fixes;
 	uint64_t nfixes, fixes_cap;

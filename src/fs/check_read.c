@@ -131,6 +131,13 @@ bool read_meta(struct check *c, uint64_t block, void *buf, const char **ret_why)
 	return read_meta_refs(c, block, buf, ret_why, &refs);
 }
 
+/* Where data isn't verified, what is read as anything else is all that is: it is to be reported. */
+static void unreadable(struct check *c, uint64_t block, uint32_t refs, int err)
+{
+	if (c->skip_content && !c->quiet && refs)
+		bad_content(c, block, refs, err);
+}
+
 bool read_meta_refs(struct check *c, uint64_t block, void *buf, const char **ret_why, uint32_t *ret_refs)
 {
 	struct table_entry e;
@@ -147,11 +154,13 @@ bool read_meta_refs(struct check *c, uint64_t block, void *buf, const char **ret
 	p = read_block(c, block, &err);
 	if (!p) {
 		*ret_why = "which the device cannot read";
+		unreadable(c, block, e.refs, -EIO);
 		return false;
 	}
 	if (crc32c(0, p, BLOCK_SIZE) != e.crc) {
 		*ret_why = e.refs ? "whose content does not match its checksum" :
 			"which is free, and whose content does not match its checksum";
+		unreadable(c, block, e.refs, -EDAMAGED);
 		return false;
 	}
 	memcpy(buf, p, BLOCK_SIZE);

@@ -164,6 +164,22 @@ static void compare_entry(struct compare *m, unsigned page, unsigned i, const st
 		counts_table(m->c, block, e->refs);
 }
 
+static int by_number(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Is the content of BLOCK to be verified? */
+static bool wanted(const struct check *c, uint64_t block, const struct table_entry *e)
+{
+	if (!e->refs || block >= c->sb.nblocks || block_is_fixed(&c->sb, block))
+		return false;
+	return !c->skip_content ||
+	       (c->nrecheck && bsearch(&block, c->recheck, c->nrecheck, sizeof(block), by_number));
+}
+
 /* The content of a table page's blocks: read in runs that bridge small gaps. */
 static void compare_content(struct compare *m, unsigned page, const struct table_entry *e)
 {
@@ -171,21 +187,20 @@ static void compare_content(struct compare *m, unsigned page, const struct table
 	unsigned i = 0, end, last;
 
 	while (i < PAGE_ENTRIES) {
-		if (!e[i].refs || base + i >= m->c->sb.nblocks ||
-		    block_is_fixed(&m->c->sb, base + i)) {
+		if (!wanted(m->c, base + i, &e[i])) {
 			i++;
 			continue;
 		}
 		last = i;
 		for (end = i + 1; end < PAGE_ENTRIES && end - i < CHECK_RUN && end - last <= 16;
 		     end++)
-			if (e[end].refs && base + end < m->c->sb.nblocks)
+			if (wanted(m->c, base + end, &e[end]))
 				last = end;
 		read_run(m->c, base + i, last + 1 - i, m->errors);
 		for (unsigned j = i; j <= last; j++) {
 			const uint8_t *p = m->c->run + (size_t)(j - i) * BLOCK_SIZE;
 
-			if (!e[j].refs || block_is_fixed(&m->c->sb, base + j))
+			if (!wanted(m->c, base + j, &e[j]))
 				continue;
 			if (m->errors[j - i])
 				bad_content(m->c, base + j, e[j].refs, -EIO);

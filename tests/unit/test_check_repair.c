@@ -618,6 +618,62 @@ static void test_random(void **state)
 	assert_int_equal(failures, 0);
 }
 
+/* Content is verified once, however many rounds there are; what is bad is bad in each. */
+static void content_body(void *arg)
+{
+	static const struct damage bad = { .name = "bad content" };
+	struct dev_sim_stats before, after;
+	struct fs_id file;
+	struct work w;
+	struct edit e;
+	uint64_t once, free_block = 0;
+
+	now = &bad;
+	new_pool(&w);
+	for (unsigned i = 0; i < 60; i++) {
+		char name[8] = { 'f', 'a' + i / 26, 'a' + i % 26 };
+
+		file = make(&w, w.root, name, FS_REG);
+		write_file(&w, file, 256 << 10, i + 1);
+	}
+	REQUIRE(!fs_close(w.fs));
+	edit_open(&e, w.d);
+	for (uint64_t b = e.sb.nblocks - 10, data = 0; b && !(data && free_block); b--) {
+		if (block_is_fixed(&e.sb, b))
+			continue;
+		if (!edit_refs(&e, b)) {
+			free_block = b;
+			continue;
+		}
+		edit_get(&e, b, &u);
+		if (data || u.raw[1] != (uint8_t)(u.raw[0] + 7) || u.raw[2] != (uint8_t)(u.raw[0] + 14))
+			continue;
+		dev_sim_flip_bit(w.d, b, 77);
+		data = b;
+	}
+	edit_set_refs(&e, free_block, 1);
+	edit_put(&e, free_block, &u);
+	dev_sim_stats(w.d, &before);
+	REQUIRE(check(w.d) == 2);
+	dev_sim_stats(w.d, &after);
+	once = after.blocks[DEV_READ] - before.blocks[DEV_READ];
+	if (repair(w.d, true, NULL) != 1 || nleft != 1 || check(w.d) != 1)
+		fail_now("not what is left");
+	dev_sim_stats(w.d, &before);
+	before.blocks[DEV_READ] -= once + after.blocks[DEV_READ];	/* less the check after it */
+	REQUIRE(once > 60 * 64);
+	if (before.blocks[DEV_READ] > once * 7 / 4)
+		fail_now("content was verified twice");
+	dev_close(w.d);
+}
+
+static void test_content(void **state)
+{
+	failures = 0;
+	in_fiber(content_body);
+	assert_int_equal(failures, 0);
+}
+
 static void readonly_body(void *arg)
 {
 	edit_open(&edit, disk(sound));
@@ -643,6 +699,7 @@ int main(void)
 		cmocka_unit_test(test_lost),
 		cmocka_unit_test(test_snapshots),
 		cmocka_unit_test(test_leak),
+		cmocka_unit_test(test_content),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_readonly),
 	};
