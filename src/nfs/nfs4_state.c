@@ -187,7 +187,11 @@ static bool drop_oldest(struct nfs4_state *st)
 
 bool nfs4_state_take(struct nfs4_state *st, struct nfs4_client *c, size_t bytes)
 {
-	if (st->bytes + bytes > st->bytes_max || c->bytes + bytes > st->bytes_max / 2)
+	/* When others have used up all, who has little still gets a little more. */
+	bool little = c->bytes + bytes <= NFS4_STATE_LITTLE(st->bytes_max);
+	size_t max = st->bytes_max + (little ? NFS4_STATE_RESERVE(st->bytes_max) : 0);
+
+	if (st->bytes + bytes > max || c->bytes + bytes > st->bytes_max / 2)
 		return false;
 	st->bytes += bytes;
 	c->bytes += bytes;

@@ -37,6 +37,8 @@
 /* Of all opens, lock states, waiters and their owners, of 4.0's long answers and of notices of locks;
  * one client has half of it at most. */
 #define NFS4_STATE_BYTES (128u << 20)
+#define NFS4_STATE_RESERVE(max) ((max) / 4)	/* beyond that, for clients that have no more than: */
+#define NFS4_STATE_LITTLE(max) ((max) / 1024)
 
 struct nfs4_link { struct nfs4_link *next; uint64_t hash; };
 struct nfs4_table { struct nfs4_link **buckets; unsigned size, n; };

@@ -121,16 +121,16 @@ class Client:
         r = self.alone(EXCHANGE_ID, u64(self.verifier) + opaque(self.name) + u32(0, 0, 0))
         self.clientid, self.create_seq = r.u64(), r.u32()
 
-    def create_session(self):
+    def create_session(self, ops=16):
         r = self.alone(CREATE_SESSION, u64(self.clientid) + u32(self.create_seq, 0) +
-                       u32(0, 65536, 65536, 4096, 16, 4, 0) + u32(0, 4096, 4096, 0, 2, 1, 0) +
+                       u32(0, 65536, 65536, 4096, ops, 4, 0) + u32(0, 4096, 4096, 0, 2, 1, 0) +
                        u32(0x40000000, 1, 0))
         self.session, self.seq = r.fixed(16), 0
         self.create_seq += 1
 
-    def arrive(self):
+    def arrive(self, ops=16):
         self.exchange_id()
-        self.create_session()
+        self.create_session(ops)
 
     def do(self, *ops):
         """In the session; returns the reply behind the last operation's status."""

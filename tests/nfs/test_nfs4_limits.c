@@ -409,6 +409,24 @@ static void test_bytes(void **state)
 	assert_int_equal(run(), E(BADSESSION));
 }
 
+/* Two clients that have all don't keep a third from a little. */
+static void test_little(void **state)
+{
+	struct sess two = new_client("two"), three = new_client("three");
+	const size_t max = 4u << 20;
+	unsigned n = 0;
+
+	state_now()->bytes_max = max;
+	fill(&S);
+	fill(&two);
+	assert_in_range(state_now()->bytes, max - 16384, max);
+	while (n < 1000 && !open_as(&three, "f", n, 20, false))
+		n++;
+	assert_in_range(n, 2, 30);
+	assert_in_range(state_now()->bytes, max - 16384, max + NFS4_STATE_LITTLE(max));
+	assert_int_equal(open_as(&two, "f", 1000000, 20, false), E(DELAY));
+}
+
 /* Owners of 4.0, who are kept for a while after CLOSE, are counted, too. */
 static void test_bytes_40(void **state)
 {
@@ -459,7 +477,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T4(test_ten_thousand), T4(test_opens), T4(test_lock_states), T4(test_ranges),
 		T4(test_ranges_of_all), T4(test_clients), T4(test_replies),
-		T4(test_bytes), T4(test_bytes_40), T4(test_room_40),
+		T4(test_bytes), T4(test_little), T4(test_bytes_40), T4(test_room_40),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
