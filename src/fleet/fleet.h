@@ -96,6 +96,11 @@ bool setting_is_number(const char *key);
 /* Makes the machines that the settings ask for.  Their UUIDs and MACs depend on nothing but the
  * pool, the fleet's name and the number: made again, they are the same. */
 int fleet_plan(struct fleet *f, char why[FLEET_WHY]);
+/* Adds machines until there are COUNT, as the settings, whose count it becomes, make them; those
+ * that are there stay what they are.  On failure F is as it was. */
+int fleet_grow(struct fleet *f, uint64_t count, char why[FLEET_WHY]);
+/* Forgets the machines with the highest numbers: COUNT are left, and that is the settings' count. */
+void fleet_shrink(struct fleet *f, uint64_t count);
 struct machine *fleet_machine(const struct fleet *f, const char *name);	/* NULL: none */
 
 /* ---- manifest.c ------------------------------------------------------------------------- */

@@ -112,6 +112,66 @@ int fleet_plan(struct fleet *f, char why[FLEET_WHY])
 	return 0;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	const struct machine *x = a, *y = b;
+
+	return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* Of WANTED, the machines whose numbers F doesn't have are added to F's. */
+static int machines_merge(struct fleet *f, const struct fleet *wanted, char why[FLEET_WHY])
+{
+	struct machine *all = malloc((f->n + wanted->n) * sizeof(*all));
+	size_t n = f->n, i;
+
+	if (!all)
+		return refuse(why, -ENOMEM, "out of memory");
+	memcpy(all, f->machines, f->n * sizeof(*all));
+	for (i = 0; i < wanted->n; i++)
+		if (!bsearch(&wanted->machines[i], f->machines, f->n, sizeof(*all), by_number)) {
+			if (fleet_machine(f, wanted->machines[i].name))
+				break;
+			all[n++] = wanted->machines[i];
+		}
+	if (i < wanted->n) {
+		free(all);
+		return refuse(why, -EINVAL, "names: machine %" PRIu64 " would be %s, and there is one "
+			      "of that name", wanted->machines[i].number, wanted->machines[i].name);
+	}
+	qsort(all, n, sizeof(*all), by_number);
+	free(f->machines);
+	f->machines = all;
+	f->n = n;
+	return 0;
+}
+
+int fleet_grow(struct fleet *f, uint64_t count, char why[FLEET_WHY])
+{
+	struct fleet wanted = *f;
+	int err;
+
+	wanted.machines = NULL;
+	wanted.settings = json_copy(f->settings);
+	json_object_set_new(wanted.settings, "count", json_integer((json_int_t)count));
+	err = settings_complete(wanted.settings, f->name, why);
+	if (!err)
+		err = fleet_plan(&wanted, why);
+	if (!err)
+		err = machines_merge(f, &wanted, why);
+	if (!err)
+		json_object_set(f->settings, "count", json_object_get(wanted.settings, "count"));
+	fleet_done(&wanted);
+	return err;
+}
+
+void fleet_shrink(struct fleet *f, uint64_t count)
+{
+	if (f->n > count)
+		f->n = count;
+	json_object_set_new(f->settings, "count", json_integer((json_int_t)count));
+}
+
 struct machine *fleet_machine(const struct fleet *f, const char *name)
 {
 	size_t i;

@@ -75,6 +75,12 @@ int fleet_run(struct cmd *c, struct hv *hv, struct fleet *f, const char *at_once
 int fleet_at_once(struct cmd *c, const char *option, const char *text, unsigned *ret);
 const char *domain_text(const struct machine *m, char buf[96]);
 
+/* ---- fleet_create.c --------------------------------------------------------------------- */
+
+/* Makes what F lacks and tells of it; F is taken over.  CHANGED: its manifest is written first,
+ * when nothing has been found to be in the way. */
+int fleet_complete(struct cmd *c, struct fleet *f, bool changed);
+
 #define FRESH_PREFIX ".fresh-"		/* of disks on their way to replace others */
 
 #endif

@@ -33,7 +33,7 @@ struct creation {
 	struct fleet_files files;
 	struct hv *hv;			/* NULL: the fleet has none */
 	uint64_t started_ns, disks, seeds, clone_us, domains, running;
-	bool changed;			/* its settings: the manifest is to be written again */
+	bool changed;			/* its settings: the manifest is written again, first */
 };
 
 /* ---- options ---------------------------------------------------------------------------- */
@@ -249,7 +249,8 @@ static int hosts_look(struct creation *x)
 	return !err && cmd_option(x->c, "start") ? fleet_memory_check(x->c, x->hv, &x->f) : err;
 }
 
-static int look(struct creation *x)
+/* The fleet that is meant, as it is or as it is to be. */
+static int fleet_look(struct creation *x)
 {
 	const char *name = x->c->argv[0];
 	int err = options_take(x);
@@ -258,8 +259,13 @@ static int look(struct creation *x)
 		err = fleet_find(x->c, name, &x->f, &x->exists);
 	if (!err)
 		err = x->exists ? given_compare(x) : fleet_begin(x, name);
-	if (!err)
-		err = templates_look(&x->f);
+	return err;
+}
+
+static int things_look(struct creation *x)
+{
+	int err = templates_look(&x->f);
+
 	if (!err)
 		err = hosts_look(x);
 	return err ? err : fleet_survey(x->c, &x->f, &x->files);
@@ -280,8 +286,8 @@ static int storage_make(struct creation *x)
 {
 	int err = fleet_folders_make(x->c, &x->f);
 
-	if (!err && !x->exists)
-		err = fleet_save(x->c, &x->f, true);
+	if (!err && (!x->exists || x->changed))
+		err = fleet_save(x->c, &x->f, !x->exists);
 	if (!err && !x->files.golden)
 		err = fleet_golden_share(x->c, &x->f);
 	if (!err && interrupted)
@@ -305,7 +311,7 @@ static int domains_define(struct creation *x)
 
 static int ready(struct creation *x)
 {
-	if (x->f.state == FLEET_READY && !x->changed)
+	if (x->f.state == FLEET_READY)
 		return DONE;
 	x->f.state = FLEET_READY;
 	return fleet_save(x->c, &x->f, false);
@@ -432,17 +438,37 @@ static int make(struct creation *x)
 	return err ? err : report(x);
 }
 
+static int look_and_make(struct creation *x)
+{
+	int err = things_look(x);
+
+	if (!err)
+		err = cmd_option(x->c, "dry-run") ? dry_print(x) : make(x);
+	hv_close(x->hv);
+	return err;
+}
+
 int fleet_create(struct cmd *c)
 {
 	struct creation x = { .c = c, .given = json_object(), .started_ns = clock_ns() };
 	int err;
 
 	interrupt_catch();
-	err = look(&x);
+	err = fleet_look(&x);
 	if (!err)
-		err = cmd_option(c, "dry-run") ? dry_print(&x) : make(&x);
-	hv_close(x.hv);
+		err = look_and_make(&x);
 	fleet_done(&x.f);
 	json_decref(x.given);
+	return err;
+}
+
+int fleet_complete(struct cmd *c, struct fleet *f, bool changed)
+{
+	struct creation x = { .c = c, .f = *f, .exists = true, .changed = changed,
+			      .started_ns = clock_ns() };
+	int err = look_and_make(&x);
+
+	fleet_done(&x.f);
+	fleet_init(f);
 	return err;
 }

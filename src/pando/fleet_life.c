@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fleet start, stop, refresh and destroy: what becomes of machines after they were made.  (Here is
- * the place for more of their lives: resize, new versions of the golden image, snapshots.)
+ * fleet start, stop, refresh, resize and destroy: what becomes of machines after they were made.
+ * (Here is the place for more of their lives: new versions of the golden image, snapshots.)
  *
  * Each begins by asking what there is, and refuses as a whole if something is in the way.
  */
@@ -231,6 +231,96 @@ int fleet_refresh(struct cmd *c)
 	if (!err)
 		err = refresh(&l);
 	return life_end(&l, err, "refreshed");
+}
+
+/* ---- resize ----------------------------------------------------------------------------- */
+
+/* Those that are chosen go: first their domains, then their files, and then they are forgotten.
+ * Until then the manifest has them, and 'show' what is left of them. */
+static int surplus_remove(struct life *l)
+{
+	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
+	struct crew_work gone = work_of(l, "undefining domains", is_chosen, hv_undefine);
+	const struct machine *m;
+	char name[128];
+	uint64_t n;
+	size_t i;
+	int err = l->hv ? crew_run(l->hv, &l->f, &off, &n) : DONE;
+
+	if (!err && l->hv)
+		err = crew_run(l->hv, &l->f, &gone, &n);
+	for (i = 0; i < l->f.n && !err; i++) {
+		m = &l->f.machines[i];
+		if (!m->chosen)
+			continue;
+		snprintf(name, sizeof(name), "/disks/%s.raw", m->name);
+		err = fleet_file_remove(l->c, &l->f, name, false);
+		snprintf(name, sizeof(name), "/seeds/%s.img", m->name);
+		if (!err)
+			err = fleet_file_remove(l->c, &l->f, name, false);
+	}
+	return err;
+}
+
+static int shrink(struct life *l, uint64_t count)
+{
+	char why[FLEET_WHY];
+	size_t i;
+	int err = fleet_survey(l->c, &l->f, &l->files);
+
+	for (i = 0; i < l->f.n; i++)
+		l->f.machines[i].chosen = i >= count;
+	if (!err)
+		err = fleet_connect(l->c, &l->f, &l->hv);
+	if (!err && l->hv && hv_survey(l->hv, &l->f, why))
+		err = fail("%s: %s", l->f.name, why);
+	if (!err)
+		err = fleet_no_foreign(&l->f);
+	if (!err && how_many(&l->f, runs) && !cmd_option(l->c, "force"))
+		err = fail("%s: %llu of the machines that would go are running; stop them first, or "
+			   "give --force", l->f.name, (unsigned long long)how_many(&l->f, runs));
+	if (!err)
+		err = leftovers_remove(l);
+	if (!err)
+		err = surplus_remove(l);
+	l->done = l->f.n - count;
+	if (!err)
+		fleet_shrink(&l->f, count);
+	return err ? err : fleet_save(l->c, &l->f, false);
+}
+
+static int grow(struct life *l, uint64_t count)
+{
+	char why[FLEET_WHY];
+
+	if (fleet_grow(&l->f, count, why))
+		return fail("%s: %s", l->f.name, why);
+	l->f.state = FLEET_MAKING;
+	return fleet_complete(l->c, &l->f, true);
+}
+
+int fleet_resize(struct cmd *c)
+{
+	struct life l = { .c = c };
+	uint64_t count = 0;
+	int err = cmd_number(c, "count", &count);
+
+	if (!err && (!count || count > FLEET_MACHINES_MAX))
+		err = usage(c, "--count: say how many machines there are to be, 1 to %d",
+			    FLEET_MACHINES_MAX);
+	if (!err)
+		err = life_begin(&l);
+	if (!err && l.f.state == FLEET_DESTROYING)
+		err = fail("%s: is being destroyed; 'pando fleet destroy %s' finishes that", l.f.name,
+			   l.f.name);
+	if (!err && count >= l.f.n) {
+		err = grow(&l, count);
+		fleet_done(&l.f);
+		return err;
+	}
+	if (!err)
+		err = shrink(&l, count);
+	return life_end(&l, err, "removed");
 }
 
 /* ---- destroy ---------------------------------------------------------------------------- */

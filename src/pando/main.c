@@ -122,6 +122,14 @@ static const struct option_row fleet_refresh_options[] = {
 	FLEET_KEEP_GOING, FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
+static const struct option_row fleet_resize_options[] = {
+	{ "count", "N", "how many machines there are to be" },
+	{ "start", "[=N]", "start all machines then, N of them at once (default 4)" },
+	{ "overcommit", NULL, "start them although the host hasn't memory for all" },
+	{ "force", NULL, "also if machines that go are running" },
+	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
 static const struct option_row fleet_destroy_options[] = {
 	{ "force", NULL, "also if machines are running" },
 	FLEET_KEEP_GOING, FLEET_CONNECT,
@@ -212,6 +220,8 @@ static const struct verb verbs[] = {
 	  "make machines' disks what the golden image was",
 	  "What they have written is gone.  Machines that run are switched off, and started again with "
 	  "their fresh disks.", fleet_refresh_options, fleet_refresh },
+	{ "fleet", "resize", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "give a fleet more machines, or fewer",
+	  "Those with the highest numbers go first.", fleet_resize_options, fleet_resize },
 	{ "fleet", "destroy", "FLEET", 1, 1, VERB_ONLINE, "remove a fleet with all its machines",
 	  "There is no question and no way back.", fleet_destroy_options, fleet_destroy },
 };

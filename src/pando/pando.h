@@ -167,6 +167,7 @@ int fleet_show(struct cmd *c);
 int fleet_start(struct cmd *c);
 int fleet_stop(struct cmd *c);
 int fleet_refresh(struct cmd *c);
+int fleet_resize(struct cmd *c);
 int fleet_destroy(struct cmd *c);
 
 /* --mode and --owner into a request's body. */

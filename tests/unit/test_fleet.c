@@ -198,6 +198,39 @@ static void plans_are_stable(void **state)
 	fleet_done(&other);
 }
 
+static void fleets_grow_and_shrink(void **state)
+{
+	struct fleet a, b;
+
+	fleet_planned(&a, "desk", ", \"count\": 10, \"addresses\": \"10.0.0.1-10.0.0.20/24\"");
+	fleet_planned(&b, "desk", ", \"count\": 20, \"addresses\": \"10.0.0.1-10.0.0.20/24\"");
+	strcpy(a.machines[4].name, "renamed");	/* the manifest's machines are the truth */
+	assert_int_equal(fleet_grow(&a, 21, why), -EINVAL);
+	said("20 addresses for 21");
+	assert_int_equal(a.n, 10);
+	assert_int_equal(setting_number(&a, "count"), 10);
+	assert_int_equal(fleet_grow(&a, 20, why), 0);
+	assert_int_equal(a.n, 20);
+	assert_int_equal(setting_number(&a, "count"), 20);
+	assert_string_equal(a.machines[4].name, "renamed");
+	strcpy(a.machines[4].name, b.machines[4].name);
+	assert_memory_equal(a.machines, b.machines, 20 * sizeof(*a.machines));
+	fleet_shrink(&a, 3);
+	assert_int_equal(a.n, 3);
+	assert_int_equal(setting_number(&a, "count"), 3);
+	strcpy(a.machines[2].name, "desk-004");
+	assert_int_equal(fleet_grow(&a, 4, why), -EINVAL);
+	said("machine 4 would be desk-004");
+	/* one that is missing in the middle comes back */
+	strcpy(a.machines[2].name, "desk-003");
+	a.machines[1] = a.machines[2];
+	a.n = 2;
+	assert_int_equal(fleet_grow(&a, 4, why), 0);
+	assert_memory_equal(a.machines, b.machines, 4 * sizeof(*a.machines));
+	fleet_done(&a);
+	fleet_done(&b);
+}
+
 static void settings_that_make_no_sense(void **state)
 {
 	static const char *const bad[][2] = {
@@ -465,6 +498,7 @@ int main(void)
 		cmocka_unit_test(addresses_count_on),
 		cmocka_unit_test(bad_addresses_are_refused),
 		cmocka_unit_test(plans_are_stable),
+		cmocka_unit_test(fleets_grow_and_shrink),
 		cmocka_unit_test(settings_that_make_no_sense),
 		cmocka_unit_test(manifests_come_back),
 		cmocka_unit_test(manifests_edited_into_nonsense),
