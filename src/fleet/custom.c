@@ -157,6 +157,10 @@ static void xml_disks(struct buf *b, const struct fleet *f, const struct machine
 	xml_disk(b, f, path, "vda", "");
 	machine_seed_path(f, m, path, sizeof(path));
 	xml_disk(b, f, path, "vdb", "      <readonly/>\n");
+	if (!setting_number(f, "data"))
+		return;
+	machine_data_path(f, m, path, sizeof(path));
+	xml_disk(b, f, path, "vdc", "");
 }
 
 /* The network's name needs no escapes: settings.c allows no such letters. */

@@ -54,7 +54,7 @@ struct machine {
 	char uuid[FLEET_UUID], mac[FLEET_MAC];
 	char address[FLEET_ADDRESS];	/* "": none */
 	/* What was found of it; not in the manifest. */
-	bool has_disk, has_seed;
+	bool has_disk, has_seed, has_data; /* has_data also where there is to be none */
 	bool has_fresh;			/* a clone that was to take its disk's place */
 	bool chosen;			/* a command is about it */
 	enum domain_state domain;
@@ -125,6 +125,7 @@ int machine_xml(const struct fleet *f, const struct machine *m, const char *type
 /* Where its files are, in the volume: "/fleets/NAME/disks/MACHINE.raw". */
 void machine_disk_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
 void machine_seed_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
+void machine_data_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
 
 /* In the domain's metadata: whose it is. */
 #define FLEET_XMLNS "urn:pando:fleet:1"

@@ -187,6 +187,11 @@ void machine_disk_path(const struct fleet *f, const struct machine *m, char *buf
 	snprintf(buf, cap, "/fleets/%s/disks/%s.raw", f->name, m->name);
 }
 
+void machine_data_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap)
+{
+	snprintf(buf, cap, "/fleets/%s/data/%s.raw", f->name, m->name);
+}
+
 void machine_seed_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap)
 {
 	snprintf(buf, cap, "/fleets/%s/seeds/%s.img", f->name, m->name);

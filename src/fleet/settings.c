@@ -22,6 +22,7 @@ static const struct setting {
 	{ "names", TEXT, 1, 200, NULL, 0 },	/* default: by the fleet's name */
 	{ "cpus", NUMBER, 1, 1024, NULL, 1 },
 	{ "memory", NUMBER, 1 << 20, (uint64_t)1 << 46, NULL, 1 << 30 },
+	{ "data", NUMBER, 1 << 20, (uint64_t)1 << 46, NULL, 0 },	/* default: none */
 	{ "network", TEXT, 1, 100, "default", 0 },
 	{ "addresses", TEXT, 1, 120, NULL, 0 },
 	{ "format", TEXT, 1, 8, "raw", 0 },

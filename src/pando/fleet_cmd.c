@@ -88,8 +88,8 @@ static void machines_count(struct shown *s)
 
 	for (i = 0; i < s->f.n; i++) {
 		m = &s->f.machines[i];
-		s->incomplete += !m->has_disk || !m->has_seed || m->domain == DOMAIN_NONE ||
-				 m->domain == DOMAIN_FOREIGN;
+		s->incomplete += !m->has_disk || !m->has_seed || !m->has_data ||
+				 m->domain == DOMAIN_NONE || m->domain == DOMAIN_FOREIGN;
 		s->running += m->domain == DOMAIN_RUNNING;
 	}
 }
@@ -98,9 +98,9 @@ static json_t *machine_json(const struct shown *s, const struct machine *m)
 {
 	char buf[96];
 
-	return json_pack("{s:I,s:s,s:s,s:s,s:s*,s:b,s:b,s:s*}", "number", (json_int_t)m->number,
+	return json_pack("{s:I,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:s*}", "number", (json_int_t)m->number,
 			 "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
-			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed,
+			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed, "data", m->has_data,
 			 "domain", s->has_hosts ? domain_text(m, buf) : NULL);
 }
 
@@ -131,7 +131,9 @@ static void settings_print(const struct fleet *f)
 
 	for (i = 0; (key = setting_key(i)); i++) {
 		text = setting_text(f, key);
-		if (!strcmp(key, "memory"))
+		if (!json_object_get(f->settings, key))
+			continue;
+		if (!strcmp(key, "memory") || !strcmp(key, "data"))
 			printf("%-15s %s\n", key, size_text(setting_number(f, key), size));
 		else if (setting_is_number(key))
 			printf("%-15s %llu\n", key, (unsigned long long)setting_number(f, key));
@@ -145,8 +147,10 @@ static void settings_print(const struct fleet *f)
 
 static const char *files_text(const struct machine *m)
 {
-	return m->has_disk ? m->has_seed ? "complete" : "no seed" : m->has_seed ? "no disk"
-										: "no disk, no seed";
+	static const char *const texts[] = { "complete", "no seed", "no disk", "no disk, no seed",
+		"no data", "no seed, no data", "no disk, no data", "nothing" };
+
+	return texts[!m->has_seed + 2 * !m->has_disk + 4 * !m->has_data];
 }
 
 static void head_print(const struct shown *s)

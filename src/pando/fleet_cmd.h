@@ -20,7 +20,7 @@ int fleet_load(struct cmd *c, const char *name, struct fleet *f);
  * only F's name and volume are known.  Ends at the first that isn't DONE. */
 int fleet_each(struct cmd *c, int (*fn)(void *arg, struct fleet *f, const char *why), void *arg);
 
-/* What a fleet has in its folder, beside its machines' has_disk and has_seed. */
+/* What a fleet has in its folder, beside what its machines have (has_...). */
 struct fleet_files {
 	bool golden;			/* its own share of the golden image */
 	char foreign[300];		/* something there that is not a fleet's; "": nothing */
@@ -40,6 +40,8 @@ int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, 
 /* Fresh clones by that prefix take the places of the machines' disks. */
 int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want);
 int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uint64_t *count);
+/* Empty data disks, for a fleet that has them. */
+int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want);
 /* Everything in its folder, the manifest last; and the folder. */
 int fleet_files_remove(struct cmd *c, const struct fleet *f);
 /* One of its files or folders, if it is there; RECURSIVE: with all that is in it. */

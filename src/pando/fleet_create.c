@@ -72,8 +72,8 @@ static int option_take(struct cmd *c, const char *option, const char *key, json_
 	if (!strcmp(key, "user_data") || !strcmp(key, "network_config") || !strcmp(key, "domain"))
 		return template_read(option, text, ret);
 	if (setting_is_number(key)) {
-		err = strcmp(key, "memory") ? cmd_number(c, option, &number)
-					    : cmd_size(c, option, &number);
+		err = strcmp(key, "memory") && strcmp(key, "data") ? cmd_number(c, option, &number)
+								   : cmd_size(c, option, &number);
 		*ret = err ? NULL : json_integer((json_int_t)number);
 		return err;
 	}
@@ -275,6 +275,7 @@ static int things_look(struct creation *x)
 
 static bool lacks_disk(const struct machine *m) { return !m->has_disk; }
 static bool lacks_seed(const struct machine *m) { return !m->has_seed; }
+static bool lacks_data(const struct machine *m) { return !m->has_data; }
 
 static int cut_short(struct creation *x)
 {
@@ -296,6 +297,8 @@ static int storage_make(struct creation *x)
 		err = fleet_disks_clone(x->c, &x->f, "", lacks_disk, &x->disks, &x->clone_us);
 	if (!err && interrupted)
 		err = cut_short(x);
+	if (!err)
+		err = fleet_data_put(x->c, &x->f, lacks_data);
 	return err ? err : fleet_seeds_put(x->c, &x->f, lacks_seed, &x->seeds);
 }
 
@@ -359,17 +362,22 @@ static uint64_t missing(const struct fleet *f, machine_want want)
 	return n;
 }
 
-static const char *to_make_text(const struct creation *x, const struct machine *m)
+static const char *to_make_text(const struct creation *x, const struct machine *m, char buf[64])
 {
-	static const char *const texts[] = { "-", "seed", "disk", "disk, seed", "domain",
-		"seed, domain", "disk, domain", "disk, seed, domain" };
+	const bool lacks[] = { !m->has_disk, !m->has_seed, !m->has_data, x->hv && lacks_domain(m) };
+	static const char *const names[] = { "disk", "seed", "data", "domain" };
+	size_t n = 0, i;
 
-	return texts[!m->has_seed + 2 * !m->has_disk + 4 * (x->hv && lacks_domain(m))];
+	for (i = 0; i < 4; i++)
+		if (lacks[i])
+			n += (size_t)snprintf(buf + n, 64 - n, "%s%s", n ? ", " : "", names[i]);
+	return n ? buf : "-";
 }
 
 static int dry_print(struct creation *x)
 {
 	struct table t;
+	char text[64];
 	json_t *j;
 	size_t i;
 	int err;
@@ -392,7 +400,7 @@ static int dry_print(struct creation *x)
 		table_cell(&t, *m->address ? m->address : "-");
 		table_cell(&t, m->mac);
 		table_cell(&t, m->uuid);
-		table_cell(&t, to_make_text(x, m));
+		table_cell(&t, to_make_text(x, m, text));
 	}
 	return table_print(&t);
 }

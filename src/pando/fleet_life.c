@@ -258,6 +258,9 @@ static int surplus_remove(struct life *l)
 		snprintf(name, sizeof(name), "/seeds/%s.img", m->name);
 		if (!err)
 			err = fleet_file_remove(l->c, &l->f, name, false);
+		snprintf(name, sizeof(name), "/data/%s.raw", m->name);
+		if (!err)
+			err = fleet_file_remove(l->c, &l->f, name, false);
 	}
 	return err;
 }

@@ -7,6 +7,7 @@
  *					what becomes of the image itself is of no importance then
  *	/fleets/NAME/disks/MACHINE.raw
  *	/fleets/NAME/seeds/MACHINE.img
+ *	/fleets/NAME/data/MACHINE.raw	if the fleet has data disks: empty when they are made
  *
  * Nothing here costs a call for each machine: disks are cloned in one, seeds written by the
  * thousand.
@@ -22,6 +23,7 @@
 
 #define DATA_PIECE ((uint64_t)1 << 20)		/* what one GET gives */
 #define MANIFEST_MAX ((uint64_t)64 << 20)
+#define DATA_BATCH 10000			/* names of empty files in a call */
 #define SEEDS_BATCH ((size_t)2 << 20)		/* bytes of base64 in a call: its body has a limit */
 
 static void path_of(const char *volume, const char *fleet, const char *rest, char *buf, size_t cap)
@@ -246,6 +248,8 @@ int fleet_each(struct cmd *c, int (*fn)(void *arg, struct fleet *f, const char *
 
 /* ---- what is there ---------------------------------------------------------------------- */
 
+static const char *const folders[] = { "/disks", "/seeds", "/data" };
+
 struct survey {
 	struct fleet *f;
 	struct fleet_files *files;
@@ -287,6 +291,8 @@ static int survey_file(void *arg, const json_t *entry)
 		m->has_fresh = true;
 	else if (!strcmp(s->folder, "disks"))
 		m->has_disk = true;
+	else if (!strcmp(s->folder, "data"))
+		m->has_data = true;
 	else
 		m->has_seed = true;
 	return DONE;
@@ -299,7 +305,8 @@ static int survey_top(void *arg, const json_t *entry)
 
 	if (!strcmp(name, "golden.raw"))
 		s->files->golden = true;
-	else if (strcmp(name, "fleet.json") && strcmp(name, "disks") && strcmp(name, "seeds"))
+	else if (strcmp(name, "fleet.json") && strcmp(name, "disks") && strcmp(name, "seeds") &&
+		 strcmp(name, "data"))
 		foreign_note(s, name);
 	return DONE;
 }
@@ -314,20 +321,17 @@ int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files)
 	memset(ret_files, 0, sizeof(*ret_files));
 	for (i = 0; i < f->n; i++) {
 		f->machines[i].has_disk = f->machines[i].has_seed = f->machines[i].has_fresh = false;
+		f->machines[i].has_data = !setting_number(f, "data");
 		json_object_set_new(s.index, f->machines[i].name, json_integer((json_int_t)i));
 	}
 	fleet_path(f, "", path, sizeof(path));
 	err = entries_each(c, path, survey_top, &s);
-	s.folder = "disks";
-	s.suffix = ".raw";
-	fleet_path(f, "/disks", path, sizeof(path));
-	if (!err)
+	for (i = 0; i < 3 && !err; i++) {
+		s.folder = folders[i] + 1;
+		s.suffix = i == 1 ? ".img" : ".raw";
+		fleet_path(f, folders[i], path, sizeof(path));
 		err = entries_each(c, path, survey_file, &s);
-	s.folder = "seeds";
-	s.suffix = ".img";
-	fleet_path(f, "/seeds", path, sizeof(path));
-	if (!err)
-		err = entries_each(c, path, survey_file, &s);
+	}
 	json_decref(s.index);
 	return err;
 }
@@ -336,12 +340,11 @@ int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files)
 
 int fleet_folders_make(struct cmd *c, const struct fleet *f)
 {
-	static const char *const folders[] = { "/disks", "/seeds" };
 	struct request r;
 	char path[300];
-	int i, err = DONE;
+	int i, n = setting_number(f, "data") ? 3 : 2, err = DONE;
 
-	for (i = 0; i < 2 && !err; i++) {
+	for (i = 0; i < n && !err; i++) {
 		fleet_path(f, folders[i], path, sizeof(path));
 		request_init(&r, "POST", "/v1/directories", NULL);
 		request_arg(&r, "path", path);
@@ -465,16 +468,17 @@ int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix
 /* ---- seeds ------------------------------------------------------------------------------ */
 
 /* Sends what has been collected, and begins anew. */
-static int seeds_send(struct cmd *c, const struct fleet *f, json_t **files)
+static int files_send(struct cmd *c, const struct fleet *f, const char *folder, bool replace,
+		      json_t **files)
 {
 	struct request r;
 	char path[300];
 	int err = DONE;
 
-	fleet_path(f, "/seeds", path, sizeof(path));
+	fleet_path(f, folder, path, sizeof(path));
 	if (json_array_size(*files)) {
 		request_init(&r, "POST", "/v1/files", NULL);
-		r.body = json_pack("{s:s,s:s,s:b,s:O}", "path", path, "mode", "0600", "replace", 1,
+		r.body = json_pack("{s:s,s:s,s:b,s:O}", "path", path, "mode", "0600", "replace", replace,
 				   "files", *files);
 		err = client_call(c, &r, NULL);
 	}
@@ -517,14 +521,37 @@ int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uin
 			continue;
 		err = seed_add(f, &f->machines[i], files, &bytes);
 		if (!err && bytes > SEEDS_BATCH) {
-			err = seeds_send(c, f, &files);
+			err = files_send(c, f, "/seeds", true, &files);
 			bytes = 0;
 			progress_count("seeds", i, f->n, started_ns);
 		}
 		*count += !err;
 	}
 	if (!err)
-		err = seeds_send(c, f, &files);
+		err = files_send(c, f, "/seeds", true, &files);
+	json_decref(files);
+	return err;
+}
+
+/* One hole each.  Somebody's data is in those that are there: none is ever replaced. */
+int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want)
+{
+	json_int_t size = (json_int_t)setting_number(f, "data");
+	json_t *files = json_array();
+	size_t i;
+	int err = DONE;
+
+	for (i = 0; i < f->n && !err; i++) {
+		if (!want(&f->machines[i]))
+			continue;
+		json_array_append_new(files, json_pack("{s:o,s:s,s:I}", "name",
+						       json_sprintf("%s.raw", f->machines[i].name),
+						       "data", "", "size", size));
+		if (json_array_size(files) == DATA_BATCH)
+			err = files_send(c, f, "/data", false, &files);
+	}
+	if (!err)
+		err = files_send(c, f, "/data", false, &files);
 	json_decref(files);
 	return err;
 }
@@ -555,6 +582,8 @@ int fleet_files_remove(struct cmd *c, const struct fleet *f)
 
 	if (!err)
 		err = fleet_file_remove(c, f, "/seeds", true);
+	if (!err)
+		err = fleet_file_remove(c, f, "/data", true);
 	if (!err)
 		err = fleet_file_remove(c, f, "/golden.raw", false);
 	if (!err)

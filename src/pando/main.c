@@ -82,6 +82,7 @@ static const struct option_row fleet_create_options[] = {
 	{ "first", "N", "number of the first machine (default 1)" },
 	{ "cpus", "N", "of each machine (default 1)" },
 	{ "memory", "SIZE", "of each machine (default 1G)" },
+	{ "data", "SIZE", "a data disk for each machine, empty at first, kept by refresh" },
 	{ "network", "NETWORK", "one of libvirt's (default 'default'), bridge:NAME, user, or none" },
 	{ "addresses", "A-B/PREFIX", "give them these addresses in turn, as 10.0.0.10-10.0.0.200/24" },
 	{ "user-data", "FILE", "template of cloud-init's user data" },
