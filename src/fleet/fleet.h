@@ -57,6 +57,7 @@ struct machine {
 	bool has_disk, has_seed, has_data; /* has_data also where there is to be none */
 	bool has_fresh;			/* a clone that was to take its disk's place */
 	bool chosen;			/* a command is about it */
+	bool ran;			/* when the command began */
 	enum domain_state domain;
 	char domain_name[80];		/* when somebody has renamed it, else "" */
 };

@@ -101,8 +101,7 @@ static int still_run_fail(const struct life *l, uint64_t n, uint64_t timeout_s)
 
 	for (i = 0; i < l->f.n && !runs(&l->f.machines[i]); i++)
 		;
-	return fail("%s: still runs after %llu s, as one of %llu; 'pando fleet stop --force' switches "
-		    "them off", l->f.machines[i].name, (unsigned long long)timeout_s,
+	return fail("%s: still runs after %llu s, as one of %llu; --force switches them off", l->f.machines[i].name, (unsigned long long)timeout_s,
 		    (unsigned long long)n);
 }
 
@@ -140,14 +139,21 @@ static int stop(struct life *l, uint64_t timeout_s)
 	return err ? err : shutdown_wait(l, timeout_s);
 }
 
+static int timeout_take(struct cmd *c, uint64_t *ret_s)
+{
+	int err;
+
+	*ret_s = SHUTDOWN_S;
+	err = cmd_number(c, "timeout", ret_s);
+	return !err && *ret_s > 86400 ? usage(c, "--timeout: a day, 86400 seconds, is the most") : err;
+}
+
 int fleet_stop(struct cmd *c)
 {
 	struct life l = { .c = c };
-	uint64_t timeout_s = SHUTDOWN_S;
-	int err = cmd_number(c, "timeout", &timeout_s);
+	uint64_t timeout_s;
+	int err = timeout_take(c, &timeout_s);
 
-	if (!err && timeout_s > 86400)
-		err = usage(c, "--timeout: a day, 86400 seconds, is the most");
 	if (!err)
 		err = life_begin(&l);
 	if (!err)
@@ -186,16 +192,33 @@ static int disks_refresh(struct life *l)
 	return err ? err : fleet_disks_replace(l->c, &l->f, FRESH_PREFIX, is_chosen);
 }
 
-/* A disk that is thrown away needs no shutting down. */
-static int refresh(struct life *l)
+static bool ran(const struct machine *m) { return m->chosen && m->ran; }
+
+/* A disk that is thrown away needs no shutting down, but one that is kept does. */
+static int refresh_stop(struct life *l, uint64_t timeout_s)
 {
 	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
-	struct crew_work on = work_of(l, "starting", runs, hv_start);	/* ran */
 	uint64_t n;
-	int err = l->hv ? crew_run(l->hv, &l->f, &off, &n) : DONE;
+	size_t i;
+
+	for (i = 0; i < l->f.n; i++)
+		l->f.machines[i].ran = runs(&l->f.machines[i]);
+	if (!l->hv)
+		return DONE;
+	if (setting_number(&l->f, "data") && !cmd_option(l->c, "force"))
+		return stop(l, timeout_s);
+	return crew_run(l->hv, &l->f, &off, &n);
+}
+
+static int refresh(struct life *l, uint64_t timeout_s)
+{
+	struct crew_work on = work_of(l, "starting", ran, hv_start);
+	uint64_t n;
+	int err = refresh_stop(l, timeout_s);
 
 	if (!err && interrupted)
 		err = fail("%s: interrupted; no disk was changed", l->f.name);
+	l->done = 0;
 	if (!err)
 		err = disks_refresh(l);
 	if (!err && l->hv)
@@ -221,15 +244,18 @@ static int refresh_look(struct life *l)
 int fleet_refresh(struct cmd *c)
 {
 	struct life l = { .c = c };
-	int err = life_begin(&l);
+	uint64_t timeout_s;
+	int err = timeout_take(c, &timeout_s);
 
+	if (!err)
+		err = life_begin(&l);
 	if (!err && l.f.state == FLEET_DESTROYING)
 		err = fail("%s: is being destroyed; 'pando fleet destroy %s' finishes that", l.f.name,
 			   l.f.name);
 	if (!err)
 		err = refresh_look(&l);
 	if (!err)
-		err = refresh(&l);
+		err = refresh(&l, timeout_s);
 	return life_end(&l, err, "refreshed");
 }
 

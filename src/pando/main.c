@@ -120,6 +120,8 @@ static const struct option_row fleet_stop_options[] = {
 	{ NULL, NULL, NULL },
 };
 static const struct option_row fleet_refresh_options[] = {
+	{ "force", NULL, "switch machines off also if they have data disks" },
+	{ "timeout", "SECONDS", "how long those may take to shut down (default 60)" },
 	FLEET_KEEP_GOING, FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
@@ -219,8 +221,8 @@ static const struct verb verbs[] = {
 	  "shut a fleet's machines down", "Returns when they are off.", fleet_stop_options, fleet_stop },
 	{ "fleet", "refresh", "FLEET [MACHINE]...", 1, 100001, VERB_ONLINE | VERB_JSON,
 	  "make machines' disks what the golden image was",
-	  "What they have written is gone.  Machines that run are switched off, and started again with "
-	  "their fresh disks.", fleet_refresh_options, fleet_refresh },
+	  "What they have written is gone, but for what is on data disks.  Machines that run are switched "
+	  "off (shut down, if they have data disks), and started again with their fresh disks.", fleet_refresh_options, fleet_refresh },
 	{ "fleet", "resize", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "give a fleet more machines, or fewer",
 	  "Those with the highest numbers go first.", fleet_resize_options, fleet_resize },
 	{ "fleet", "destroy", "FLEET", 1, 1, VERB_ONLINE, "remove a fleet with all its machines",
