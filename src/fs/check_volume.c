@@ -509,6 +509,10 @@ static void volume_check(struct check *c, struct check_volume *v)
 	if (v->mapped != v->rec.mapped)
 		finding(c, "%s: says that %" PRIu64 " blocks are mapped, and it is %" PRIu64,
 			name, v->rec.mapped, v->mapped);
+	/* Each that was ever used lies in some block, as one in use or free; so did number 0. */
+	if (v->ninfos + v->nfree + 1 < v->rec.next_ino)
+		finding(c, "%s: of the %" PRIu64 " inodes that it has used, %" PRIu64 " lie in no block", name,
+			v->rec.next_ino - 1, v->rec.next_ino - 1 - v->ninfos - v->nfree);
 	free_list_check(c, v);
 }
 

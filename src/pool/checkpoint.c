@@ -300,7 +300,8 @@ static int write_summaries(struct pool *p)
 		uint32_t nfree = 0;
 		int err;
 
-		for (unsigned k = 0; k < ZONE_PAGES; k++) {
+		/* The last zone may end before its last page. */
+		for (unsigned k = 0; k < ZONE_PAGES && (first + k) * PAGE_ENTRIES < p->sb.nblocks; k++) {
 			nfree += e[k].slot != SLOT_NONE ? e[k].free :
 				 page_usable(&p->sb, first + k);
 		}
