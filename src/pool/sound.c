@@ -148,6 +148,8 @@ const char *super_verify(const struct superblock *sb)
 	for (unsigned k = 0; k < sb->ndirs; k++)
 		if (sb->dirs[k].slot > 1)
 			return "a directory page lies in no slot";
+	if (!sb->generation || sb->generation > UINT64_MAX / 2)
+		return "its generation is impossible";	/* 0 stands for none in memory: it must not come round */
 	why = log_wrong(sb);
 	if (!why)
 		why = root_verify(sb->volumes.ptr, sb->volumes.depth);

@@ -113,7 +113,7 @@ void fuzz_seeds(void (*put)(const char *name, const uint8_t *data, size_t len))
 	const struct dir_entry zone = { .slot = 1, .type = ZONE_MIXED };
 	const struct summary_entry summary = { .slot = 1, .free = 3 };
 	const struct table_entry table = { 2, 3 };
-	const struct superblock super = { .life = 1, .nblocks = 5000, .log_block = ZONE_HEADER_BLOCKS,
+	const struct superblock super = { .life = 1, .generation = 1, .nblocks = 5000, .log_block = ZONE_HEADER_BLOCKS,
 					  .log_blocks = 64, .log_seq = 1, .log_life = 1, .ndirs = 1 };
 	const struct log_record rec = { .magic = LOG_MAGIC, .len = sizeof(rec) + 8, .payload_len = 4,
 					.type = 1 };
