@@ -704,7 +704,10 @@ static int replay_snapshot(struct replay *r)
 	o.volume = volume;
 	o.snapshot = snapshot;
 	o.name = name;
-	if (!err && ((snapshot[0] && volume_name_legal(snapshot)) || (name[0] && volume_name_legal(name))))
+	/* A clone has a name, and may be of a volume as it is; all else is about a snapshot. */
+	if (!err && o.act == SNAPSHOT_CLONE && volume_name_legal(name))
+		err = -EDAMAGED;
+	if (!err && (o.act != SNAPSHOT_CLONE || snapshot[0]) && volume_name_legal(snapshot))
 		err = -EDAMAGED;
 	if (!err)
 		err = run(r, do_snapshot, &o);
