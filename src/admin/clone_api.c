@@ -16,7 +16,8 @@ struct clone_args {
 	uint64_t count, start;
 	struct fs_name *names;
 	char *text;			/* what the names point into, if they are made here */
-	bool dst_is_dir;
+	bool dst_is_dir, recursive;
+	uint32_t made;			/* inodes of a tree */
 	/* out: */
 	uint32_t bad;
 	bool src_failed;
@@ -37,7 +38,9 @@ static int clone_do(struct call *c, struct clone_args *a)
 	struct fs_attr dir;
 	int err = path_lookup(&c->req, &a->src, &a->src_attr);
 
-	if (!err && a->src_attr.type != FS_REG)
+	if (!err && a->recursive)
+		err = a->src_attr.type == FS_DIR ? 0 : -ENOTDIR;
+	else if (!err && a->src_attr.type != FS_REG)
 		err = a->src_attr.type == FS_DIR ? -EISDIR : -EINVAL;
 	a->src_failed = err != 0;
 	if (err)
@@ -49,7 +52,9 @@ static int clone_do(struct call *c, struct clone_args *a)
 	} else {
 		err = path_lookup_parent(&c->req, &a->dst, &dir);
 	}
-	if (!err)
+	if (!err && a->recursive)
+		err = fs_clone_tree(&c->req, a->src_attr.id, dir.id, a->names[0], &a->first, &a->made);
+	else if (!err)
 		err = fs_clone(&c->req, a->src_attr.id, dir.id, a->names, (uint32_t)a->count,
 			       &a->bad, &a->first);
 	return err ? err : fs_wait_stable(c->req.fs, c->req.stable_seq);
@@ -192,8 +197,14 @@ static bool clone_args_take(struct call *c, struct clone_args *a)
 	a->start = 1;
 	if (!arg_path(c, "src", &a->src) || !arg_live_path(c, "dst", &a->dst) ||
 	    !arg_number(c, "count", INT64_MAX, &a->count) ||
-	    !arg_number(c, "start", 1000000000000ull, &a->start))
+	    !arg_number(c, "start", 1000000000000ull, &a->start) ||
+	    !arg_bool(c, "recursive", &a->recursive))
 		return false;
+	if (a->recursive && (list || arg_given(c, "count"))) {
+		call_fail(c, 400, "bad_argument", "recursive: a directory is cloned once; give neither count nor "
+			  "names");
+		return false;
+	}
 	if (!objpath_same_volume(&a->src, &a->dst)) {
 		call_fail(c, 400, "other_volume", "%s:%s: a clone shares blocks with its source, "
 			  "so it must be in the same volume (%s)", a->dst.volume, a->dst.path,
@@ -221,6 +232,16 @@ static void clone_fail(struct call *c, struct clone_args *a, int err)
 		objpath_parent(&a->dst, dir);
 	if (err == -ENOMEDIUM || err == -ESRCH)
 		call_fail_err(c, err, "%s", p->volume);
+	else if (a->recursive && err == -EINVAL)
+		call_fail(c, 400, "invalid", "%s:%s: lies within the directory that is cloned", a->dst.volume,
+			  a->dst.path);
+	else if (a->recursive && err == -E2BIG)
+		call_fail(c, 413, "too_large", "%s:%s: too many files for one atomic step (at most %d, and fewer "
+			  "with a small cache); clone its parts, or the whole volume", p->volume, p->path,
+			  FS_TREE_MAX);
+	else if (a->recursive && a->src_failed && err == -ENOTDIR)
+		call_fail(c, 409, "not_directory", "%s:%s: is not a directory; clone it without --recursive",
+			  p->volume, p->path);
 	else if (a->src_failed && err == -EINVAL)
 		call_fail(c, 400, "invalid", "%s:%s: only regular files can be cloned", p->volume,
 			  p->path);
@@ -251,7 +272,7 @@ void post_clones(struct call *c)
 			clone_fail(c, a, err);
 		} else {
 			j = json_object();
-			json_set_u64(j, "count", a->count);
+			json_set_u64(j, "count", a->recursive ? a->made : a->count);
 			json_set_u64(j, "elapsed_us", (a->elapsed_ns + 999) / 1000);
 			json_set_u64(j, "size", a->src_attr.size);
 			json_set_u64(j, "mapped", a->src_attr.mapped_bytes);

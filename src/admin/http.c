@@ -50,7 +50,7 @@ static const struct route routes[] = {
 	{ "GET", "/v1/extents", BODY_NONE, "path inode generation offset limit", get_extents,
 	  NULL },
 	{ "GET", "/v1/data", BODY_NONE, "path inode generation offset length", get_data, NULL },
-	{ "POST", "/v1/clones", BODY_JSON, "src dst count start names", post_clones, NULL },
+	{ "POST", "/v1/clones", BODY_JSON, "src dst count start names recursive", post_clones, NULL },
 	{ "POST", "/v1/uploads", BODY_JSON, "path replace size data mode uid gid", post_uploads,
 	  NULL },
 	{ "PUT", "/v1/uploads/*", BODY_DATA, "offset", put_upload, put_upload_data },

@@ -543,6 +543,17 @@ int fs_clone(struct fs_req *req, struct fs_id src, struct fs_id dir, const struc
 	     uint32_t count, uint32_t *ret_bad, struct fs_attr *ret_first);
 
 /*
+ * A clone of directory SRC (which may be in a snapshot of the volume) with all that is below it appears in
+ * DIR under NAME, in one instant: files as fs_clone() makes them, directories, links and all else with the
+ * owners and modes that they have.  What has several names in it has them in the clone too.  For the
+ * management side alone (-EPERM).  *RET_COUNT: inodes that were made.  -E2BIG: more than FS_TREE_MAX, or more
+ * than the cache has memory for at once; -EINVAL: into itself; -EXDEV, -EEXIST, -ENOTDIR.
+ */
+#define FS_TREE_MAX 10000
+int fs_clone_tree(struct fs_req *req, struct fs_id src, struct fs_id dir, struct fs_name name,
+		  struct fs_attr *ret_attr, uint32_t *ret_count);
+
+/*
  * LEN bytes of SRC from SRC_OFFSET on (0: to its end) become those of DST from DST_OFFSET on,
  * shared with it: the largest subtrees that fit where both offsets are congruent (2 MiB, 1 GiB),
  * else block by block.  Offsets are multiples of 4096, and so is LEN unless it ends at the end of

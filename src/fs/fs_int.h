@@ -10,7 +10,7 @@
  *     file.c      pages of files, reading, writing, truncating
  *     lookup.c    lookup, readdir;  name.c  create, remove, link;  rename.c
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
- *     clone.c     clones; range.c  clones of ranges, holes; allocate.c  room for what will be written
+ *     clone.c     clones; clone_tree.c  of whole directories; range.c  clones of ranges, holes; allocate.c  room for what will be written
  *     xattr.c     extended attributes
  *     record.c    log records: what goes in, and replay
  *     sound.c     verifiers of inode blocks and volume records
@@ -292,6 +292,19 @@ struct clone_op {
 #define CLONE_OWNER_SRC UINT32_MAX
 int do_clone(struct txn *t, void *arg);
 
+struct tree_list;		/* what is in the source (clone_tree.c) */
+struct clone_tree_op {
+	struct fs_req *req;
+	struct fs_id src, dir;
+	struct fs_name name;
+	uint64_t now;
+	struct tree_list *list;
+	struct fs_attr attr;		/* out */
+};
+int do_clone_tree(struct txn *t, void *arg);
+struct tree_list *tree_list_new(void);
+void tree_list_free(struct tree_list *l);
+
 struct range_op {
 	struct fs_req *req;
 	struct fs_id src, dst;
@@ -431,6 +444,7 @@ void record_remove(struct txn *t, const struct remove_op *o);
 void record_link(struct txn *t, const struct link_op *o, bool forget);
 void record_rename(struct txn *t, const struct rename_op *o);
 int record_clone(struct txn *t, const struct clone_op *o);
+void record_clone_tree(struct txn *t, const struct clone_tree_op *o);
 void record_clone_range(struct txn *t, const struct range_op *o);
 void record_punch(struct txn *t, const struct punch_op *o);
 int clone_pack_names(struct clone_op *o);	/* o->packed is the caller's to free */

@@ -18,7 +18,7 @@ enum record_type {
 	R_SETATTR = 7, R_WRITE = 8, R_WRITE_NAMED = 9, R_VOLUME_CREATE = 10,
 	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12, R_CLONE_RANGE = 13, R_PUNCH = 14,
 	R_XATTR_SET = 15, R_XATTR_REMOVE = 16, R_SNAPSHOT_CREATE = 17, R_SNAPSHOT_DESTROY = 18,
-	R_VOLUME_RESTORE = 19, R_VOLUME_CLONE = 20,
+	R_VOLUME_RESTORE = 19, R_VOLUME_CLONE = 20, R_CLONE_TREE = 21,
 };
 
 const char *record_name(uint16_t type)
@@ -316,6 +316,17 @@ int clone_pack_names(struct clone_op *o)
 	return 0;
 }
 
+void record_clone_tree(struct txn *t, const struct clone_tree_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_CLONE_TREE, o->req, o->now);
+	put_id(&r.head, o->src);
+	put_id(&r.head, o->dir);
+	put_name(&r.head, o->name);
+	emit(t, &r);
+}
+
 void record_clone_range(struct txn *t, const struct range_op *o)
 {
 	struct record r;
@@ -567,6 +578,23 @@ static int replay_clone(struct replay *r)
 	return err;
 }
 
+static int replay_clone_tree(struct replay *r)
+{
+	struct clone_tree_op o = { .req = &r->req, .now = r->rec->time_ns, .list = tree_list_new() };
+	int err = o.list ? 0 : -ENOMEM;
+
+	o.src = get_id(&r->g);
+	o.dir = get_id(&r->g);
+	o.name = get_name(&r->g);
+	if (!err && !r->g.bad && name_check(o.name))
+		err = -EDAMAGED;
+	if (!err)
+		err = run(r, do_clone_tree, &o);
+	tree_list_free(o.list);
+	r->result = o.attr.id;
+	return err;
+}
+
 static int replay_clone_range(struct replay *r)
 {
 	struct range_op o = { .req = &r->req, .now = r->rec->time_ns };
@@ -725,6 +753,7 @@ static int dispatch(struct replay *r)
 	case R_LINK: case R_FORGET: return replay_link(r);
 	case R_RENAME: return replay_rename(r);
 	case R_CLONE: return replay_clone(r);
+	case R_CLONE_TREE: return replay_clone_tree(r);
 	case R_CLONE_RANGE: return replay_clone_range(r);
 	case R_PUNCH: return replay_punch(r);
 	case R_XATTR_SET: case R_XATTR_REMOVE: return replay_xattr(r);

@@ -244,6 +244,8 @@ static int clone_usage(struct cmd *c)
 		return err;
 	if (cmd_option(c, "start") && !cmd_option(c, "count"))
 		return usage(c, "--start goes with --count only");
+	if (cmd_option(c, "recursive") && cmd_option(c, "count"))
+		return usage(c, "--recursive makes one clone; leave out --count");
 	if (!cmd_option(c, "count"))
 		return DONE;
 	err = name_pattern_parse(objpath_leaf(&dst), &pattern, why);
@@ -258,7 +260,10 @@ static int clone_print(struct cmd *c, const json_t *j)
 
 	if (c->json)
 		return print_json(j);
-	if (n == 1)
+	if (cmd_option(c, "recursive"))
+		printf("%s: %llu files and directories cloned in %.3f ms\n", c->argv[1], (unsigned long long)n,
+		       (double)us / 1000);
+	else if (n == 1)
 		printf("%s: cloned in %.3f ms\n", c->argv[1], (double)us / 1000);
 	else
 		printf("%s: %llu clones in %.3f ms\n", c->argv[1], (unsigned long long)n,
@@ -281,6 +286,8 @@ int file_clone(struct cmd *c)
 	request_init(&r, "POST", "/v1/clones", NULL);
 	request_arg(&r, "src", c->argv[0]);
 	request_arg(&r, "dst", c->argv[1]);
+	if (cmd_option(c, "recursive"))
+		request_arg(&r, "recursive", "1");
 	if (cmd_option(c, "count")) {
 		request_arg_u64(&r, "count", count);
 		request_arg_u64(&r, "start", start);

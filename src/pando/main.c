@@ -59,6 +59,7 @@ static const struct option_row rm_options[] = {
 	{ NULL, NULL, NULL },
 };
 static const struct option_row clone_options[] = {
+	{ "recursive", NULL, "clone a directory with all that is in it, in one atomic step" },
 	{ "count", "N", "make N clones in one atomic step; the name holds %d or %03d" },
 	{ "start", "N", "number of the first of them (default 1)" },
 	{ NULL, NULL, NULL },

@@ -572,6 +572,108 @@ static void test_file_out(struct rig *r)
 	sim_check(fs_clone(&r->req, path(r, "c", "/a"), r->root, &n, 1, NULL, NULL) == -EXDEV, "across");
 }
 
+/* ---- clones of directories ----------------------------------------------------------------------------- */
+
+/* B has what A has, under the same names: other inodes, and as many. */
+static unsigned same_tree(struct rig *r, struct fs_id a, struct fs_id b)
+{
+	struct fs_dirlist l = { .cap = 1 << 16 };
+	const struct fs_dirent *e;
+	uint64_t cookie = 2;
+	unsigned n = 1;
+
+	l.buf = test_alloc(l.cap);
+	do {
+		e = l.buf;
+		sim_ok(fs_readdir(&r->req, a, cookie, true, &l));
+		for (unsigned i = 0; i < l.n; i++, e = fs_dirent_next(e)) {
+			struct fs_attr x;
+
+			cookie = e->cookie;
+			sim_ok(fs_lookup(&r->req, b, (struct fs_name){ e->name, e->name_len }, &x, NULL));
+			sim_check(x.type == e->attr.type && x.mode == e->attr.mode && x.uid == e->attr.uid &&
+				  x.size == e->attr.size && x.nlink == e->attr.nlink &&
+				  x.mapped_bytes == e->attr.mapped_bytes && x.id.ino != e->attr.id.ino,
+				  "'%s' is another", e->name);
+			n += x.type == FS_DIR ? same_tree(r, e->attr.id, x.id) : 1;
+		}
+	} while (!l.eof);
+	free(l.buf);
+	return n;
+}
+
+static struct fs_id make_tree(struct rig *r)
+{
+	struct fs_id top = make(r, r->root, "top", FS_DIR), sub = make(r, top, "sub", FS_DIR), f;
+	struct fs_attr a;
+	char name[40];
+
+	f = make(r, sub, "f", FS_REG);
+	rig_write(r, f, 0, 100000, 1);
+	sim_ok(fs_xattr_set(&r->req, f, name_of("x"), "y", 1, FS_XATTR_EITHER, NULL));
+	sim_ok(fs_xattr_set(&r->req, sub, name_of("x"), "z", 1, FS_XATTR_EITHER, NULL));
+	sim_ok(fs_link(&r->req, f, top, name_of("g"), false, &a, NULL));
+	make(r, sub, "l", FS_LNK);
+	make(r, sub, "empty", FS_DIR);
+	for (unsigned i = 0; i < 700; i++) {	/* several pages */
+		snprintf(name, sizeof(name), "a-rather-long-name-of-a-file-%u", i);
+		make(r, sub, name, FS_REG);
+	}
+	for (unsigned i = 0; i < 700; i += 3) {
+		snprintf(name, sizeof(name), "a-rather-long-name-of-a-file-%u", i);
+		sim_ok(fs_remove(&r->req, sub, name_of(name), NULL));
+	}
+	return top;
+}
+
+static struct fs_id clone_tree(struct rig *r, struct fs_id src, const char *name)
+{
+	struct fs_attr a;
+	uint32_t n;
+
+	sim_ok(fs_clone_tree(&r->req, src, r->root, name_of(name), &a, &n));
+	sim_check(n == 471, "%u inodes", n);
+	return a.id;
+}
+
+static void test_tree(struct rig *r)
+{
+	struct fs_id top = make_tree(r), copy, old;
+	struct fs_name n = name_of("x");
+	struct fs_req user;
+	struct fs_attr a;
+	uint32_t count;
+	char buf[4];
+
+	snap(r, "s");
+	copy = clone_tree(r, top, "copy");
+	sim_check(same_tree(r, top, copy) == 472, "other files");
+	same_id(look(r, copy, "g"), look(r, look(r, copy, "sub"), "f"), "both names of one file");
+	same_id(look(r, look(r, copy, "sub"), ".."), copy, "up");
+	rig_expect(r, look(r, copy, "g"), 0, 100000, 1);
+	sim_ok(fs_xattr_get(&r->req, look(r, copy, "sub"), n, buf, 4, &count));
+	rig_stable(r);
+	rig_power_cut(r, DEV_SIM_CUT_DROP, 1);
+	same_tree(r, top, copy);
+	rig_write(r, look(r, copy, "g"), 0, 4096, 2);
+	make(r, look(r, copy, "sub"), "more", FS_REG);
+	sim_ok(fs_remove(&r->req, look(r, top, "sub"), name_of("l"), NULL));
+	rig_expect(r, look(r, top, "g"), 0, 100000, 1);
+	look(r, look(r, copy, "sub"), "l");
+	old = clone_tree(r, path(r, "main@s", "/top"), "old");
+	same_tree(r, path(r, "main@s", "/top"), old);
+	rig_reopen(r);
+	same_tree(r, path(r, "main@s", "/top"), old);
+	sim_check(fs_clone_tree(&r->req, top, top, n, &a, &count) == -EINVAL, "into itself");
+	sim_check(fs_clone_tree(&r->req, top, look(r, top, "sub"), n, &a, &count) == -EINVAL, "into itself");
+	sim_check(fs_clone_tree(&r->req, top, r->root, name_of("old"), &a, &count) == -EEXIST, "over another");
+	sim_check(fs_clone_tree(&r->req, look(r, top, "g"), r->root, n, &a, &count) == -ENOTDIR, "of a file");
+	sim_check(fs_clone_tree(&r->req, top, old, n, &a, &count) == 0, "beside it");
+	sim_check(fs_clone_tree(&r->req, top, path(r, "main@s", "/top"), n, &a, &count) == -EROFS, "in the past");
+	sim_req(&user, r->fs, 2);
+	sim_check(fs_clone_tree(&user, top, r->root, n, &a, &count) == -EPERM, "by anybody");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct rig_test tests[] = {
@@ -592,6 +694,7 @@ int main(int argc, char **argv)
 		{ "orphans", test_orphans, 8192, 0, false },
 		{ "file-out", test_file_out, 8192, 0, false },
 		{ "file-out-few-refs", test_file_out, 8192, 2, false },
+		{ "tree", test_tree, 16384, 0, false },
 	};
 
 	return rig_main(tests, sizeof(tests) / sizeof(*tests), argc, argv);
