@@ -175,6 +175,27 @@ static bool all_named(const struct model *m)
 	return true;
 }
 
+/* A directory with all that is in it, beside itself. */
+static void clone_tree(struct test *t)
+{
+	struct op op = { .kind = OP_TREE };
+	struct answer *a = test_alloc(sizeof(*a));
+	struct mnode *src = gen_node(&t->gen, t->m, FS_DIR), *dir = gen_node(&t->gen, t->m, FS_DIR);
+	struct expect e;
+
+	op.id = src->id;
+	op.dir = dir->id;
+	op.name_len = snprintf(op.name, OP_NAME_BUF, "t%u", t->gen.serial++);
+	sim_exec(t->fs, &op, a);
+	model_run(t->m, &op, !op.rc, &e);
+	sim_check(expect_allows(&e, op.rc) || op.rc == -ENOSPC, "tree: %s", sim_err(op.rc));
+	if (!op.rc) {
+		sim_learn(t->fs, t->m, &op);
+		history_push(&t->h, t->m, op.seq);
+	}
+	free(a);
+}
+
 static void change_volumes(struct test *t)
 {
 	static const char *const snaps[] = { "s0", "s1", "s2" };
@@ -184,9 +205,13 @@ static void change_volumes(struct test *t)
 
 	snprintf(name, sizeof(name), "vol%u", (unsigned)rng_below(&t->rng, 2));
 	/* With few references a pool as small as this has no room for what sharing a volume copies. */
-	switch (t->cfg.max_refs ? 0 : rng_below(&t->rng, 5)) {
+	switch (t->cfg.max_refs ? 0 : rng_below(&t->rng, 6)) {
 	case 0:
 		volume_op(t, model_volume(t->m, name) ? OP_VDESTROY : OP_VCREATE, name, NULL, NULL);
+		break;
+	case 5:
+		if (t->m->nnodes < 150)
+			clone_tree(t);
 		break;
 	case 1: case 2:
 		volume_op(t, model_snap(t->m, main->id, snap) ? OP_UNSNAP : OP_SNAP, "main", snap, NULL);

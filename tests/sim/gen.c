@@ -525,6 +525,31 @@ static void gen_snapshot_op(struct gen *g, struct model *m, struct op *op)
 	snprintf(op->target, 16, "vol%u", (unsigned)below(g, 4));
 }
 
+static unsigned nodes_below(const struct mnode *n)
+{
+	unsigned sum = 1;
+
+	for (uint32_t i = 0; i < n->nents; i++)
+		sum += nodes_below(n->ents[i].node);
+	return sum;
+}
+
+/* Trees that are small enough for the model; mostly out of a snapshot, if there is any. */
+static void gen_tree(struct gen *g, struct model *m, struct op *op)
+{
+	struct mnode *n = NULL;
+
+	for (int i = 0; i < 10 && (!n || nodes_below(n) > 60); i++) {
+		n = rng_one_in(&g->rng, 2) ? gen_frozen(g, m, FS_DIR) : NULL;
+		if (!n)
+			n = gen_node(g, m, FS_DIR);
+	}
+	op->user = 0;
+	op->id = nodes_below(n) > 60 ? gen_stale(g, m) : n->id;
+	op->dir = pick(g, m, FS_DIR);
+	op->name_len = snprintf(op->name, OP_NAME_BUF, "t%u", rng_one_in(&g->rng, 5) ? 0 : g->serial++);
+}
+
 static void gen_unnamed(struct gen *g, struct model *m, struct op *op)
 {
 	struct mnode *n = NULL;
@@ -601,6 +626,9 @@ void gen_op(struct gen *g, struct model *m, struct op *op)
 		break;
 	case OP_SNAP: case OP_UNSNAP: case OP_RESTORE: case OP_VCLONE:
 		gen_snapshot_op(g, m, op);
+		break;
+	case OP_TREE:
+		gen_tree(g, m, op);
 		break;
 	case OP_READ:
 		gen_read(g, m, op);

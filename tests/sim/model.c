@@ -12,7 +12,7 @@
 const char *const op_names[OP_KINDS] = {
 	"create", "mkdir", "symlink", "mknod", "unnamed", "forget", "link", "write", "setattr",
 	"clone", "remove", "rmdir", "rename", "vcreate", "vdestroy", "read", "range", "punch", "allocate",
-	"xset", "xremove", "hold", "snap", "unsnap", "restore", "vclone"
+	"xset", "xremove", "hold", "snap", "unsnap", "restore", "vclone", "tree"
 };
 
 static void *xcalloc(size_t n, size_t size)
@@ -64,7 +64,7 @@ void op_print(const struct op *op, char *buf, size_t len)
 
 	if (op->name_len)
 		n += snprintf(buf + n, len - n, " '%.40s'", op->name);
-	if (op->kind >= OP_SNAP)
+	if (op->kind >= OP_SNAP && op->kind <= OP_VCLONE)
 		n += snprintf(buf + n, len - n, "@%.40s%s%.40s%s", op->name2, op->target ? " to " : "",
 			      op->target ? op->target : "", op->force ? " by force" : "");
 	if (op->kind == OP_RENAME)

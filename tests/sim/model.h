@@ -32,7 +32,7 @@ enum op_kind {
 	OP_CREATE, OP_MKDIR, OP_SYMLINK, OP_MKNOD, OP_UNNAMED, OP_FORGET, OP_LINK, OP_WRITE,
 	OP_SETATTR, OP_CLONE, OP_REMOVE, OP_RMDIR, OP_RENAME, OP_VCREATE, OP_VDESTROY, OP_READ,
 	OP_RANGE, OP_PUNCH, OP_ALLOCATE, OP_XSET, OP_XREMOVE, OP_HOLD, OP_SNAP, OP_UNSNAP, OP_RESTORE,
-	OP_VCLONE, OP_KINDS
+	OP_VCLONE, OP_TREE, OP_KINDS
 };
 extern const char *const op_names[OP_KINDS];
 
@@ -158,6 +158,9 @@ void model_snap_add(struct model *m, const struct fs_snapshot_info *s);
 void model_volume_copy(struct model *m, uint32_t volume, const struct mfrozen *f,
 		       const struct fs_volume_info *info);
 struct mfrozen *model_snap(struct model *m, uint32_t volume, const char *name);
+/* N, a copy of directory SRC in DIR with the id that FIND says each entry of it has: with all below it. */
+typedef struct fs_id model_find_fn(void *arg, struct fs_id dir, const char *name, uint32_t len);
+void model_tree_copy(struct model *m, const struct op *op, model_find_fn *find, void *arg);
 
 /*
  * What OP may answer in this state.  With apply, and if success is allowed, the change is made,

@@ -733,6 +733,28 @@ static void run_snapshot(struct run *r)
 		model_restore(r->m, v, f, op->seq);
 }
 
+/* Who ran it calls sim_learn(): it makes the nodes. */
+static void run_tree(struct run *r)
+{
+	const struct op *op = r->op;
+	struct mnode *src = need_any(r, op->id), *dir = need(r, op->dir);
+
+	check_name(r, op->name, op->name_len);
+	if (op->user)
+		must(r, EPERM);
+	if (op->id.volume != op->dir.volume)
+		must(r, EXDEV);
+	if ((src && src->type != FS_DIR) || (dir && dir->type != FS_DIR))
+		must(r, ENOTDIR);
+	if (!src || !dir || src->type != FS_DIR || dir->type != FS_DIR)
+		return;
+	if (model_below(dir, src))
+		must(r, EINVAL);
+	if (model_lookup(dir, op->name, op->name_len))
+		must(r, EEXIST);
+	may(r, E2BIG);
+}
+
 static void run_read(struct run *r)
 {
 	struct mnode *n = need_reg_of(r, need_any(r, r->op->id));
@@ -760,6 +782,7 @@ void model_run(struct model *m, const struct op *op, bool apply, struct expect *
 		[OP_ALLOCATE] = run_allocate, [OP_XSET] = run_xattr, [OP_XREMOVE] = run_xattr,
 		[OP_HOLD] = run_hold, [OP_SNAP] = run_snapshot, [OP_UNSNAP] = run_snapshot,
 		[OP_RESTORE] = run_snapshot, [OP_VCLONE] = run_snapshot,
+		[OP_TREE] = run_tree,
 	};
 	struct run r = { m, op, ret, apply };
 

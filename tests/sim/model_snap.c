@@ -160,3 +160,48 @@ void model_volume_copy(struct model *m, uint32_t volume, const struct mfrozen *f
 	strcpy(v->name, info->name);
 	arrived(m, v->id, info->fsid);
 }
+
+/* ---- clones of directories --------------------------------------------------------------- */
+
+struct copying { struct model *m; const struct op *op; model_find_fn *find; void *arg; };
+
+static struct mnode *copy_below(struct copying *c, const struct mnode *src, struct fs_id id)
+{
+	struct mnode *n = model_find(c->m, id);
+
+	if (n) {			/* another name of it */
+		n->nlink++;
+		return n;
+	}
+	n = model_node_copy(c->m, src, id);
+	n->mtime = n->ctime = c->op->time;
+	n->change = c->op->seq;
+	n->verifier = 0;
+	n->origin = src->id;
+	n->origin.snapshot = 0;
+	n->parent = NULL;
+	if (n->type != FS_DIR)
+		n->nlink = 1;
+	for (uint32_t i = 0; i < src->nents; i++) {
+		const struct mdirent *e = &src->ents[i];
+		struct mnode *child = copy_below(c, e->node, c->find(c->arg, id, e->name, e->len));
+
+		if (child->type == FS_DIR)
+			child->parent = n;
+		model_dirent_add(c->m, n, e->name, e->len, child);
+	}
+	return n;
+}
+
+void model_tree_copy(struct model *m, const struct op *op, model_find_fn *find, void *arg)
+{
+	struct copying c = { m, op, find, arg };
+	struct mnode *dir = model_find(m, op->dir), *top;
+
+	top = copy_below(&c, model_find_any(m, op->id), find(arg, op->dir, op->name, op->name_len));
+	top->parent = dir;
+	model_dirent_add(m, dir, op->name, op->name_len, top);
+	dir->nlink++;
+	dir->mtime = dir->ctime = op->time;
+	dir->change = op->seq;
+}

@@ -424,6 +424,7 @@ static void maybe_volume(struct test *t)
 	t->gen.weights[OP_SNAP] = t->share_volumes && t->m->nsnaps < SNAPS_MAX ? 6 : 0;
 	t->gen.weights[OP_UNSNAP] = 2 + 3 * t->m->nsnaps;
 	t->gen.weights[OP_RESTORE] = 3;
+	t->gen.weights[OP_TREE] = t->share_volumes && t->m->nnodes < t->max_nodes ? 8 : 0;
 	t->gen.weights[OP_VCLONE] = t->share_volumes && t->m->nnodes < t->max_nodes && t->m->nvolumes < 3 ? 2 : 0;
 	gen_op(&t->gen, t->m, &op);
 	run_op(t, &op);

@@ -365,6 +365,25 @@ static void exec_snapshot(struct fs_req *req, struct op *op)
 	op->seq = req->stable_seq;
 }
 
+static struct fs_id find_entry(void *arg, struct fs_id dir, const char *name, uint32_t len)
+{
+	struct fs_req req;
+	struct fs_attr a;
+
+	fs_req_admin(&req, arg);
+	sim_ok(fs_lookup(&req, dir, (struct fs_name){ name, len }, &a, NULL));
+	return a.id;
+}
+
+static void exec_tree(struct fs_req *req, struct op *op, struct answer *a)
+{
+	uint32_t n;
+
+	op->rc = fs_clone_tree(req, op->id, op->dir, (struct fs_name){ op->name, op->name_len }, &a->attr, &n);
+	if (!op->rc)
+		learn(op, &a->attr);
+}
+
 void sim_learn(struct fs *fs, struct model *m, const struct op *op)
 {
 	struct fs_volume_info *v;
@@ -382,6 +401,8 @@ void sim_learn(struct fs *fs, struct model *m, const struct op *op)
 	} else if (op->kind == OP_SNAP) {
 		sim_check(op->snap->fsid == op->seq, "a snapshot of another event");
 		model_snap_add(m, op->snap);
+	} else if (op->kind == OP_TREE) {
+		model_tree_copy(m, op, find_entry, fs);
 	} else if (op->kind == OP_VCLONE) {
 		struct mvolume *src = model_volume(m, op->name);
 
@@ -470,6 +491,9 @@ static void exec_one(struct fs_req *req, struct op *op, struct answer *a)
 		break;
 	case OP_SNAP: case OP_UNSNAP: case OP_RESTORE: case OP_VCLONE:
 		exec_snapshot(req, op);
+		break;
+	case OP_TREE:
+		exec_tree(req, op, a);
 		break;
 	case OP_KINDS:
 		abort();
