@@ -50,6 +50,7 @@ enum domain_state {
 
 struct machine {
 	uint64_t number;
+	uint64_t version;		/* of the fleet's golden share that its disk came from */
 	char name[FLEET_LABEL_MAX + 1];
 	char uuid[FLEET_UUID], mac[FLEET_MAC];
 	char address[FLEET_ADDRESS];	/* "": none */
@@ -70,6 +71,7 @@ struct fleet {
 	char pool_uuid[FLEET_UUID], volume_uuid[FLEET_UUID];
 	char created[32];		/* RFC 3339 */
 	enum fleet_state state;
+	uint64_t version;		/* of the golden share: 1 at first, raised by a recompose */
 	json_t *settings;		/* an object, see settings.c for its keys */
 	struct machine *machines;	/* by number */
 	size_t n;
@@ -127,6 +129,8 @@ int machine_xml(const struct fleet *f, const struct machine *m, const char *type
 void machine_disk_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
 void machine_seed_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
 void machine_data_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
+/* The golden share's name in the fleet's folder: "golden.raw", or "golden-2.raw". */
+void golden_share_name(uint64_t version, char *buf, size_t cap);
 
 /* In the domain's metadata: whose it is. */
 #define FLEET_XMLNS "urn:pando:fleet:1"

@@ -12,6 +12,7 @@
 #include "fleet/fleet_int.h"
 
 #define FORMAT 1
+#define VERSIONS_MAX 1000000
 
 static const char *const states[] = {
 	[FLEET_MAKING] = "making", [FLEET_READY] = "ready", [FLEET_DESTROYING] = "destroying",
@@ -26,7 +27,7 @@ const char *fleet_state_name(enum fleet_state s)
 
 static json_t *machine_json(const struct machine *m)
 {
-	return json_pack("{s:I,s:s,s:s,s:s,s:s*}", "number", (json_int_t)m->number, "name", m->name,
+	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s*}", "version", (json_int_t)m->version, "number", (json_int_t)m->number, "name", m->name,
 			 "uuid", m->uuid, "mac", m->mac, "address", *m->address ? m->address : NULL);
 }
 
@@ -43,7 +44,8 @@ int fleet_encode(const struct fleet *f, struct buf *ret_text)
 
 	for (i = 0; i < f->n && !failed; i++)
 		failed = json_array_append_new(list, machine_json(&f->machines[i]));
-	j = json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:O,s:o}", "format", FORMAT, "fleet", f->name,
+	j = json_pack("{s:i,s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:O,s:o}", "format", FORMAT, "version",
+		      (json_int_t)f->version, "fleet", f->name,
 		      "state", states[f->state], "created", f->created, "volume", f->volume,
 		      "volume_uuid", f->volume_uuid, "pool_uuid", f->pool_uuid, "settings",
 		      f->settings, "machines", list);
@@ -100,10 +102,22 @@ static bool address_ok(const char *s)
 	return !*s || inet_pton(AF_INET, s, a) == 1 || inet_pton(AF_INET6, s, a) == 1;
 }
 
-static int machine_take(const json_t *j, struct machine *m, char why[FLEET_WHY])
+static int version_take(const json_t *j, uint64_t max, uint64_t *ret, char why[FLEET_WHY])
+{
+	const json_t *v = json_object_get(j, "version");
+
+	if (!json_is_integer(v) || json_integer_value(v) < 1 || (uint64_t)json_integer_value(v) > max)
+		return refuse(why, -EINVAL, "version: must be a whole number, from 1 to %" PRIu64, max);
+	*ret = (uint64_t)json_integer_value(v);
+	return 0;
+}
+
+static int machine_take(const json_t *j, uint64_t versions, struct machine *m, char why[FLEET_WHY])
 {
 	const json_t *number = json_object_get(j, "number");
 
+	if (version_take(j, versions, &m->version, why))
+		return -EINVAL;
 	if (!json_is_integer(number) || json_integer_value(number) < 0)
 		return refuse(why, -EINVAL, "number: must be a whole number");
 	m->number = (uint64_t)json_integer_value(number);
@@ -174,7 +188,7 @@ static int machines_take(const json_t *list, struct fleet *f, char why[FLEET_WHY
 	if (!f->machines)
 		return refuse(why, -ENOMEM, "out of memory");
 	json_array_foreach(list, i, j)
-		if (machine_take(j, &f->machines[i], what))
+		if (machine_take(j, f->version, &f->machines[i], what))
 			return refuse(why, -EINVAL, "machines: number %zu in the list: %.300s", i + 1,
 				      what);
 	return machines_distinct(f, why);
@@ -205,7 +219,8 @@ static int head_take(const json_t *j, struct fleet *f, char why[FLEET_WHY])
 		return refuse(why, -EINVAL, "format: is %" JSON_INTEGER_FORMAT ", and this program "
 			      "knows %d; use the pando that wrote it", json_integer_value(format),
 			      FORMAT);
-	if (take(j, "fleet", f->name, sizeof(f->name), why) || fleet_name_check(f->name, why) ||
+	if (version_take(j, VERSIONS_MAX, &f->version, why) ||
+	    take(j, "fleet", f->name, sizeof(f->name), why) || fleet_name_check(f->name, why) ||
 	    take(j, "volume", f->volume, sizeof(f->volume), why) ||
 	    volume_name_check(f->volume, why) ||
 	    take(j, "created", f->created, sizeof(f->created), why) ||

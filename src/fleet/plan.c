@@ -22,6 +22,7 @@
 void fleet_init(struct fleet *f)
 {
 	memset(f, 0, sizeof(*f));
+	f->version = 1;
 }
 
 void fleet_done(struct fleet *f)
@@ -97,6 +98,7 @@ int fleet_plan(struct fleet *f, char why[FLEET_WHY])
 		return refuse(why, -ENOMEM, "out of memory");
 	for (i = 0; i < n && !err; i++) {
 		m[i].number = first + i;
+		m[i].version = f->version;
 		err = name_make(&pattern, &m[i], why);
 		identity_make(f, &m[i]);
 		if (addresses)
@@ -185,6 +187,14 @@ struct machine *fleet_machine(const struct fleet *f, const char *name)
 void machine_disk_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap)
 {
 	snprintf(buf, cap, "/fleets/%s/disks/%s.raw", f->name, m->name);
+}
+
+void golden_share_name(uint64_t version, char *buf, size_t cap)
+{
+	if (version == 1)
+		snprintf(buf, cap, "golden.raw");
+	else
+		snprintf(buf, cap, "golden-%" PRIu64 ".raw", version);
 }
 
 void machine_data_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap)

@@ -98,7 +98,8 @@ static json_t *machine_json(const struct shown *s, const struct machine *m)
 {
 	char buf[96];
 
-	return json_pack("{s:I,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:s*}", "number", (json_int_t)m->number,
+	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:s*}", "number",
+			 (json_int_t)m->number, "version", (json_int_t)m->version,
 			 "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
 			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed, "data", m->has_data,
 			 "domain", s->has_hosts ? domain_text(m, buf) : NULL);

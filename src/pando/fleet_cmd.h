@@ -22,10 +22,16 @@ int fleet_each(struct cmd *c, int (*fn)(void *arg, struct fleet *f, const char *
 
 /* What a fleet has in its folder, beside what its machines have (has_...). */
 struct fleet_files {
-	bool golden;			/* its own share of the golden image */
+	bool golden;			/* its own shares of the golden image, all that it needs */
 	char foreign[300];		/* something there that is not a fleet's; "": nothing */
 };
 int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files);
+
+/* "VOLUME:/fleets/NAME" and REST. */
+void fleet_path(const struct fleet *f, const char *rest, char *buf, size_t cap);
+extern const char *const fleet_folders[];	/* disks, seeds, data, as REST */
+
+/* ---- fleet_make.c: making and removing them --------------------------------------------- */
 
 /* Writes the manifest.  FIRST: fails if there is one. */
 int fleet_save(struct cmd *c, const struct fleet *f, bool first);
@@ -42,6 +48,8 @@ int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix
 int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uint64_t *count);
 /* Empty data disks, for a fleet that has them. */
 int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want);
+/* Golden shares of versions that no machine has; or all. */
+int fleet_shares_remove(struct cmd *c, const struct fleet *f, bool unused_only);
 /* Everything in its folder, the manifest last; and the folder. */
 int fleet_files_remove(struct cmd *c, const struct fleet *f);
 /* One of its files or folders, if it is there; RECURSIVE: with all that is in it. */
@@ -82,6 +90,8 @@ const char *domain_text(const struct machine *m, char buf[96]);
 /* Makes what F lacks and tells of it; F is taken over.  CHANGED: its manifest is written first,
  * when nothing has been found to be in the way. */
 int fleet_complete(struct cmd *c, struct fleet *f, bool changed);
+/* Whether machines' disks can be made of this image. */
+int golden_look(struct cmd *c, const char *golden);
 
 #define FRESH_PREFIX ".fresh-"		/* of disks on their way to replace others */
 

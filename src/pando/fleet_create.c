@@ -147,7 +147,7 @@ static int uuid_get(struct cmd *c, const char *path, const char *name, char ret[
 	return DONE;
 }
 
-static int golden_look(struct cmd *c, const char *golden)
+int golden_look(struct cmd *c, const char *golden)
 {
 	CLEANUP_BUF struct buf head = { .max = 4096 };
 	enum image_format format;

@@ -126,6 +126,14 @@ static const struct option_row fleet_refresh_options[] = {
 	FLEET_KEEP_GOING, FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
+static const struct option_row fleet_recompose_options[] = {
+	{ "golden", "VOLUME:/path", "the new golden image" },
+	{ "at-once", "N", "N machines are down at a time, at most (default 4)" },
+	{ "force", NULL, "switch machines off also if they have data disks" },
+	{ "timeout", "SECONDS", "how long those may take to shut down (default 60)" },
+	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
 static const struct option_row fleet_resize_options[] = {
 	{ "count", "N", "how many machines there are to be" },
 	{ "start", "[=N]", "start all machines then, N of them at once (default 4)" },
@@ -224,6 +232,10 @@ static const struct verb verbs[] = {
 	  "make machines' disks what the golden image was",
 	  "What they have written is gone, but for what is on data disks.  Machines that run are switched "
 	  "off (shut down, if they have data disks), and started again with their fresh disks.", fleet_refresh_options, fleet_refresh },
+	{ "fleet", "recompose", "FLEET [MACHINE]...", 1, 100001, VERB_ONLINE | VERB_JSON,
+	  "move machines to a new golden image",
+	  "As a refresh, some at a time, with disks of the new image.  After a failure, the same command "
+	  "goes on.", fleet_recompose_options, fleet_recompose },
 	{ "fleet", "resize", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "give a fleet more machines, or fewer",
 	  "Those with the highest numbers go first.", fleet_resize_options, fleet_resize },
 	{ "fleet", "destroy", "FLEET", 1, 1, VERB_ONLINE, "remove a fleet with all its machines",

@@ -168,6 +168,7 @@ int fleet_start(struct cmd *c);
 int fleet_stop(struct cmd *c);
 int fleet_refresh(struct cmd *c);
 int fleet_resize(struct cmd *c);
+int fleet_recompose(struct cmd *c);
 int fleet_destroy(struct cmd *c);
 
 /* --mode and --owner into a request's body. */

@@ -358,6 +358,9 @@ static void manifests_edited_into_nonsense(void **state)
 	nonsense("\"machines\": [", "\"machines\": 5, \"x\": [", "machines");
 	nonsense("\"machines\": [", "\"machines\": [], \"x\": [", "machines");
 	nonsense("\"machines\": [", "\"machines\": [7,", "number 1 in the list");
+	nonsense("\"version\": 1", "\"version\": 0", "version");
+	nonsense("\"version\": 1", "\"version\": \"1\"", "version");
+	nonsense("\"machines\": [\n  {\n   \"version\": 1", "\"machines\": [\n  {\n   \"version\": 2", "version");
 	nonsense("\"number\": 2", "\"number\": -2", "number 2 in the list");
 	nonsense("\"number\": 2", "\"number\": 3", "same number");
 	nonsense("\"desk-002\"", "\"desk-003\"", "same name");

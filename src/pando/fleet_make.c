@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making a fleet's files, and removing them (fleet_store.c says which there are).  Nothing here
+ * costs a call for each machine: disks are cloned in one, seeds written by the thousand.
+ */
+#include "pando/fleet_cmd.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define SEEDS_BATCH ((size_t)2 << 20)		/* bytes of base64 in a call: its body has a limit */
+#define DATA_BATCH 10000			/* names of empty files in a call */
+
+/* ---- making ----------------------------------------------------------------------------- */
+
+int fleet_folders_make(struct cmd *c, const struct fleet *f)
+{
+	struct request r;
+	char path[300];
+	int i, n = setting_number(f, "data") ? 3 : 2, err = DONE;
+
+	for (i = 0; i < n && !err; i++) {
+		fleet_path(f, fleet_folders[i], path, sizeof(path));
+		request_init(&r, "POST", "/v1/directories", NULL);
+		request_arg(&r, "path", path);
+		request_arg(&r, "parents", "1");
+		err = client_call(c, &r, NULL);
+	}
+	return err;
+}
+
+static int upload_begin(struct cmd *c, const char *path, bool first, char id[64])
+{
+	struct request r;
+	json_t *j;
+	int err;
+
+	request_init(&r, "POST", "/v1/uploads", NULL);
+	request_arg(&r, "path", path);
+	request_arg(&r, "replace", first ? "0" : "1");
+	request_arg(&r, "mode", "0600");	/* templates may hold secrets */
+	err = client_call(c, &r, &j);
+	if (err)
+		return err;
+	snprintf(id, 64, "%s", json_text(j, "id"));
+	json_decref(j);
+	return DONE;
+}
+
+/* Without a name until it is complete: no crash leaves half a manifest. */
+int fleet_save(struct cmd *c, const struct fleet *f, bool first)
+{
+	CLEANUP_BUF struct buf text = { 0 };
+	struct request r;
+	char path[300], id[64];
+	int err;
+
+	if (fleet_encode(f, &text))
+		return fail("%s: out of memory for its manifest", f->name);
+	fleet_path(f, "/fleet.json", path, sizeof(path));
+	err = upload_begin(c, path, first, id);
+	if (err)
+		return err;
+	request_init(&r, "PUT", "/v1/uploads/", id);
+	request_arg_u64(&r, "offset", 0);
+	r.data = text.data;
+	r.data_len = text.len;
+	err = client_call(c, &r, NULL);
+	if (!err) {
+		request_init(&r, "POST", "/v1/uploads/", id);
+		err = client_call(c, &r, NULL);
+	}
+	return err;
+}
+
+int fleet_golden_share(struct cmd *c, const struct fleet *f)
+{
+	char path[300], name[40] = "/";
+	struct request r;
+
+	golden_share_name(f->version, name + 1, sizeof(name) - 1);
+	fleet_path(f, name, path, sizeof(path));
+	request_init(&r, "POST", "/v1/clones", NULL);
+	request_arg(&r, "src", setting_text(f, "golden"));
+	request_arg(&r, "dst", path);
+	return client_call(c, &r, NULL);
+}
+
+/* Of the machines with that version; 0: with any. */
+static json_t *disk_names(const struct fleet *f, const char *prefix, machine_want want,
+			  uint64_t version)
+{
+	json_t *names = json_array();
+	size_t i;
+
+	for (i = 0; i < f->n; i++)
+		if (want(&f->machines[i]) && (!version || f->machines[i].version == version))
+			json_array_append_new(names, json_sprintf("%s%s.raw", prefix,
+								  f->machines[i].name));
+	return names;
+}
+
+static int disks_clone(struct cmd *c, const struct fleet *f, uint64_t version, json_t *names,
+		       uint64_t *count, uint64_t *elapsed_us)
+{
+	char golden[300], path[300], name[40] = "/";
+	json_t *j;
+	struct request r;
+	int err;
+
+	if (!json_array_size(names)) {
+		json_decref(names);
+		return DONE;
+	}
+	golden_share_name(version, name + 1, sizeof(name) - 1);
+	fleet_path(f, name, golden, sizeof(golden));
+	fleet_path(f, "/disks", path, sizeof(path));
+	request_init(&r, "POST", "/v1/clones", NULL);
+	r.body = json_pack("{s:s,s:s,s:o}", "src", golden, "dst", path, "names", names);
+	err = client_call(c, &r, &j);
+	if (err)
+		return err;
+	*count += json_u64(j, "count");
+	*elapsed_us += json_u64(j, "elapsed_us");
+	json_decref(j);
+	return DONE;
+}
+
+/* One call, unless machines are of several versions. */
+int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want,
+		      uint64_t *count, uint64_t *elapsed_us)
+{
+	uint64_t v, last = 0;
+	size_t i;
+	int err = DONE;
+
+	for (v = 1; v <= f->version && !err; v = last) {
+		last = f->version + 1;	/* the next version that there is */
+		for (i = 0; i < f->n; i++)
+			if (f->machines[i].version > v && f->machines[i].version < last)
+				last = f->machines[i].version;
+		err = disks_clone(c, f, v, disk_names(f, prefix, want, v), count, elapsed_us);
+	}
+	return err;
+}
+
+int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want)
+{
+	json_t *from = disk_names(f, prefix, want, 0), *to = disk_names(f, "", want, 0);
+	json_t *pairs = json_array();
+	struct request r;
+	char path[300];
+	size_t i;
+	json_t *name;
+
+	json_array_foreach(from, i, name)
+		json_array_append_new(pairs, json_pack("[O,O]", name, json_array_get(to, i)));
+	json_decref(from);
+	json_decref(to);
+	fleet_path(f, "/disks", path, sizeof(path));
+	request_init(&r, "POST", "/v1/renames", NULL);
+	r.body = json_pack("{s:s,s:o}", "path", path, "renames", pairs);
+	return client_call(c, &r, NULL);
+}
+
+/* ---- seeds ------------------------------------------------------------------------------ */
+
+/* Sends what has been collected, and begins anew. */
+static int files_send(struct cmd *c, const struct fleet *f, const char *folder, bool replace,
+		      json_t **files)
+{
+	struct request r;
+	char path[300];
+	int err = DONE;
+
+	fleet_path(f, folder, path, sizeof(path));
+	if (json_array_size(*files)) {
+		request_init(&r, "POST", "/v1/files", NULL);
+		r.body = json_pack("{s:s,s:s,s:b,s:O}", "path", path, "mode", "0600", "replace", replace,
+				   "files", *files);
+		err = client_call(c, &r, NULL);
+	}
+	json_decref(*files);
+	*files = json_array();
+	return err;
+}
+
+static int seed_add(const struct fleet *f, const struct machine *m, json_t *files, size_t *bytes)
+{
+	CLEANUP_BUF struct buf image = { 0 };
+	char why[FLEET_WHY], *text;
+	uint64_t size;
+	size_t cap;
+
+	if (machine_seed(f, m, &image, &size, why))
+		return fail("%s: %s", m->name, why);
+	cap = sodium_base64_encoded_len(image.len, sodium_base64_VARIANT_ORIGINAL);
+	text = malloc(cap);
+	if (!text)
+		return fail("out of memory");
+	sodium_bin2base64(text, cap, (unsigned char *)image.data, image.len,
+			  sodium_base64_VARIANT_ORIGINAL);
+	json_array_append_new(files, json_pack("{s:o,s:s,s:I}", "name", json_sprintf("%s.img", m->name),
+					       "data", text, "size", (json_int_t)size));
+	*bytes += cap;
+	free(text);
+	return DONE;
+}
+
+int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uint64_t *count)
+{
+	json_t *files = json_array();
+	uint64_t started_ns = clock_ns();
+	size_t bytes = 0, i;
+	int err = DONE;
+
+	for (i = 0; i < f->n && !err; i++) {
+		if (!want(&f->machines[i]))
+			continue;
+		err = seed_add(f, &f->machines[i], files, &bytes);
+		if (!err && bytes > SEEDS_BATCH) {
+			err = files_send(c, f, "/seeds", true, &files);
+			bytes = 0;
+			progress_count("seeds", i, f->n, started_ns);
+		}
+		*count += !err;
+	}
+	if (!err)
+		err = files_send(c, f, "/seeds", true, &files);
+	json_decref(files);
+	return err;
+}
+
+/* One hole each.  Somebody's data is in those that are there: none is ever replaced. */
+int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want)
+{
+	json_int_t size = (json_int_t)setting_number(f, "data");
+	json_t *files = json_array();
+	size_t i;
+	int err = DONE;
+
+	for (i = 0; i < f->n && !err; i++) {
+		if (!want(&f->machines[i]))
+			continue;
+		json_array_append_new(files, json_pack("{s:o,s:s,s:I}", "name",
+						       json_sprintf("%s.raw", f->machines[i].name),
+						       "data", "", "size", size));
+		if (json_array_size(files) == DATA_BATCH)
+			err = files_send(c, f, "/data", false, &files);
+	}
+	if (!err)
+		err = files_send(c, f, "/data", false, &files);
+	json_decref(files);
+	return err;
+}
+
+/* ---- removing --------------------------------------------------------------------------- */
+
+int fleet_file_remove(struct cmd *c, const struct fleet *f, const char *name, bool recursive)
+{
+	struct request r;
+	char path[300];
+	json_t *j;
+	int err;
+
+	fleet_path(f, name, path, sizeof(path));
+	request_init(&r, "DELETE", "/v1/files", NULL);
+	request_arg(&r, "path", path);
+	if (recursive)
+		request_arg(&r, "recursive", "1");
+	err = client_find(c, &r, &j);
+	if (!err)
+		json_decref(j);
+	return err;
+}
+
+/* One share for each version that a machine's disk may have come from, or none at all: not even
+ * that of a recompose that was cut short before it was written down. */
+int fleet_shares_remove(struct cmd *c, const struct fleet *f, bool unused_only)
+{
+	char name[40] = "/";
+	uint64_t v;
+	size_t i;
+	int err = DONE;
+
+	for (v = 1; v <= f->version + !unused_only && !err; v++) {
+		for (i = 0; i < f->n && f->machines[i].version != v; i++)
+			;
+		if (unused_only && (i < f->n || v == f->version))
+			continue;
+		golden_share_name(v, name + 1, sizeof(name) - 1);
+		err = fleet_file_remove(c, f, name, false);
+	}
+	return err;
+}
+
+int fleet_files_remove(struct cmd *c, const struct fleet *f)
+{
+	int err = fleet_file_remove(c, f, "/disks", true);
+
+	if (!err)
+		err = fleet_file_remove(c, f, "/seeds", true);
+	if (!err)
+		err = fleet_file_remove(c, f, "/data", true);
+	if (!err)
+		err = fleet_shares_remove(c, f, false);
+	if (!err)
+		err = fleet_file_remove(c, f, "/fleet.json", false);
+	return err ? err : fleet_file_remove(c, f, "", false);
+}
