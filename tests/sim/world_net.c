@@ -162,8 +162,11 @@ bool call_send(struct client *c, struct msg *m, struct reply *ret)
 			continue;
 		sent = true;
 		f = deliver(c, m);
-		if (!f)
+		if (!f) {
+			/* without memory the server may not know it again */
+			ret->restarted |= c->w->lean;
 			continue;
+		}
 		take_reply(ret, f);
 		msg_free(m);
 		return true;
