@@ -66,7 +66,8 @@ static bool space_is_short(struct world *w)
 static void excuse(struct client *c, const char *what, uint32_t status)
 {
 	bool fine = status == GONE || (status == NOSPC && space_is_short(c->w)) ||
-		    (c->w->tolerant && (status == IO || status == ROFS));
+		    /* NOSPC too: where the allocator can't read what is free */
+		    (c->w->tolerant && (status == IO || status == ROFS || status == NOSPC));
 
 	sim_check(fine, "client %u (%s): %s answers %u", c->id, c->habit->name, what, status);
 	c->errors++;
