@@ -36,6 +36,16 @@ void world_tell(struct world *w, const char *fmt, ...)
 	printf("\n");
 }
 
+bool world_space_is_short(struct world *w)
+{
+	struct fs_status st;
+
+	if (!w->up)
+		return true;
+	fs_status(w->fs, &st);
+	return st.free_blocks < st.reserved_blocks + 2000;
+}
+
 void world_counted(struct world *w, enum world_fault f)
 {
 	w->faults[f]++;

@@ -86,6 +86,7 @@ struct client {
 	uint64_t clientid;
 	uint32_t slot_seq;
 	uint8_t session[16];
+	bool was_short;			/* space was, when its last call was executed */
 	uint64_t renewed_ns;		/* when the last call was sent that had a session */
 	/* NFSv4's locks, as far as the client knows */
 	struct {
@@ -137,6 +138,7 @@ struct world {
 void world_run(struct world *w);	/* in a fiber; w->seed is set */
 /* A line of the story, with --trace. */
 void world_tell(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool world_space_is_short(struct world *w);	/* now */
 void world_counted(struct world *w, enum world_fault f);
 
 /* ---- world_net.c ---- */

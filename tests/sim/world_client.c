@@ -52,22 +52,11 @@ uint64_t block_tag(const void *buf)
 
 /* ---- errors ------------------------------------------------------------------------------ */
 
-static bool space_is_short(struct world *w)
-{
-	struct fs_status st;
-
-	if (!w->up)
-		return true;
-	fs_status(w->fs, &st);
-	return st.free_blocks < st.reserved_blocks + 2000;
-}
-
 /* May a call answer STATUS?  Then it counts as an error; else the test fails. */
 static void excuse(struct client *c, const char *what, uint32_t status)
 {
-	bool fine = status == GONE || (status == NOSPC && space_is_short(c->w)) ||
-		    /* NOSPC too: where the allocator can't read what is free */
-		    (c->w->tolerant && (status == IO || status == ROFS || status == NOSPC));
+	bool fine = status == GONE || (status == NOSPC && (world_space_is_short(c->w) || c->was_short)) ||
+		    (c->w->tolerant && (status == IO || status == ROFS));
 
 	sim_check(fine, "client %u (%s): %s answers %u", c->id, c->habit->name, what, status);
 	c->errors++;
@@ -174,15 +163,26 @@ static bool narrow(struct client *c, const struct file *f, uint32_t b, uint64_t 
 	return pending ? found : tag == f->tags[b];
 }
 
-static void check_file(struct client *c, const struct file *f, struct bounds *k)
+static bool is_pending(const struct client *c, const struct file *f, uint32_t b)
+{
+	for (uint32_t i = 0; i < c->npending; i++)
+		if (c->pending[i].file == f && c->pending[i].block == b)
+			return true;
+	return false;
+}
+
+static void check_file(struct client *c, struct file *f, struct bounds *k)
 {
 	uint64_t tags[FILE_BLOCKS];
+	bool unknown = false;
 
 	if (!read_tags(c, f, tags) || c->again)
 		return;
 	for (uint32_t b = 0; b < f->nblocks; b++) {
-		if (tags[b] == UINT64_MAX - 1)
+		if (tags[b] == UINT64_MAX - 1) {
+			unknown |= is_pending(c, f, b);
 			continue;
+		}
 		if (!narrow(c, f, b, tags[b], k))
 			wrong(c, f, b, tags[b], "after a restart");
 		sim_check(k->lo < k->hi, "client %u (%s): %s block %u after a restart: write %u is "
@@ -190,6 +190,8 @@ static void check_file(struct client *c, const struct file *f, struct bounds *k)
 			  k->lo, k->hi);
 	}
 	c->w->checked_blocks += f->nblocks;
+	if (unknown)				/* which of its writes have to be sent again */
+		forget(c, f);
 }
 
 /* A lost write is sent again, so that it stays. */
@@ -571,6 +573,7 @@ void client_clone(struct client *c, const struct file *golden, unsigned count)
 		name_anew(c, files[i]);
 	}
 	epoch = w->epoch;
+	c->was_short = false;
 	rc = clone_call(c, golden, files, count);
 	c->ops++;
 	if (w->up && w->epoch == epoch && rc == -ENOSPC) {

@@ -22,6 +22,7 @@ struct flight {
 	int err;
 	unsigned refs;
 	bool done;
+	struct client *client;
 	struct rpc_addr from;
 };
 
@@ -42,6 +43,8 @@ static void serve(void *arg)
 	f->err = rpc_serve(nfs_server_service(w->server), &f->from, f->call, f->len, &f->reply,
 			   &f->reply_len);
 	f->done = true;
+	/* Not when the answer arrives: it may be lost, and be given again much later. */
+	f->client->was_short |= world_space_is_short(w);
 	w->in_flight--;
 	w->calls++;
 	waitq_wake_all(&w->changed);
@@ -52,7 +55,7 @@ static struct flight *launch(struct client *c, const struct msg *m)
 {
 	struct flight *f = test_alloc(sizeof(*f));
 
-	*f = (struct flight){ .w = c->w, .len = m->len, .refs = 2 };
+	*f = (struct flight){ .w = c->w, .client = c, .len = m->len, .refs = 2 };
 	f->from = (struct rpc_addr){ .ip = { [10] = 0xff, 0xff, 127, 0, 0, 2 + c->id }, .port = 900 };
 	f->call = test_alloc(m->len);
 	memcpy(f->call, m->data, m->len);
@@ -145,6 +148,7 @@ bool call_send(struct client *c, struct msg *m, struct reply *ret)
 	bool sent = false;
 
 	*ret = (struct reply){ 0 };
+	c->was_short = false;
 	for (;;) {
 		struct flight *f;
 
