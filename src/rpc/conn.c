@@ -537,12 +537,10 @@ void conn_task_ran(struct rpc_task *t)
 	uint32_t mark = htobe32(0x80000000u | len);
 
 	release_call(t);
-	if (t->call.lost) {			/* by another connection it is asked again */
+	if (t->call.lost)			/* by another connection it is asked again */
 		conn_close(c);
-		end_task(&t->out);
-		return;
-	}
-	memcpy(t->call.out.iov[0].iov_base, &mark, sizeof(mark));
+	else
+		memcpy(t->call.out.iov[0].iov_base, &mark, sizeof(mark));
 	t->out = (struct outgoing){ .iov = t->call.out.iov, .niov = t->call.out.niov,
 				    .gone = end_task };
 	conn_send(c, &t->out);

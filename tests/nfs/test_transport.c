@@ -19,7 +19,7 @@
 #include "rpc/drc.h"
 
 #define PROG 400000
-enum { P_NULL, P_ECHO, P_SLEEP, P_BIG, P_COUNT, P_HOLE, P_SLOW_COUNT };
+enum { P_NULL, P_ECHO, P_SLEEP, P_BIG, P_COUNT, P_HOLE, P_SLOW_COUNT, P_LEAN };
 #define BIG_BYTES (256u << 10)
 
 static struct rpc_server *server;
@@ -74,6 +74,22 @@ static int h_slow_count(struct rpc_call *c, void *args, void *res)
 	loop_sleep_ns(300000000);
 	return 0;
 }
+/* The first two find no memory for their answers, one after the other. */
+static int h_lean(struct rpc_call *c, void *args, void *res)
+{
+	*(uint32_t *)res = ++counter;
+	loop_sleep_ns(counter * 50000000ull);
+	return 0;
+}
+static void enc_lean(struct rpc_call *c, struct xdr_out *out, const void *res)
+{
+	const uint32_t *n = res;
+
+	if (*n <= 2)
+		out->full = out->lean = true;
+	else
+		xdr_put_u32(out, *n);
+}
 static void enc_u32(struct rpc_call *c, struct xdr_out *out, const void *res)
 {
 	xdr_put_u32(out, *(const uint32_t *)res);
@@ -92,9 +108,11 @@ static const struct rpc_proc procs[] = {
 	[P_SLOW_COUNT] = { .name = "SLOWCOUNT", .args_bytes = 4, .res_bytes = 4,
 			   .decode = dec_u32, .handle = h_slow_count, .encode = enc_u32,
 			   .flags = RPC_ONCE },
+	[P_LEAN] = { .name = "LEAN", .args_bytes = 4, .res_bytes = 4, .decode = dec_u32,
+		     .handle = h_lean, .encode = enc_lean },
 };
-static const struct rpc_program program = { "test", PROG, 3, procs, 7 };
-static struct rpc_proc_stats stats[7];
+static const struct rpc_program program = { "test", PROG, 3, procs, 8 };
+static struct rpc_proc_stats stats[8];
 static struct rpc_binding binding = { &program, NULL, stats };
 static struct rpc_service service = { .bindings = &binding, .nbindings = 1 };
 
@@ -815,6 +833,31 @@ static void listen_twice(void *arg)
 	assert_non_null(strstr(why, text));
 }
 
+/* Whom no answer can be put together for loses his connection, and asks again by another: not "no". */
+static void test_no_memory(void **state)
+{
+	struct rpc_server_stats st;
+	uint32_t word;
+	int fd;
+
+	begin(NULL);
+	fd = client_connect(port);
+	send_call(fd, 1, P_LEAN, 0);
+	send_call(fd, 2, P_LEAN, 0);
+	assert_true(client_ended(fd, 5000));
+	close(fd);
+	for (int i = 0; i < 100 && (st = server_stats(), st.conns || st.in_flight); i++)
+		usleep(20000);
+	assert_int_equal(st.in_flight, 0);
+	assert_int_equal(st.conns, 0);
+	fd = client_connect(port);
+	send_call(fd, 1, P_LEAN, 0);
+	assert_int_equal(expect_ok(fd, &word), 1);
+	assert_int_equal(word, 3);
+	close(fd);
+	end();
+}
+
 static void test_listen(void **state)
 {
 	begin(NULL);
@@ -847,6 +890,7 @@ int main(void)
 		cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_stop_drains),
 		cmocka_unit_test(test_client_goes_away),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_listen),
 	};
 
