@@ -94,6 +94,15 @@ static void cut_recovery(void *arg, struct dev *d)
 	world_counted(arg, WF_CUT_RECOVERY);
 }
 
+/* It shows what was before something that its log holds, and can't be read; it says so. */
+static bool lacks_its_end(struct world *w)
+{
+	struct fs_status st;
+
+	fs_status(w->fs, &st);
+	return st.readonly && strstr(st.reason, "the intent log");
+}
+
 /* Opening may be cut off, again and again; or fail, where the disk does. */
 static void come_back(struct world *w)
 {
@@ -106,8 +115,10 @@ static void come_back(struct world *w)
 		if (cut)
 			dev_sim_cut_at(w->dev, rng_range(&w->rng, 1, 60), cut_recovery, w);
 		err = fs_open(w->dev, &w->cfg, &w->fs, why, sizeof(why));
-		if (!err && !cut)
+		if (!err && !cut && !lacks_its_end(w))
 			break;
+		if (!err && !cut)
+			snprintf(why, sizeof(why), "not all that it holds is there");
 		if (!err)
 			fs_abandon(w->fs);
 		if (!cut) {			/* whoever starts it tries again, at last on another disk */

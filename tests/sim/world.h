@@ -87,6 +87,7 @@ struct client {
 	uint32_t slot_seq;
 	uint8_t session[16];
 	bool was_short;			/* space was, when its last call was executed */
+	unsigned launched;		/* how often that call has reached the server */
 	uint64_t renewed_ns;		/* when the last call was sent that had a session */
 	/* NFSv4's locks, as far as the client knows */
 	struct {

@@ -323,7 +323,8 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 		   c->op, f->name, block, n, stable, v.status, committed);
 	if (v.status) {
 		excuse(c, "WRITE", v.status);
-		if (v.status == NOSPC)
+		/* By NFSv3 each sending is executed, and only the last one answered. */
+		if (v.status == NOSPC && (c->launched == 1 || c->nfs == &nfs4))
 			take_back(c, f, nblocks);
 		else
 			forget(c, f);
@@ -366,6 +367,7 @@ void client_truncate(struct client *c, struct file *f, uint32_t nblocks)
 	do
 		v = c->nfs->truncate(c, f, (uint64_t)nblocks * MBLOCK);
 	while (again(c, v, tries++));
+	world_tell(c->w, "client %u: truncate %s to %u blocks: status %u", c->id, f->name, nblocks, v.status);
 	c->ops++;
 	f->doubt = false;
 	if (v.status) {
@@ -491,6 +493,7 @@ void client_rename(struct client *c, struct file *f)
 		forget(c, f);
 		return;
 	}
+	world_tell(c->w, "client %u: rename %s to %s%s", c->id, f->name, to, v.restarted ? ", over a restart" : "");
 	memcpy(f->name, to, sizeof(to));
 	look_up(c, f);
 }
@@ -608,6 +611,8 @@ void client_clone_into(struct client *c, struct file *f, const struct file *gold
 	do
 		v = v4_clone(c, golden, f);
 	while (again(c, v, tries++));
+	world_tell(c->w, "client %u: clone %s, %u blocks, onto %s: status %u%s", c->id, golden->name,
+		   golden->nblocks, f->name, v.status, v.restarted ? ", over a restart" : "");
 	c->ops++;
 	f->doubt = false;
 	if (v.status) {

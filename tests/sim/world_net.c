@@ -60,6 +60,7 @@ static struct flight *launch(struct client *c, const struct msg *m)
 	f->call = test_alloc(m->len);
 	memcpy(f->call, m->data, m->len);
 	c->w->in_flight++;
+	c->launched++;
 	sim_ok(fiber_spawn(serve, f, "call"));
 	return f;
 }
@@ -149,6 +150,7 @@ bool call_send(struct client *c, struct msg *m, struct reply *ret)
 
 	*ret = (struct reply){ 0 };
 	c->was_short = false;
+	c->launched = 0;
 	for (;;) {
 		struct flight *f;
 
