@@ -15,27 +15,15 @@
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "base/fiber.h"
-#include "base/loop.h"
 #include "base/rng.h"
 #include "check_damage.h"
-#include "dev/dev_sim.h"
 #include "fs/fs.h"
+#include "in_fiber.h"
 #include "pool/pool.h"
 
-static struct loop *loop;
 static void (*body_fn)(void);
 static struct dev_sim_image *sound;
 static unsigned failures;
-
-/* In fibers a failed assertion could not get out. */
-#define REQUIRE(x) \
-	do { \
-		if (!(x)) { \
-			print_error("%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
-	} while (0)
 
 /* ---- running it --------------------------------------------------------------------------- */
 
@@ -44,31 +32,22 @@ static void body_fiber(void *arg)
 	body_fn();
 }
 
-static void in_fiber(void (*fn)(void))
+static void run_body(void (*fn)(void))
 {
 	body_fn = fn;
-	assert_int_equal(fiber_spawn(body_fiber, NULL, "test"), 0);
-	assert_int_equal(loop_run(loop), 0);
+	in_fiber(body_fiber);
 }
 
 static void in_fiber_expect(void (*fn)(void))
 {
 	failures = 0;
-	in_fiber(fn);
+	run_body(fn);
 	assert_int_equal(failures, 0);
 }
 
 static struct dev *disk(struct dev_sim_image *image)
 {
-	struct dev_sim_opts opts = { .nblocks = image ? 0 : MADE_BLOCKS, .seed = 1,
-				     .check_stable = true, .check_overlap = true };
-	struct dev *d;
-
-	if (image)
-		REQUIRE(dev_sim_new_from(&opts, image, &d) == 0);
-	else
-		REQUIRE(dev_sim_new(&opts, &d) == 0);
-	return d;
+	return disk_of(image, MADE_BLOCKS);
 }
 
 #define LINES_KEPT 16
@@ -150,17 +129,6 @@ static void expect_said(const char *what, int64_t n, const char *const *want, un
 	}
 }
 
-static int setup(void **state)
-{
-	return loop_new(LOOP_SIM, &loop);
-}
-
-static int teardown(void **state)
-{
-	loop_free(loop);
-	return 0;
-}
-
 static void make_sound(void)
 {
 	struct dev *d = disk(NULL);
@@ -172,9 +140,7 @@ static void make_sound(void)
 
 static int make_image(void **state)
 {
-	assert_int_equal(loop_new(LOOP_SIM, &loop), 0);
-	in_fiber(make_sound);
-	loop_free(loop);
+	run_body(make_sound);
 	return sound ? 0 : -1;
 }
 
@@ -248,7 +214,7 @@ static void test_damages(void **state)
 	failures = 0;
 	for (unsigned i = 0; i < ndamages; i++) {
 		now = &damages[i];
-		in_fiber(damage_body);
+		run_body(damage_body);
 	}
 	assert_int_equal(failures, 0);
 }
@@ -366,7 +332,7 @@ static void test_unreadable(void **state)
 {
 	failures = 0;
 	for (nth = 0; nth < sizeof(unreadables) / sizeof(*unreadables); nth++)
-		in_fiber(unreadable_body);
+		run_body(unreadable_body);
 	assert_int_equal(failures, 0);
 }
 
@@ -561,10 +527,10 @@ static void memory_body(void)
 
 static void test_memory(void **state)
 {
-	in_fiber(memory_body);
+	run_body(memory_body);
 }
 
-#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define T(fn) cmocka_unit_test(fn)
 
 int main(void)
 {

@@ -16,42 +16,18 @@
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "base/fiber.h"
-#include "base/loop.h"
 #include "check_damage.h"
-#include "dev/dev_sim.h"
 #include "fs/fs.h"
+#include "in_fiber.h"
 #include "pool/pool.h"
 
-static struct loop *loop;
 static struct dev_sim_image *sound;
 static unsigned failures;
 static bool verbose;
 
-#define REQUIRE(x) \
-	do { \
-		if (!(x)) { \
-			print_error("%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
-	} while (0)
-
-static void in_fiber(void (*fn)(void *))
-{
-	assert_int_equal(loop_new(LOOP_SIM, &loop), 0);
-	assert_int_equal(fiber_spawn(fn, NULL, "test"), 0);
-	assert_int_equal(loop_run(loop), 0);
-	loop_free(loop);
-}
-
 static struct dev *disk(struct dev_sim_image *image)
 {
-	struct dev_sim_opts opts = { .nblocks = image ? 0 : MADE_BLOCKS, .seed = 1,
-				     .check_stable = true, .check_overlap = true };
-	struct dev *d;
-
-	REQUIRE(!(image ? dev_sim_new_from(&opts, image, &d) : dev_sim_new(&opts, &d)));
-	return d;
+	return disk_of(image, MADE_BLOCKS);
 }
 
 /* Without the records of check_pool.h, which are none of any operation. */

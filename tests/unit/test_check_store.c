@@ -14,17 +14,14 @@
 
 #include <cmocka.h>
 
-#include "base/fiber.h"
-#include "base/loop.h"
 #include "base/rng.h"
 #include "check_edit.h"
-#include "dev/dev_sim.h"
 #include "fs/fs_int.h"
+#include "in_fiber.h"
 #include "pool/pool.h"
 
 #define NBLOCKS 16384			/* 64 MiB */
 
-static struct loop *loop;
 static struct dev_sim_image *image;
 static struct fs_check_stats stats;
 
@@ -40,25 +37,9 @@ static int64_t check(struct dev *d, bool show)
 	return fs_check(d, print_line, &show, &stats);
 }
 
-/* In fibers a failed assertion could not get out. */
-#define REQUIRE(x) \
-	do { \
-		if (!(x)) { \
-			print_error("%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
-	} while (0)
-
 static struct dev *disk(void)
 {
-	struct dev_sim_opts opts = { .nblocks = image ? 0 : NBLOCKS,
-				     .seed = 1,
-				     .check_stable = true,
-				     .check_overlap = true };
-	struct dev *d;
-
-	REQUIRE(!(image ? dev_sim_new_from(&opts, image, &d) : dev_sim_new(&opts, &d)));
-	return d;
+	return disk_of(image, NBLOCKS);
 }
 
 /* ---- something to check ------------------------------------------------------------------- */
@@ -240,14 +221,6 @@ static void sound_body(void *arg)
 	expect_sound(&w, "closed");
 	REQUIRE(stats.volumes == 1);
 	dev_close(w.d);
-}
-
-static void in_fiber(void (*fn)(void *))
-{
-	assert_int_equal(loop_new(LOOP_SIM, &loop), 0);
-	assert_int_equal(fiber_spawn(fn, NULL, "test"), 0);
-	assert_int_equal(loop_run(loop), 0);
-	loop_free(loop);
 }
 
 static void test_sound(void **state)

@@ -14,38 +14,16 @@
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "base/fiber.h"
-#include "base/loop.h"
 #include "check_damage.h"
 #include "fs/fs.h"
+#include "in_fiber.h"
 
-static struct loop *loop;
 static struct dev_sim_image *sound;
 static unsigned failures;
 
-#define REQUIRE(x) \
-	do { \
-		if (!(x)) { \
-			print_error("%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort(); \
-		} \
-	} while (0)
-
-static void in_fiber(void (*fn)(void *))
-{
-	assert_int_equal(loop_new(LOOP_SIM, &loop), 0);
-	assert_int_equal(fiber_spawn(fn, NULL, "test"), 0);
-	assert_int_equal(loop_run(loop), 0);
-	loop_free(loop);
-}
-
 static struct dev *disk(struct dev_sim_image *image)
 {
-	struct dev_sim_opts opts = { .nblocks = image ? 0 : MADE_BLOCKS, .seed = 1 };
-	struct dev *d;
-
-	REQUIRE(!(image ? dev_sim_new_from(&opts, image, &d) : dev_sim_new(&opts, &d)));
-	return d;
+	return disk_of(image, MADE_BLOCKS);
 }
 
 static void make_sound(void *arg)
