@@ -62,11 +62,32 @@ static int dir_find(struct call *c, struct many_args *a, struct fs_attr *ret_dir
 	return !err && ret_dir->type != FS_DIR ? -ENOTDIR : err;
 }
 
-/* What was done must be durable before anybody hears of it, also of a part of it. */
-static int stable_run(struct call *c, int err)
-{
-	int stable = fs_wait_stable(c->req.fs, c->req.stable_seq);
+/* ONE does number I of the list. */
+struct many_run {
+	struct many_args *a;
+	int (*one)(struct call *c, const struct many_args *a, size_t i, struct fs_id dir);
+	bool in_dir;			/* out: the directory was there */
+};
 
+/* All of the list, up to the first that fails.  What was done, be it a part, is durable before anybody
+ * hears of it; what files hold, too. */
+static int many_run(struct call *c, void *arg)
+{
+	struct many_run *m = arg;
+	struct many_args *a = m->a;
+	struct fs_attr dir;
+	int err = dir_find(c, a, &dir), stable;
+
+	m->in_dir = !err;
+	while (!err && a->done < a->count) {
+		err = m->one(c, a, a->done, dir.id);
+		a->done += !err;
+		if (a->done % YIELD_EVERY == 0)
+			fiber_yield();
+	}
+	if (a->done)
+		fs_commit(&c->req, dir.id, NULL);
+	stable = fs_wait_stable(c->req.fs, c->req.stable_seq);
 	return err ? err : stable;
 }
 
@@ -109,26 +130,9 @@ static int file_put(struct call *c, const struct many_args *a, const struct smal
 		fs_forget(&c->req, attr.id);
 	return err;
 }
-
-struct many_run { struct many_args *a; bool in_dir; };
-
-static int files_run(struct call *c, void *arg)
+static int file_done(struct call *c, const struct many_args *a, size_t i, struct fs_id dir)
 {
-	struct many_run *m = arg;
-	struct many_args *a = m->a;
-	struct fs_attr dir;
-	int err = dir_find(c, a, &dir);
-
-	m->in_dir = !err;
-	while (!err && a->done < a->count) {
-		err = file_put(c, a, &a->files[a->done], dir.id);
-		a->done += !err;
-		if (a->done % YIELD_EVERY == 0)
-			fiber_yield();
-	}
-	if (a->done)
-		fs_commit(&c->req, dir.id, NULL);
-	return stable_run(c, err);
+	return file_put(c, a, &a->files[i], dir);
 }
 
 /* One of the list, its bytes decoded to TO: how many they are, or -1 after a call_fail(). */
@@ -206,13 +210,13 @@ static struct many_args *many_begin(struct call *c)
 void post_files(struct call *c)
 {
 	struct many_args *a = many_begin(c);
-	struct many_run m = { .a = a };
+	struct many_run m = { .a = a, .one = file_done };
 	int err;
 
 	if (!a)
 		return;
 	if (arg_bool(c, "replace", &a->replace) && arg_owner(c, &a->set) && files_take(c, a)) {
-		err = call_run(c, files_run, &m);
+		err = call_run(c, many_run, &m);
 		if (err)
 			many_fail(c, a, err, m.in_dir && a->done < a->count,
 				  a->files[a->done].name);
@@ -224,22 +228,9 @@ void post_files(struct call *c)
 
 /* ---- renames ---------------------------------------------------------------------------- */
 
-static int renames_run(struct call *c, void *arg)
+static int rename_done(struct call *c, const struct many_args *a, size_t i, struct fs_id dir)
 {
-	struct many_run *m = arg;
-	struct many_args *a = m->a;
-	struct fs_attr dir;
-	int err = dir_find(c, a, &dir);
-
-	m->in_dir = !err;
-	while (!err && a->done < a->count) {
-		err = fs_rename(&c->req, dir.id, a->from[a->done], dir.id, a->to[a->done], NULL,
-				NULL);
-		a->done += !err;
-		if (a->done % YIELD_EVERY == 0)
-			fiber_yield();
-	}
-	return stable_run(c, err);
+	return fs_rename(&c->req, dir, a->from[i], dir, a->to[i], NULL, NULL);
 }
 
 static bool renames_take(struct call *c, struct many_args *a)
@@ -274,13 +265,13 @@ static bool renames_take(struct call *c, struct many_args *a)
 void post_renames(struct call *c)
 {
 	struct many_args *a = many_begin(c);
-	struct many_run m = { .a = a };
+	struct many_run m = { .a = a, .one = rename_done };
 	int err;
 
 	if (!a)
 		return;
 	if (renames_take(c, a)) {
-		err = call_run(c, renames_run, &m);
+		err = call_run(c, many_run, &m);
 		if (err)
 			many_fail(c, a, err, m.in_dir && a->done < a->count, a->from[a->done]);
 		else

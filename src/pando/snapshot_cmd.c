@@ -18,16 +18,15 @@ static int snapshot_check(struct cmd *c, const char *text, bool bare)
 	return err ? usage(c, "%s", why) : DONE;
 }
 
-int snapshot_create(struct cmd *c)
+/* Makes something; with --json it is shown. */
+static int make(struct cmd *c, const char *path, json_t *body)
 {
 	struct request r;
 	json_t *j;
-	int err = snapshot_check(c, c->argv[0], false);
+	int err;
 
-	if (err)
-		return err;
-	request_init(&r, "POST", "/v1/snapshots", NULL);
-	r.body = json_pack("{s:s}", "snapshot", c->argv[0]);
+	request_init(&r, "POST", path, NULL);
+	r.body = body;
 	err = client_call(c, &r, &j);
 	if (err)
 		return err;
@@ -35,6 +34,13 @@ int snapshot_create(struct cmd *c)
 		err = print_json(j);
 	json_decref(j);
 	return err;
+}
+
+int snapshot_create(struct cmd *c)
+{
+	int err = snapshot_check(c, c->argv[0], false);
+
+	return err ? err : make(c, "/v1/snapshots", json_pack("{s:s}", "snapshot", c->argv[0]));
 }
 
 static int snapshots_print(const json_t *list)
@@ -116,21 +122,10 @@ int snapshot_destroy(struct cmd *c)
 int volume_clone(struct cmd *c)
 {
 	char why[OBJNAME_WHY];
-	struct request r;
-	json_t *j;
 	int err = snapshot_check(c, c->argv[0], true);
 
 	if (!err && volume_name_check(c->argv[1], why))
 		err = fail("%s", why);
-	if (err)
-		return err;
-	request_init(&r, "POST", "/v1/volume-clones", NULL);
-	r.body = json_pack("{s:s,s:s}", "source", c->argv[0], "name", c->argv[1]);
-	err = client_call(c, &r, &j);
-	if (err)
-		return err;
-	if (c->json)
-		err = print_json(j);
-	json_decref(j);
-	return err;
+	return err ? err : make(c, "/v1/volume-clones",
+				json_pack("{s:s,s:s}", "source", c->argv[0], "name", c->argv[1]));
 }
