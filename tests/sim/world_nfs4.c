@@ -138,7 +138,10 @@ static uint32_t reclaim_complete(struct client *c)
 
 	comp_op(&k, RECLAIM_COMPLETE);
 	msg_u32(&k.m, 0);
-	status = comp_once(c, &k, &r);
+	while ((status = comp_once(c, &k, &r)) == DELAY) {	/* in this session: they are limited */
+		reply_done(&r);
+		loop_sleep_ns(200 * MS);
+	}
 	reply_done(&r);
 	msg_free(&k.m);
 	return status == COMPLETE_ALREADY ? 0 : status;
