@@ -288,7 +288,7 @@ uint32_t nfs4_open(struct nfs4_compound *cp, struct nfs4_op *op)
 	op->open.change = (struct nfs4_change){ 0 };
 	op->open.attrset = (struct nfs4_bitmap){ 0 };
 	/* once the file is made it is too late to say so: it would exist when the client asks again */
-	if (!status && op->open.create && cp->client->nopens >= NFS4_OPENS_MAX)
+	if (!status && op->open.create && !nfs4_open_fits(cp->st, cp->client, op->open.owner.len))
 		status = NFS4ERR_DELAY;
 	if (!status)
 		status = put_on_record(cp);

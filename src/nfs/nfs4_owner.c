@@ -49,7 +49,7 @@ static struct nfs4_seq *new_seq(struct nfs4_owner *o)
 	return q;
 }
 
-static size_t owner_bytes(const struct nfs4_client *c, uint32_t len)
+size_t nfs4_owner_bytes(const struct nfs4_client *c, uint32_t len)
 {
 	return sizeof(struct nfs4_owner) + len + (c->v40 ? sizeof(struct nfs4_seq) : 0);
 }
@@ -59,13 +59,13 @@ static struct nfs4_owner *new_owner(struct nfs4_state *st, struct nfs4_client *c
 {
 	struct nfs4_owner *o = NULL;
 
-	nfs4_state_make_room(st, owner_bytes(c, name.len));
-	if (!nfs4_state_take(st, c, owner_bytes(c, name.len)))
+	nfs4_state_make_room(st, nfs4_owner_bytes(c, name.len));
+	if (!nfs4_state_take(st, c, nfs4_owner_bytes(c, name.len)))
 		return NULL;
 	if (nfs4_table_room(&st->owners))
 		o = calloc(1, sizeof(*o) + name.len);
 	if (!o) {
-		nfs4_state_give(st, c, owner_bytes(c, name.len));
+		nfs4_state_give(st, c, nfs4_owner_bytes(c, name.len));
 		return NULL;
 	}
 	o->client = c;
@@ -76,7 +76,7 @@ static struct nfs4_owner *new_owner(struct nfs4_state *st, struct nfs4_client *c
 	if (c->v40) {
 		o->seq = new_seq(o);
 		if (!o->seq) {
-			nfs4_state_give(st, c, owner_bytes(c, name.len));
+			nfs4_state_give(st, c, nfs4_owner_bytes(c, name.len));
 			free(o);
 			return NULL;
 		}
@@ -119,7 +119,7 @@ static uint8_t *answer_room(struct nfs4_state *st, struct nfs4_client *c, struct
 static void free_owner(struct nfs4_state *st, struct nfs4_owner *o)
 {
 	nfs4_table_del(&st->owners, &o->link);
-	nfs4_state_give(st, o->client, owner_bytes(o->client, o->len));
+	nfs4_state_give(st, o->client, nfs4_owner_bytes(o->client, o->len));
 	if (o->seq) {
 		assert(!o->seq->busy && waitq_empty(&o->seq->turn));
 		forget_closed(st, o->seq);

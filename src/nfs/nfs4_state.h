@@ -276,6 +276,10 @@ struct nfs4_file *nfs4_file_get(struct nfs4_state *st, const struct fs_id *id);
 void nfs4_file_put(struct nfs4_state *st, struct nfs4_file *f);
 struct nfs4_open *nfs4_open_find(const struct nfs4_state *st, const struct nfs4_client *c,
 				 struct xdr_bytes owner, const struct nfs4_file *f);
+/* Whether limits let C open one file more, for an owner with a name of OWNER_LEN bytes. */
+bool nfs4_open_fits(struct nfs4_state *st, struct nfs4_client *c, uint32_t owner_len);
+/* What an owner counts for. */
+size_t nfs4_owner_bytes(const struct nfs4_client *c, uint32_t name_len);
 /* -ENOMEM; ACCESS and DENY are not checked. */
 int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes owner,
 		  const struct fs_id *id, struct nfs4_open **ret_open);

@@ -169,6 +169,19 @@ static void free_state(struct nfs4_state *st, struct nfs4_client *c, void *p, si
 	free(p);
 }
 
+bool nfs4_open_fits(struct nfs4_state *st, struct nfs4_client *c, uint32_t owner_len)
+{
+	size_t bytes = OPEN_BYTES + nfs4_owner_bytes(c, owner_len);
+
+	if (c->nopens >= NFS4_OPENS_MAX)
+		return false;
+	nfs4_state_make_room(st, bytes);
+	if (!nfs4_state_take(st, c, bytes))
+		return false;
+	nfs4_state_give(st, c, bytes);
+	return true;
+}
+
 int nfs4_open_new(struct nfs4_state *st, struct nfs4_client *c, struct xdr_bytes owner,
 		  const struct fs_id *id, struct nfs4_open **ret_open)
 {

@@ -135,6 +135,23 @@ static void test_ten_thousand(void **state)
 
 /* ---- one client ---------------------------------------------------------------------- */
 
+/* Who may open nothing more makes nothing either: when he asks again, he wants it to be new. */
+static void expect_not_made(struct sess *s, const char *name)
+{
+	struct sess mine = S;
+	struct sid sid;
+
+	S = *s;
+	assert_int_equal(create4(NFS4_CREATE_GUARDED, 0, name, -1, &sid), E(DELAY));
+	on(P.root);
+	op(OP_LOOKUP);
+	msg_string(&M, name);
+	assert_int_equal(run_on(), E(NOENT));
+	*s = S;
+	if (s != &S)
+		S = mine;
+}
+
 static void test_opens(void **state)
 {
 	struct sess other = new_client("other");
@@ -150,6 +167,7 @@ static void test_opens(void **state)
 	for (unsigned i = 0; i < 1000; i++)
 		assert_int_equal(open_as(&S, "f", n + i, 20, false), E(DELAY));
 	assert_true(heap() <= before + 65536);
+	expect_not_made(&S, "new");
 	/* what is open already, and other clients */
 	assert_int_equal(open_as(&S, "f", 5, 20, false), NFS4_OK);
 	assert_int_equal(open_as(&other, "f", 5, 20, true), NFS4_OK);
@@ -425,6 +443,7 @@ static void test_little(void **state)
 	assert_in_range(n, 2, 30);
 	assert_in_range(state_now()->bytes, max - 16384, max + NFS4_STATE_LITTLE(max));
 	assert_int_equal(open_as(&two, "f", 1000000, 20, false), E(DELAY));
+	expect_not_made(&two, "new");
 }
 
 /* Owners of 4.0, who are kept for a while after CLOSE, are counted, too. */
