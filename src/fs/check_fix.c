@@ -49,6 +49,16 @@ void fix_ino(struct check *c, const struct where *w, enum fix_kind kind, uint64_
 					  .ino = w->ino, .value = value });
 }
 
+void fix_index(struct check *c, const struct where *w, enum fix_kind kind, uint8_t tree_kind, uint64_t block,
+	       uint64_t leaf)
+{
+	if (w->reap || w->xattr)	/* the one is let go of, the other is never that deep */
+		return;
+	fix_add(c, &(struct fix){ .kind = kind, .type = tree_kind, .ino = w->ino, .value = leaf,
+				  .volume = w->volume ? c->volumes[w->volume - 1].place + 1 : 0,
+				  .generation = block });
+}
+
 void fixes_release(struct check *c)
 {
 	for (uint64_t i = 0; i < c->nfixes; i++)

@@ -68,6 +68,7 @@ struct nodes {
 	struct seen as[TREE_KINDS][TREE_DEPTH_MAX + 1];
 	struct seen bad;		/* said: cannot be read, or isn't what the table says */
 	struct seen partial;		/* being reaped: only some of its children count */
+	struct seen miscounted;		/* index blocks of level 2 that are to be set right */
 	struct seen again;		/* the present walk, if it isn't the first, was here */
 	struct memo *memos;		/* of what may be met again, above level 1 */
 	uint64_t nmemos, memos_cap;
@@ -146,6 +147,9 @@ enum fix_kind {
 	FIX_COUNT,			/* block INO has VALUE pointers */
 	FIX_PAGE,			/* the free count of the table page of block INO */
 	FIX_ZONE,			/* the directory entry of zone INO */
+	FIX_SLOT,			/* of a tree of kind TYPE: how many blocks are mapped below the slot
+					 * for leaf VALUE in the index block GENERATION of level 2 */
+	FIX_RELINK,			/* another way, to leaf VALUE, to such a block */
 	FIX_LOG,			/* the log is damaged: to be cut off there */
 	FIX_REPLAYED,			/* those above need not wait for the log to be replayed */
 	FIX_FREE_LIST,
@@ -344,6 +348,9 @@ void xattr_check(struct check *c, const struct where *w, const struct inode *i);
 void fix_add(struct check *c, const struct fix *f);
 void fix_ino(struct check *c, const struct where *w, enum fix_kind kind, uint64_t value);
 void fix_volume(struct check *c, const struct check_volume *v, enum fix_kind kind, uint64_t value);
+/* FIX_SLOT, FIX_RELINK: of the index block BLOCK of a tree of TREE_KIND. */
+void fix_index(struct check *c, const struct where *w, enum fix_kind kind, uint8_t tree_kind, uint64_t block,
+	       uint64_t leaf);
 void fixes_release(struct check *c);
 
 /* ---- check.c, for mend.c ---- */

@@ -229,6 +229,7 @@ void nodes_release(struct check *c)
 			seen_done(&n->as[kind][level]);
 	seen_done(&n->bad);
 	seen_done(&n->partial);
+	seen_done(&n->miscounted);
 	seen_done(&n->again);
 	free(n->memos);
 	free(n->low);

@@ -27,7 +27,7 @@ static void walk_ptr(struct check *c, const struct where *w, uint64_t ptr, uint8
 
 /* The flag bits that a pointer at LEVEL of its tree may have, and what they must say. */
 static void flags_check(struct check *c, const struct where *w, uint64_t block, unsigned slot,
-			uint64_t ptr, uint8_t level, const struct sub *child)
+			uint64_t ptr, uint8_t level, uint8_t kind, const struct sub *child)
 {
 	uint64_t allowed = level == 2 ? PTR_MAPPED_MASK : 0;
 	uint64_t mapped = (ptr & PTR_MAPPED_MASK) >> PTR_MAPPED_SHIFT;
@@ -36,12 +36,15 @@ static void flags_check(struct check *c, const struct where *w, uint64_t block, 
 		finding(c, "%s: index block %" PRIu64 ", slot %u: unknown flag bits 0x%x",
 			where_text(c, w), block, slot,
 			(unsigned)((ptr & ~allowed) >> PTR_FLAGS_SHIFT));
-	if (level == 2 && child->whole && mapped != child->mapped)
-		finding(c,
-			"%s: index block %" PRIu64 ", slot %u: says that %" PRIu64
-			" blocks are mapped "
-			"below it, and it is %" PRIu64,
-			where_text(c, w), block, slot, mapped, child->mapped);
+	if (level != 2 || !child->whole || mapped == child->mapped)
+		return;
+	finding(c,
+		"%s: index block %" PRIu64 ", slot %u: says that %" PRIu64
+		" blocks are mapped "
+		"below it, and it is %" PRIu64,
+		where_text(c, w), block, slot, mapped, child->mapped);
+	fix_index(c, w, FIX_SLOT, kind, block, w->base + slot * tree_span(1));
+	mark(c, &c->nodes.miscounted, block);
 }
 
 /* FIRST: so many pointers have been let go of by the reaper and don't count. */
@@ -60,7 +63,7 @@ static void walk_index(struct check *c, const struct where *w, const uint64_t *s
 			continue;
 		below.base = w->base + i * tree_span(level - 1);
 		walk_ptr(c, &below, slots[i] & PTR_BLOCK_MASK, level - 1, kind, &child);
-		flags_check(c, w, block, i, slots[i], level, &child);
+		flags_check(c, w, block, i, slots[i], level, kind, &child);
 		if (child.mapped) {
 			ret->mapped += child.mapped;
 			ret->last = i * tree_span(level - 1) + child.last;
@@ -267,6 +270,8 @@ static void walk_again(struct check *c, const struct where *w, uint64_t block, u
 		if (seen_has(&c->nodes.partial, block))
 			finding(c, "%s: leads to block %" PRIu64 ", which is being reaped",
 				where_text(c, w), block);
+		if (seen_has(&c->nodes.miscounted, block))
+			fix_index(c, w, FIX_RELINK, kind, block, w->base);
 		node_recall(c, block, level, kind, ret);
 		return;
 	}

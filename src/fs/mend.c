@@ -4,11 +4,11 @@
  *
  *     check ──> nothing to repair ──> done
  *       ^
- *       │         open ──> counts ──checkpoint──> replay of the log ──> records, inodes, names ──> close
+ *       │    open ──> counts, trees ──checkpoint──> replay of the log ──> records, inodes, names ──> close
  *       └──────────────────────────────────────────────────────────────────────────────────────────┘
  *
- * The check looks at the last checkpoint, so what it says of counts is put right before the log is
- * replayed; what it says of volumes and inodes holds only where there was nothing to replay, else the
+ * The check looks at the last checkpoint, so what it says of counts and of trees is put right before the log
+ * is replayed, since replay goes by them; what it says of volumes and inodes holds only where there was nothing to replay, else the
  * next round says it again.  Whatever is written goes through the pool's own transactions and checkpoints
  * (and where a step is an operation of its own, through the log), so a crash leaves what was there before
  * or what is right.  Changes that are not logged are made durable before one that is, since its replay
@@ -47,7 +47,7 @@ static int tried(struct mend *m, int err, uint64_t n)
 	return is_final(err) ? err : 0;
 }
 
-/* ---- counts, while the pool is being opened ------------------------------------------------ */
+/* ---- counts -------------------------------------------------------------------------------- */
 
 /* Fixes of one kind: in order of the block, or whatever they are about. */
 static int by_place(const void *a, const void *b)
@@ -58,7 +58,9 @@ static int by_place(const void *a, const void *b)
 		return x->kind < y->kind ? -1 : 1;
 	if (x->volume != y->volume)
 		return x->volume < y->volume ? -1 : 1;
-	return x->ino < y->ino ? -1 : x->ino > y->ino;
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	return x->value < y->value ? -1 : x->value > y->value;
 }
 
 /* Those of one table page, from FIRST on; returns how many. */
@@ -75,9 +77,9 @@ static uint64_t fix_page(struct mend *m, struct pool *p, uint64_t first, int *re
 	return n;
 }
 
-static int mend_counts(void *arg, struct pool *p)
+static int mend_counts(struct mend *m)
 {
-	struct mend *m = arg;
+	struct pool *p = m->pool;
 	uint64_t counts = 0, n = 1;
 	int err = 0;
 
@@ -103,10 +105,23 @@ static int mend_counts(void *arg, struct pool *p)
 	if (counts)
 		repaired(m, "counts of %" PRIu64 " block%s set to the number of pointers", counts,
 			 counts == 1 ? "" : "s");
-	return err || !m->done ? err : pool_checkpoint(p);
+	return err;
 }
 
 /* ---- all of them --------------------------------------------------------------------------- */
+
+static void tell_slot(struct mend *m, const struct fix *f, const char *volume)
+{
+	char what[60] = "";
+
+	if (f->ino)
+		snprintf(what, sizeof(what), ", inode %" PRIu64, f->ino);
+	else if (f->volume)
+		snprintf(what, sizeof(what), ", inode file");
+	repaired(m, "%s%s: index block %" PRIu64 ", slot %u: its mapped blocks counted anew",
+		 f->volume ? volume : "volume table", what, f->generation,
+		 (unsigned)(f->value / tree_span(1) % INDEX_SLOTS));
+}
 
 static void tell(struct mend *m, const struct fix *f)
 {
@@ -127,6 +142,9 @@ static void tell(struct mend *m, const struct fix *f)
 		break;
 	case FIX_VOLUME_MAPPED:
 		repaired(m, "%s: %" PRIu64 " blocks are mapped", name, f->value);
+		break;
+	case FIX_SLOT:
+		tell_slot(m, f, name);
 		break;
 	case FIX_NLINK:
 		repaired(m, "%s, inode %" PRIu64 ": link count %" PRIu64, name, f->ino, f->value);
@@ -162,7 +180,8 @@ static void tell(struct mend *m, const struct fix *f)
 	}
 }
 
-static int mend_open_pool(struct mend *m)
+/* Those of the kinds from FIRST to before END, one by one. */
+static int mend_each(struct mend *m, enum fix_kind first, enum fix_kind end)
 {
 	int err = 0;
 
@@ -170,13 +189,29 @@ static int mend_open_pool(struct mend *m)
 		struct fix *f = &m->c->fixes[i];
 		int r;
 
-		if (f->kind < FIX_REPLAYED)
+		if (f->kind < first || f->kind >= end)
 			continue;
 		r = mend_one(m, f);
 		if (!r)
 			tell(m, f);
 		err = tried(m, r, 1);
 	}
+	return err;
+}
+
+/* While the pool is being opened: what replay has to be able to rely on. */
+static int mend_before_replay(void *arg, struct pool *p)
+{
+	struct mend *m = arg;
+	int err;
+
+	m->pool = p;
+	err = mend_counts(m);
+	if (!err)
+		err = mend_each(m, FIX_SLOT, FIX_LOG);
+	if (!err && m->done)
+		err = pool_checkpoint(p);
+	m->unlogged = false;
 	return err;
 }
 
@@ -214,15 +249,15 @@ static const char *status_reason(struct fs *fs)
 /* Opens the pool and mends what can be: 1 if something was done, 0, or why it can't go on. */
 static int mend_round(struct mend *m)
 {
-	struct fs_mend before = { .fn = mend_counts, .arg = m, .cut_log = has_kind(m->c, FIX_LOG) };
+	struct fs_mend before = { .fn = mend_before_replay, .arg = m, .cut_log = has_kind(m->c, FIX_LOG) };
 	struct fs_config cfg = { .cache_bytes = m->c->memory / 4, .keep_orphans = true,
 				 .no_background = true };
 	bool replays = m->c->stats.log_records > 0;
 	char why[300] = "";
 	int err;
 
-	m->done = m->failed = 0;
-	m->unlogged = m->opened = false;
+	m->done = m->failed = m->nmoved = 0;
+	m->unlogged = m->opened = m->moved_sorted = false;
 	if (!m->c->nfixes)
 		return 0;
 	qsort(m->c->fixes, m->c->nfixes, sizeof(*m->c->fixes), by_place);
@@ -252,7 +287,7 @@ static int mend_round(struct mend *m)
 	if (replays)
 		repaired(m, "the log was replayed: %" PRIu64 " records", m->c->stats.log_records);
 	else
-		err = mend_open_pool(m);
+		err = mend_each(m, FIX_REPLAYED, FIX_KINDS);
 	if (err)
 		fs_abandon(m->fs);	/* what stands in the last checkpoint is right */
 	else
@@ -308,6 +343,7 @@ static int64_t last_words(struct mend *m, int64_t n, int err)
 	drop_lines(m);
 	free(m->lines);
 	free(m->bad);
+	free(m->moved);
 	return n > 0 && err < 0 && is_final(err) && err != -EFORMAT ? err : n;
 }
 

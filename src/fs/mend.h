@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside of repairs: mend.c has the rounds and the counts, mend_fs.c what stands in volumes. */
+/*
+ * Inside of repairs: mend.c has the rounds and the counts, mend_fs.c what stands in volumes, mend_tree.c
+ * index blocks.
+ */
 #ifndef FS_MEND_H
 #define FS_MEND_H
 
@@ -8,12 +11,15 @@
 
 #define LOST_FOUND "lost+found"
 
+struct moved { uint64_t from, to; };	/* a block, and the copy that is right */
+
 struct mend {
 	struct dev *dev;
 	const struct fs_check_opts *o;
 	void *arg;
 	struct check *c;		/* of this round */
-	struct fs *fs;			/* while it is open */
+	struct pool *pool;		/* while it is open, or is being opened */
+	struct fs *fs;			/* once it is open */
 	uint64_t done, failed;		/* in this round */
 	uint64_t repairs, findings;	/* in all; of the first check */
 	bool cut;			/* the log was cut off */
@@ -21,6 +27,9 @@ struct mend {
 	bool verified;			/* all content was, and only these blocks were bad: */
 	uint64_t *bad, nbad, bad_cap;	/* and these counts were raised */
 	bool opened;			/* the pool, in this round: it may be another now */
+	struct moved *moved;		/* in this round */
+	uint64_t nmoved, moved_cap;
+	bool moved_sorted;
 	char note[400];			/* why it can't be opened for writing; empty: it can */
 	char **lines;			/* what the last check but the first found */
 	uint64_t nlines, lines_cap;
@@ -28,5 +37,19 @@ struct mend {
 
 /* Sets F right in the opened pool.  -ENOENT, -ESTALE, -EEXIST, ...: that can't be done. */
 int mend_one(struct mend *m, struct fix *f);
+/* Runs FN as a transaction that is not logged. */
+int mend_run(struct mend *m, int (*fn)(struct txn *t, void *arg), void *arg);
+/* The record of a volume or a snapshot, owned: what is set right in one is no change of what it shows. */
+int mend_record_own(struct txn *t, uint32_t id, struct volume **ret);
+
+/* ---- mend_tree.c ---- */
+
+/* As txn_own(), for a block that is not sound, since it is to be made so.  Pointers in it that lead out of
+ * the pool count for nothing. */
+int mend_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct block **ret);
+/* A slot of an index block of level 2 that says a wrong number of mapped blocks, and the other ways to that
+ * block: they then lead to its copy. */
+int mend_slot(struct mend *m, const struct fix *f);
+int mend_relink(struct mend *m, const struct fix *f);
 
 #endif

@@ -10,12 +10,12 @@
 
 /* ---- records and inodes -------------------------------------------------------------------- */
 
-static int run(struct mend *m, int (*fn)(struct txn *t, void *arg), void *arg)
+int mend_run(struct mend *m, int (*fn)(struct txn *t, void *arg), void *arg)
 {
 	struct txn t;
 	int err;
 
-	txn_begin(&t, m->fs->pool);
+	txn_begin(&t, m->pool);
 	t.space = SPACE_PRIVILEGED;
 	err = txn_run(&t, true, fn, arg);
 	txn_end(&t);
@@ -23,8 +23,7 @@ static int run(struct mend *m, int (*fn)(struct txn *t, void *arg), void *arg)
 	return err;
 }
 
-/* A volume's record, or a snapshot's: what is set right in one is no change of what it shows. */
-static int record_own(struct txn *t, uint32_t id, struct volume **ret)
+int mend_record_own(struct txn *t, uint32_t id, struct volume **ret)
 {
 	int err = volume_record_get(t, id, ret);
 
@@ -44,7 +43,7 @@ static int do_field(struct txn *t, void *arg)
 	const struct fix *f = arg;
 	struct inode *i = NULL;
 	struct volume *v;
-	int err = record_own(t, f->volume, &v);
+	int err = mend_record_own(t, f->volume, &v);
 
 	if (!err && f->ino)
 		err = inode_own(t, v, f->ino, 0, &i);
@@ -95,7 +94,7 @@ static int do_free_block(struct txn *t, void *arg)
 	struct volume *v;
 	struct inode *i;
 	uint64_t index;
-	int err = record_own(t, o->volume, &v);
+	int err = mend_record_own(t, o->volume, &v);
 
 	if (err)
 		return err;
@@ -126,11 +125,11 @@ static int do_free_block(struct txn *t, void *arg)
 static int mend_free_list(struct mend *m, const struct fix *f)
 {
 	struct free_op o = { .volume = f->volume, .clear = true };
-	int err = run(m, do_free_block, &o);
+	int err = mend_run(m, do_free_block, &o);
 
 	o.clear = false;
 	while (!err) {
-		err = run(m, do_free_block, &o);
+		err = mend_run(m, do_free_block, &o);
 		o.index++;
 		if (err == DONE)
 			err = 0;
@@ -145,7 +144,7 @@ static int entry_get(struct txn *t, const struct fix *f, struct volume **ret_v, 
 		     struct dir *ret)
 {
 	struct dir_found e;
-	int err = record_own(t, f->volume, ret_v);
+	int err = mend_record_own(t, f->volume, ret_v);
 
 	if (!err)
 		err = inode_own(t, *ret_v, f->ino, 0, ret_dir);
@@ -185,7 +184,7 @@ static int do_orphan_named(struct txn *t, void *arg)
 	const struct fix *f = arg;
 	struct volume *v;
 	struct inode *i;
-	int err = record_own(t, f->volume, &v);
+	int err = mend_record_own(t, f->volume, &v);
 
 	if (!err)
 		err = leave_orphans(t, v, f->ino);
@@ -267,11 +266,11 @@ static int mend_lost(struct mend *m, const struct fix *f)
 	if (err)
 		return err;
 	snprintf(o.name, sizeof(o.name), "#%" PRIu64, f->ino);
-	err = run(m, do_lost, &o);
+	err = mend_run(m, do_lost, &o);
 	if (err != -EEXIST)
 		return err;
 	snprintf(o.name, sizeof(o.name), "#%" PRIu64 ".%" PRIx64, f->ino, f->generation);
-	return run(m, do_lost, &o);
+	return mend_run(m, do_lost, &o);
 }
 
 int mend_one(struct mend *m, struct fix *f)
@@ -279,9 +278,11 @@ int mend_one(struct mend *m, struct fix *f)
 	switch (f->kind) {
 	case FIX_FREE_LIST:	return mend_free_list(m, f);
 	case FIX_ENTRY_TYPE:
-	case FIX_DROP_NAME:	return run(m, do_entry, f);
-	case FIX_ORPHAN_NAMED:	return run(m, do_orphan_named, f);
+	case FIX_DROP_NAME:	return mend_run(m, do_entry, f);
+	case FIX_ORPHAN_NAMED:	return mend_run(m, do_orphan_named, f);
 	case FIX_LOST:		return mend_lost(m, f);
-	default:		return run(m, do_field, f);
+	case FIX_SLOT:		return mend_slot(m, f);
+	case FIX_RELINK:	return mend_relink(m, f);
+	default:		return mend_run(m, do_field, f);
 	}
 }

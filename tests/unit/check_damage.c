@@ -149,6 +149,20 @@ static void slot_flags(void) { set_slot(made.a_index, 2, made.a_data[2] | 1ULL <
 static void slot_far(void) { set_slot(made.c_low[1], 7, MADE_BLOCKS + 5); }
 static void slot_fixed(void) { set_slot(made.c_low[1], 7, ZONE_BLOCKS + 3); }
 static void slot_mapped(void) { set_slot(made.c_top, 1, made.c_low[1] | 5ULL << PTR_MAPPED_SHIFT); }
+static void slot_mapped_none(void) { set_slot(made.c_top, 1, made.c_low[1]); }
+static void slot_mapped_many(void)
+{
+	set_slot(made.c_top, 0, made.c_low[0] | 1000ULL << PTR_MAPPED_SHIFT);
+	set_slot(made.c_top, 1, made.c_low[1] | 1023ULL << PTR_MAPPED_SHIFT);
+}
+/* Both /c and /b lead to it; a file has counts of its own. */
+static void slot_mapped_shared(void)
+{
+	slot_mapped_many();
+	edit_set_refs(&edit, made.c_top, 2);
+	edit_set_refs(&edit, made.a_index, 1);
+	INO(INO_B, i->root = i[INO_C - INO_B].root; i->depth = 2; i->mapped = 3; i->size = i[INO_C - INO_B].size);
+}
 static void slot_level(void) { set_slot(made.c_low[1], 3, made.a_index); }
 static void self_loop(void) { set_slot(made.c_top, 3, made.c_top | 1ULL << PTR_MAPPED_SHIFT); }
 static void root_flags(void) { INO(INO_C, i->root |= 1ULL << 50); }
@@ -499,7 +513,12 @@ const struct damage damages[] = {
 	D(slot_far, "a pointer leads to block 266245, which is outside of the pool"),
 	D(slot_fixed,
 	  "a pointer leads to block 262147, which belongs to the pool's fixed structures"),
-	D(slot_mapped, "slot 1: says that 5 blocks are mapped below it, and it is 2"),
+	R(slot_mapped, "slot 1: says that 5 blocks are mapped below it, and it is 2"),
+	R(slot_mapped_none, "slot 1: says that 0 blocks are mapped below it, and it is 2"),
+	R(slot_mapped_many, "slot 0: says that 1000 blocks are mapped below it, and it is 1",
+	  "slot 1: says that 1023 blocks are mapped below it, and it is 2"),
+	R(slot_mapped_shared, "slot 0: says that 1000 blocks are mapped below it, and it is 1",
+	  "slot 1: says that 1023 blocks are mapped below it, and it is 2"),
 	D(slot_level,
 	  "in use as index block of a file, level 1 (pointers: 2), and as something else "
 	  "(pointers: 1)",

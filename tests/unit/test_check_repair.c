@@ -17,13 +17,13 @@
 
 #include "base/err.h"
 #include "check_damage.h"
+#include "check_work.h"
 #include "fs/fs.h"
 #include "in_fiber.h"
 #include "pool/pool.h"
 
 static struct dev_sim_image *sound;
 static unsigned failures;
-static bool verbose;
 
 static struct dev *disk(struct dev_sim_image *image)
 {
@@ -44,7 +44,6 @@ static void make_sound(void *arg)
 
 static int make_image(void **state)
 {
-	verbose = getenv("VERBOSE") != NULL;
 	in_fiber(make_sound);
 	return sound ? 0 : -1;
 }
@@ -55,68 +54,7 @@ static int drop_image(void **state)
 	return dev_sim_live_pages() ? -1 : 0;
 }
 
-/* ---- repairing ---------------------------------------------------------------------------- */
-
-static unsigned nfound, nrepaired, nleft;
-
-static void found(void *arg, const char *line)
-{
-	nfound++;
-	if (verbose)
-		print_message("    %s\n", line);
-}
-
-static void repaired(void *arg, const char *line)
-{
-	nrepaired++;
-	if (verbose)
-		print_message("    repaired: %s\n", line);
-}
-
-static void left(void *arg, const char *line)
-{
-	nleft++;
-	if (verbose)
-		print_message("    left: %s\n", line);
-}
-
-static int64_t repair(struct dev *d, bool drop, struct fs_check_stats *st)
-{
-	struct fs_check_opts o = { .repair = true, .drop_damaged = drop, .repaired = repaired,
-				   .left = left };
-
-	nfound = nrepaired = nleft = 0;
-	return fs_check_with(d, &o, found, NULL, st);
-}
-
-static int64_t check(struct dev *d)
-{
-	return fs_check(d, NULL, NULL, NULL);
-}
-
 /* ---- what the files hold ------------------------------------------------------------------- */
-
-static uint64_t content(struct fs *fs, struct fs_id id, uint64_t size)
-{
-	static struct fs_read r;
-	uint64_t sum = 14695981039346656037ull;
-	struct fs_req req;
-
-	fs_req_admin(&req, fs);
-	for (uint64_t at = 0; at < size && at < 4 << 20; at += r.len) {
-		int err = fs_read(&req, id, at, 65536, &r);
-
-		if (err)
-			return 0;	/* damaged */
-		for (int i = 0; i < r.niov; i++)
-			for (size_t k = 0; k < r.iov[i].iov_len; k++)
-				sum = (sum ^ ((uint8_t *)r.iov[i].iov_base)[k]) * 1099511628211ull;
-		fs_read_done(fs, &r);
-		if (!r.len)
-			break;
-	}
-	return sum;
-}
 
 static const char *const paths[] = { "/a", "/b", "/c", "/sub/c3", "/s", "/l", "/sub" };
 #define PATHS (sizeof(paths) / sizeof(*paths))
@@ -203,7 +141,7 @@ static void test_damages(void **state)
 		now = &damages[i];
 		if (!strncmp(now->name, "log_", 4) && strcmp(now->name, "log_future"))
 			continue;	/* test_log() */
-		if (verbose)
+		if (getenv("VERBOSE"))
 			print_message("%s:\n", now->name);
 		in_fiber(damage_body);
 	}
@@ -214,7 +152,7 @@ static void test_damages(void **state)
 
 static const char *const together[] = { "count_low", "count_zero", "doubled", "page_free", "ino_nlink",
 					"ino_parent", "ino_mapped", "dir_dead", "dir_entries",
-					"vol_files", "vol_free_loop" };
+					"vol_files", "vol_free_loop", "slot_mapped_many" };
 
 static struct dev_sim_image *damaged;
 
@@ -292,56 +230,6 @@ static void test_cuts(void **state)
 }
 
 /* ---- pools that the store has written -------------------------------------------------------- */
-
-struct work { struct dev *d; struct fs *fs; struct fs_req req; struct fs_id root; };
-
-static void open_fs(struct work *w)
-{
-	struct fs_config cfg = { .cache_bytes = 16 << 20, .no_background = true, .seed = 5 };
-	struct fs_volume_info v;
-
-	REQUIRE(!fs_open(w->d, &cfg, &w->fs, NULL, 0));
-	fs_req_admin(&w->req, w->fs);
-	if (fs_volume_find(w->fs, "v", &v))
-		REQUIRE(!fs_volume_create(&w->req, "v", &v));
-	w->root = v.root;
-}
-
-static struct fs_id make(struct work *w, struct fs_id dir, const char *name, enum fs_type type)
-{
-	struct fs_create how = { .type = type, .how = FS_CREATE_GUARDED };
-	struct fs_attr a;
-
-	REQUIRE(!fs_create(&w->req, dir, (struct fs_name){ name, strlen(name) }, &how, &a, NULL));
-	return a.id;
-}
-
-static void write_file(struct work *w, struct fs_id id, uint32_t len, uint8_t seed)
-{
-	static _Alignas(4096) uint8_t buf[256 << 10];
-	struct iovec iov = { buf, len };
-
-	for (uint32_t i = 0; i < len; i++)
-		buf[i] = seed + i * 7 + i / 4096;
-	REQUIRE(!fs_write(&w->req, id, 0, &iov, 1, len, true, NULL));
-}
-
-static bool there(struct work *w, const char *path)
-{
-	struct fs_attr a;
-
-	return !fs_lookup_path(&w->req, "v", path, &a);
-}
-
-static void new_pool(struct work *w)
-{
-	struct dev_sim_opts opts = { .nblocks = 16384, .seed = 1, .check_stable = true,
-				     .check_overlap = true };
-	struct fs_format_opts format = { .log_bytes = 1 << 20, .uuid = { 1 } };
-
-	REQUIRE(!dev_sim_new(&opts, &w->d) && !fs_format(w->d, &format));
-	open_fs(w);
-}
 
 /* Files that only the log has, one of them with blocks that it names; and wrong counts below them. */
 static void log_body(void *arg)
