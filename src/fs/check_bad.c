@@ -93,6 +93,8 @@ static void report_one(struct check *c, const struct bad_block *b)
 {
 	char owner[900] = "", more[80] = "";
 
+	if (b->error && b->has_owner && b->owner.reap)
+		fix_add(c, &(struct fix){ .kind = FIX_REAP, .ino = b->owner.head });
 	if (b->more)
 		snprintf(more, sizeof(more), ", and led to from %u more places", b->more);
 	else if (b->owner.shared)

@@ -99,6 +99,7 @@ struct where {
 	bool reap;
 	bool shared;			/* by other files: something above has a count over 1 */
 	uint64_t entry;			/* of the reap list, + 1; 0: the list itself */
+	uint64_t head;			/* the block that this entry leads to */
 	uint64_t ino;			/* 0: the volume's inode file */
 	bool xattr;			/* its extended attributes */
 	uint64_t base;			/* index of the first leaf of the subtree */
@@ -147,6 +148,7 @@ enum fix_kind {
 	FIX_COUNT,			/* block INO has VALUE pointers */
 	FIX_PAGE,			/* the free count of the table page of block INO */
 	FIX_ZONE,			/* the directory entry of zone INO */
+	FIX_REAP,			/* the reap list; its entry that leads to block INO, if there is one */
 	FIX_SLOT,			/* of a tree of kind TYPE: how many blocks are mapped below the slot
 					 * for leaf VALUE in the index block GENERATION of level 2 */
 	FIX_RELINK,			/* another way, to leaf VALUE, to such a block */

@@ -202,7 +202,9 @@ static void walk_reap(struct check *c, const struct where *w, const struct reap_
 	unsigned n = BLOCK_SIZE / sizeof(*e);
 
 	for (unsigned i = 0; i < n && w->base * n + i < c->sb.reap_entries && !c->err; i++) {
-		struct where at = { .reap = true, .entry = w->base * n + i + 1 };
+		struct where at = { .reap = true, .entry = w->base * n + i + 1,
+				    .head = e[i].block & PTR_BLOCK_MASK };
+		uint64_t before = c->findings;
 
 		if (!e[i].block) {	/* so are those after it */
 			finding(c, "%s: empty", where_text(c, &at));
@@ -210,6 +212,8 @@ static void walk_reap(struct check *c, const struct where *w, const struct reap_
 			return;
 		}
 		walk_reap_entry(c, &at, &e[i]);
+		if (c->findings != before)	/* whatever it is: nobody needs what is there */
+			fix_add(c, &(struct fix){ .kind = FIX_REAP, .ino = at.head });
 	}
 }
 
@@ -267,9 +271,11 @@ static void walk_again(struct check *c, const struct where *w, uint64_t block, u
 	char as[80];
 
 	if (node_is(c, block, level, kind)) {
-		if (seen_has(&c->nodes.partial, block))
+		if (seen_has(&c->nodes.partial, block)) {
 			finding(c, "%s: leads to block %" PRIu64 ", which is being reaped",
 				where_text(c, w), block);
+			fix_add(c, &(struct fix){ .kind = FIX_REAP, .ino = block });
+		}
 		if (seen_has(&c->nodes.miscounted, block))
 			fix_index(c, w, FIX_RELINK, kind, block, w->base);
 		node_recall(c, block, level, kind, ret);
@@ -389,7 +395,7 @@ static void walk_all(struct check *c)
 {
 	struct where reap = { .reap = true }, none = { 0 };
 	uint64_t n = BLOCK_SIZE / sizeof(struct reap_entry);
-	uint64_t want = c->sb.reap_entries / n + (c->sb.reap_entries % n != 0);
+	uint64_t want = c->sb.reap_entries / n + (c->sb.reap_entries % n != 0), before = c->findings;
 	struct sub sum;
 
 	/* First, so that another pointer to a block with progress is noticed. */
@@ -399,6 +405,8 @@ static void walk_all(struct check *c)
 			"reap list: its %" PRIu64 " entries take %" PRIu64
 			" blocks, and it has %" PRIu64,
 			c->sb.reap_entries, want, sum.mapped);
+	if (c->findings != before)
+		fix_add(c, &(struct fix){ .kind = FIX_REAP });
 	walk_root(c, &none, c->sb.volumes.ptr, c->sb.volumes.depth, TREE_VOLUMES, &sum);
 	if (c->sb.held.ptr)
 		walk_root(c, &none, c->sb.held.ptr, c->sb.held.depth, TREE_VOLUMES, &sum);

@@ -34,7 +34,7 @@ static void __attribute__((format(printf, 2, 3))) repaired(struct mend *m, const
 		m->o->repaired(m->arg, line);
 }
 
-static bool is_final(int err)
+bool mend_is_final(int err)
 {
 	return err && err != -EIO && err != -EDAMAGED && err != -ESTALE && err != -ENOENT &&
 	       err != -EEXIST && err != -ENOTDIR && err != -EFBIG && err != -E2BIG;
@@ -44,7 +44,7 @@ static bool is_final(int err)
 static int tried(struct mend *m, int err, uint64_t n)
 {
 	*(err ? &m->failed : &m->done) += n;
-	return is_final(err) ? err : 0;
+	return mend_is_final(err) ? err : 0;
 }
 
 /* ---- counts -------------------------------------------------------------------------------- */
@@ -180,6 +180,26 @@ static void tell(struct mend *m, const struct fix *f)
 	}
 }
 
+/* All that is wrong with the reap list is one repair. */
+static int mend_reap_list(struct mend *m)
+{
+	const struct fix *f = m->c->fixes;
+	uint64_t first = 0, n = 0, kept, entries;
+	int err;
+
+	while (first < m->c->nfixes && f[first].kind < FIX_REAP)
+		first++;
+	while (first + n < m->c->nfixes && f[first + n].kind == FIX_REAP)
+		n++;
+	if (!n)
+		return 0;
+	err = mend_reap(m, f + first, n, &kept, &entries);
+	if (!err)
+		repaired(m, "reap list: written anew, with %" PRIu64 " of its %" PRIu64 " entries", kept,
+			 entries);
+	return tried(m, err, 1);
+}
+
 /* Those of the kinds from FIRST to before END, one by one. */
 static int mend_each(struct mend *m, enum fix_kind first, enum fix_kind end)
 {
@@ -207,6 +227,8 @@ static int mend_before_replay(void *arg, struct pool *p)
 
 	m->pool = p;
 	err = mend_counts(m);
+	if (!err)
+		err = mend_reap_list(m);
 	if (!err)
 		err = mend_each(m, FIX_SLOT, FIX_LOG);
 	if (!err && m->done)
@@ -344,7 +366,7 @@ static int64_t last_words(struct mend *m, int64_t n, int err)
 	free(m->lines);
 	free(m->bad);
 	free(m->moved);
-	return n > 0 && err < 0 && is_final(err) && err != -EFORMAT ? err : n;
+	return n > 0 && err < 0 && mend_is_final(err) && err != -EFORMAT ? err : n;
 }
 
 int64_t check_and_mend(struct dev *d, const struct fs_check_opts *o,

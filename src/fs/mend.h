@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Inside of repairs: mend.c has the rounds and the counts, mend_fs.c what stands in volumes, mend_tree.c
- * index blocks.
+ * index blocks, mend_reap.c the reap list.
  */
 #ifndef FS_MEND_H
 #define FS_MEND_H
@@ -35,6 +35,13 @@ struct mend {
 	uint64_t nlines, lines_cap;
 };
 
+/* ---- mend.c ---- */
+
+/* Not only this one thing can't be done. */
+bool mend_is_final(int err);
+
+/* ---- mend_fs.c ---- */
+
 /* Sets F right in the opened pool.  -ENOENT, -ESTALE, -EEXIST, ...: that can't be done. */
 int mend_one(struct mend *m, struct fix *f);
 /* Runs FN as a transaction that is not logged. */
@@ -42,7 +49,15 @@ int mend_run(struct mend *m, int (*fn)(struct txn *t, void *arg), void *arg);
 /* The record of a volume or a snapshot, owned: what is set right in one is no change of what it shows. */
 int mend_record_own(struct txn *t, uint32_t id, struct volume **ret);
 
+/* ---- mend_reap.c ---- */
+
+/* Writes the list anew without the entries that lead to the blocks of the N fixes from F on. */
+int mend_reap(struct mend *m, const struct fix *f, uint64_t n, uint64_t *ret_kept, uint64_t *ret_entries);
+
 /* ---- mend_tree.c ---- */
+
+/* PTR leads to a block that can be in use. */
+bool mend_leads(struct pool *p, uint64_t ptr);
 
 /* As txn_own(), for a block that is not sound, since it is to be made so.  Pointers in it that lead out of
  * the pool count for nothing. */

@@ -25,7 +25,7 @@ static uint64_t block_of(uint64_t ptr)
 
 /* ---- a block that is not sound --------------------------------------------------------------- */
 
-static bool leads_somewhere(struct pool *p, uint64_t ptr)
+bool mend_leads(struct pool *p, uint64_t ptr)
 {
 	const struct superblock *sb = pool_super(p);
 
@@ -41,7 +41,7 @@ static int share_children(struct txn *t, struct block *b, uint8_t level, uint8_t
 
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t copy = c[i].ptr;
-		int err = leads_somewhere(t->pool, copy) ? txn_share(t, &copy, c[i].level, c[i].kind) : 0;
+		int err = mend_leads(t->pool, copy) ? txn_share(t, &copy, c[i].level, c[i].kind) : 0;
 
 		if (err && (!ret || ret == -ERESTART_PASS))
 			ret = err;

@@ -416,6 +416,18 @@ static void reap_shared(void)
 }
 
 static void reap_far(void) { REAP(r[0].next = 513); }
+static void reap_flip(void) { flip(made.reap, 99); }
+static void reap_flip_index(void) { flip(made.reap_index, 8 * 33); }
+static void reap_flip_inodes(void) { flip(made.reap_inodes, 99); }
+static void reap_flip_data(void) { flip(made.reap_file, 99); }
+static void reap_out(void) { REAP(r[1].block = MADE_BLOCKS + 7); }
+static void reap_live(void)
+{
+	set_slot(made.c_top, 5, made.reap_index | 2ULL << PTR_MAPPED_SHIFT);
+	edit_set_refs(&edit, made.reap_index, 2);
+	INO(INO_C, i->mapped = 5; i->size = 6 * 512 * BLOCK_SIZE);
+	VOL(0, v->mapped += 2);
+}
 static void reap_again(void)
 {
 	REAP(r[2] = r[0]);
@@ -650,15 +662,25 @@ const struct damage damages[] = {
 	D(vol_fsid_none, "volume 'two': fsid 0x0 is not an event of the past"),
 	D(vol_reserved, "volume 'two': reserved fields are not zero"),
 
-	D(reap_far, "reap list, entry 0: progress 513 is beyond the last child",
+	R(reap_far, "reap list, entry 0: progress 513 is beyond the last child",
 	  "greater count than pointers were found: 3"),
-	D(reap_again, "is being reaped, but another pointer leads to it"),
-	D(reap_kind, "reap list, entry 1: level 0 and kind",
+	R(reap_again, "is being reaped, but another pointer leads to it"),
+	R(reap_flip, "reap list: block of a reap list, block 1319, whose content does not match",
+	  "blocks with a greater count than pointers were found: 5"),
+	R(reap_flip_index, "reap list, entry 0: index block of a file, level 1, block",
 	  "blocks with a greater count than pointers"),
-	D(reap_next, "free according to the table, but 1 pointer leads to it (reap list, entry 0"),
-	D(reap_short, "reap list: its 1000 entries take 4 blocks, and it has 1",
+	R(reap_flip_inodes, "reap list, entry 1: block of an inode file, block",
+	  "blocks with a greater count than pointers"),
+	R(reap_flip_data, "its content does not match its checksum (reap list, entry 1, at byte 0)"),
+	R(reap_out, "reap list, entry 1: a pointer leads to block",
+	  "blocks with a greater count than pointers"),
+	D(reap_live, "inode 5 (/sub/c0): leads to block 1316, which is being reaped"),	/* and partly gone */
+	R(reap_kind, "reap list, entry 1: level 0 and kind",
+	  "blocks with a greater count than pointers"),
+	R(reap_next, "free according to the table, but 1 pointer leads to it (reap list, entry 0"),
+	R(reap_short, "reap list: its 1000 entries take 4 blocks, and it has 1",
 	  "reap list, entry 2: empty"),
-	D(reap_shared, "is being reaped"),
+	R(reap_shared, "is being reaped"),
 
 	R(super_front, "superblock at block 1: damaged"),
 	R(super_end, "superblock at block 266239: damaged"),

@@ -152,7 +152,7 @@ static void test_damages(void **state)
 
 static const char *const together[] = { "count_low", "count_zero", "doubled", "page_free", "ino_nlink",
 					"ino_parent", "ino_mapped", "dir_dead", "dir_entries",
-					"vol_files", "vol_free_loop", "slot_mapped_many" };
+					"vol_files", "vol_free_loop", "slot_mapped_many", "reap_flip" };
 
 static struct dev_sim_image *damaged;
 
