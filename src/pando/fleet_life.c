@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 
 #define SHUTDOWN_S 60			/* that a system is given to shut down */
+#define ASK_AGAIN_S 10			/* a system that was just booting may not have heard it */
 
 struct life {
 	struct cmd *c;
@@ -108,11 +109,12 @@ static int still_run_fail(const struct life *l, uint64_t n, uint64_t timeout_s)
 }
 
 /* Until none of those that were told to shut down runs any more. */
-static int shutdown_wait(struct life *l, uint64_t timeout_s)
+static int shutdown_wait(struct life *l, const struct crew_work *down, uint64_t timeout_s)
 {
-	uint64_t started_ns = clock_ns(), total = how_many(&l->f, runs), n = total;
+	uint64_t started_ns = clock_ns(), asked_ns = started_ns, total = how_many(&l->f, runs), n = total;
 	const struct timespec pause = { 0, 200 * 1000 * 1000 };
 	char why[FLEET_WHY];
+	uint64_t asked;
 
 	while (n && !interrupted) {
 		if (hv_survey(l->hv, &l->f, why))
@@ -122,6 +124,11 @@ static int shutdown_wait(struct life *l, uint64_t timeout_s)
 		progress_count("shutting down", l->done, total, started_ns);
 		if (n && clock_ns() - started_ns > timeout_s * 1000000000u)
 			return still_run_fail(l, n, timeout_s);
+		if (n && clock_ns() - asked_ns > ASK_AGAIN_S * 1000000000ull) {
+			if (crew_run(l->hv, &l->f, down, &asked))
+				return FAILED;
+			asked_ns = clock_ns();
+		}
 		if (n)
 			nanosleep(&pause, NULL);
 	}
@@ -138,7 +145,7 @@ static int stop(struct life *l, uint64_t timeout_s)
 	if (cmd_option(l->c, "force"))
 		return crew_run(l->hv, &l->f, &off, &l->done);
 	err = crew_run(l->hv, &l->f, &down, &l->done);
-	return err ? err : shutdown_wait(l, timeout_s);
+	return err ? err : shutdown_wait(l, &down, timeout_s);
 }
 
 static int timeout_take(struct cmd *c, uint64_t *ret_s)
