@@ -203,6 +203,9 @@ void get_data(struct call *c);
 
 void post_clones(struct call *c);		/* clone_api.c */
 
+void get_diff(struct call *c);			/* diff_api.c */
+void get_volume_diff(struct call *c);		/* vdiff_api.c */
+
 void post_files(struct call *c);			/* many_api.c */
 void post_renames(struct call *c);
 

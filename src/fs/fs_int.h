@@ -12,6 +12,7 @@
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
  *     clone.c     clones; clone_tree.c  of whole directories; range.c  clones of ranges, holes; allocate.c  room for what will be written
  *     xattr.c     extended attributes
+ *     diff.c      what differs between two files, two volumes;  names.c  all names below a directory
  *     record.c    log records: what goes in, and replay
  *     sound.c     verifiers of inode blocks and volume records
  *     dir*.c      directories as B+trees;  check*.c  the offline checker;  mend.c  its repairs

@@ -64,6 +64,11 @@ static const struct option_row clone_options[] = {
 	{ "start", "N", "number of the first of them (default 1)" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row diff_options[] = {
+	{ "summary", NULL, "print totals alone" },
+	{ "quick", NULL, "read no data: what is not the same block differs, though the bytes may be equal" },
+	{ NULL, NULL, NULL },
+};
 static const struct option_row import_options[] = {
 	{ "format", "FORMAT", "raw, qcow2, vmdk, vhdx or vpc (default: by its first bytes)" },
 	{ "replace", NULL, "replace an existing file, in the moment the import is complete" },
@@ -208,6 +213,11 @@ static const struct verb verbs[] = {
 	  "make a clone of a file, or many at once",
 	  "The time does not depend on the file's size, and the clones are durable when the "
 	  "command returns: all of them, or none.", clone_options, file_clone },
+	{ NULL, "diff", "[A] B", 1, 2, VERB_ONLINE | VERB_JSON,
+	  "show what differs between two files, volumes or snapshots",
+	  "A and B are files, VOLUME:/path or VOLUME@SNAPSHOT:/path, whose ranges are listed that differ; or VOLUME and "
+	  "VOLUME@SNAPSHOT, whose files are listed: + added, - removed, M content, A attributes, R renamed, T times alone.  "
+	  "A file alone is compared with what it was cloned from.  What both share costs nothing.", diff_options, cmd_diff },
 	{ NULL, "ls", "VOLUME:/path", 1, 1, VERB_ONLINE | VERB_JSON, "list a directory", NULL, NULL,
 	  file_ls },
 	{ NULL, "stat", "VOLUME:/path", 1, 1, VERB_ONLINE | VERB_JSON, "show a file's attributes",

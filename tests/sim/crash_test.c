@@ -406,15 +406,20 @@ static void work_on(struct fs *fs, uint64_t seed)
 static void again_same(struct test *t, struct fs **fs, struct dev *d, const struct fs_config *cfg,
 		       uint32_t k, struct rng *rng)
 {
+	struct rng ask;
 	struct model *m;
 
 	if (!rng_one_in(rng, 8))
 		return;
+	rng_init(&ask, k);
 	sim_ok(fs_close(*fs));
 	*fs = sim_open(d, cfg);
 	m = model_clone(t->h.states[k].m);
 	model_restart(m, t->h.keep);	/* keeps everything, whatever its life */
 	sim_compare(*fs, m, "after recovery, a clean end and another opening");
+	for (unsigned i = 0; i < 4; i++)
+		sim_ask_diff(*fs, m, &ask);
+	sim_ask_vdiff(*fs, m, &ask);
 	model_free(m);
 }
 

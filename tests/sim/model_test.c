@@ -27,7 +27,7 @@
 struct test {
 	uint64_t seed;
 	unsigned steps, step;
-	struct rng rng;
+	struct rng rng, ask_rng;	/* ask_rng: of questions that leave the seed's operations as they are */
 	struct gen gen;
 	struct fs_config cfg;
 	uint64_t nblocks, max_nodes;
@@ -659,6 +659,7 @@ static void run_seed(void *arg)
 	struct test *t = arg;
 
 	rng_init(&t->rng, t->seed);
+	rng_init(&t->ask_rng, ~t->seed);
 	choose(t);
 	t->dev = sim_disk_new(t->nblocks, t->seed);
 	dev_sim_on_submit(t->dev, on_submit, t);
@@ -674,6 +675,10 @@ static void run_seed(void *arg)
 	volume_op(t, OP_VCREATE, "main");
 	for (t->step = 0; t->step < t->steps; t->step++) {
 		step(t);
+		if (t->step % 20 == 7)
+			sim_ask_diff(t->fs, t->m, &t->ask_rng);
+		if (t->step % 100 == 37)
+			sim_ask_vdiff(t->fs, t->m, &t->ask_rng);
 		if (t->step % 1000 == 999)
 			sim_compare(t->fs, t->m, "in between");
 	}

@@ -88,6 +88,13 @@ void sim_compare(struct fs *fs, struct model *m, const char *when);
 unsigned sim_compare_tolerant(struct fs *fs, struct model *m, bool (*allowed)(void *arg, int rc),
 			      void *arg);
 
+/*
+ * Compares what the store says that differs with the model's bytes: of two files, anywhere; of a snapshot and
+ * another or now.  RNG chooses.
+ */
+void sim_ask_diff(struct fs *fs, struct model *m, struct rng *rng);
+void sim_ask_vdiff(struct fs *fs, struct model *m, struct rng *rng);
+
 /* ---- generating ------------------------------------------------------------------------- */
 
 struct gen {
