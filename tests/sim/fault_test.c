@@ -156,6 +156,16 @@ static void to_name(struct test *t, enum op_kind kind, const char *from, const c
 	run_op(t, &op);
 }
 
+static void on_tree(struct test *t, const char *from, const char *to)
+{
+	struct op op = { .kind = OP_TREE };
+
+	op.id = dir_id(t, from);
+	op.dir = dir_id(t, "");
+	set_name(&op, to);
+	run_op(t, &op);
+}
+
 static void on_xattr(struct test *t, enum op_kind kind, const char *file, const char *name, uint32_t len)
 {
 	struct op op = { .kind = kind, .len = len, .seed = len * 16 + 5 };
@@ -229,6 +239,7 @@ static void script_log(struct test *t)
 	on_file(t, OP_WRITE, "old", 40000, 140000, true);
 	to_name(t, OP_CLONE, "old", "older", 2);
 	simple(t, OP_REMOVE, "", "old.1");
+	on_tree(t, "dir", "tree");
 	on_file(t, OP_WRITE, "older", 5, 5, false);
 	on_xattr(t, OP_XSET, "older", "small", 11);
 	on_xattr(t, OP_XREMOVE, "older.1", "large", 0);
@@ -250,6 +261,7 @@ static void script(struct test *t)
 	call(t, fs_checkpoint, "checkpoint");
 	on_volume(t, OP_SNAP, "third", NULL);
 	on_volume(t, OP_VCLONE, "second", "vol");
+	on_tree(t, "tree", "tree2");
 	unlinked(t, "new.9");
 	on_xattr(t, OP_XSET, "old", "another", 20000);
 	on_xattr(t, OP_XREMOVE, "old", "large", 0);

@@ -252,6 +252,16 @@ static bool link_to(struct test *t, const char *from, const char *to)
 	return true;
 }
 
+static bool clone_dir(struct test *t, const char *from, const char *to)
+{
+	struct mnode *n = named(t, from);
+
+	if (!n || named(t, to))
+		return false;
+	add(t, OP_TREE, to)->id = n->id;
+	return true;
+}
+
 static bool drop(struct test *t, enum op_kind kind, const char *name)
 {
 	if (!named(t, name))
@@ -353,6 +363,7 @@ STEP(unsnapshot, snapshot(t, OP_UNSNAP))
 STEP(restore, snapshot(t, OP_RESTORE))
 STEP(vclone, clone_volume(t))
 STEP(destroy_clone, destroy_clone(t))
+STEP(tree_d, clone_dir(t, "d", "t"))
 STEP(fsync, sync_all(t))
 STEP(checkpoint, checkpoint(t))
 STEP(reap, reap(t))
@@ -364,7 +375,8 @@ static const struct step { const char *name; bool (*fn)(struct test *t); } steps
 	ROW(range_a_b), ROW(range_c_a), ROW(punch_a), ROW(punch_b), ROW(rename_a_b),
 	ROW(rename_b_into), ROW(rename_c_a), ROW(link_a_c), ROW(remove_a), ROW(remove_b),
 	ROW(xattr_a), ROW(xattr_a_large), ROW(xattr_d), ROW(drop_xattr_a), ROW(hold_b), ROW(write_held),
-	ROW(unhold), ROW(snapshot), ROW(unsnapshot), ROW(restore), ROW(vclone), ROW(destroy_clone), ROW(fsync), ROW(checkpoint), ROW(reap),
+	ROW(unhold), ROW(snapshot), ROW(unsnapshot), ROW(restore), ROW(vclone), ROW(destroy_clone), ROW(tree_d),
+	ROW(fsync), ROW(checkpoint), ROW(reap),
 };
 #define NSTEPS (sizeof(steps) / sizeof(*steps))
 
