@@ -78,7 +78,8 @@ static void drain(struct world *w)
 {
 	uint64_t end = loop_now_ns() + HANG_NS;
 
-	w->up = false;
+	w->up = w->ambushed = false;
+	dev_sim_cut_at(w->dev, 0, NULL, NULL);
 	waitq_wake_all(&w->changed);
 	while (w->in_flight) {
 		sim_check(waitq_wait_timeout(&w->changed, HANG_NS) && loop_now_ns() < end,
@@ -133,6 +134,7 @@ static void come_back(struct world *w)
 		world_tell(w, "the power goes in recovery");
 		dev_sim_power_cut(w->dev, rng_below(&w->rng, 3), rng_u64(&w->rng));
 	}
+	dev_sim_cut_at(w->dev, 0, NULL, NULL);
 	start_server(w);
 }
 
@@ -165,6 +167,17 @@ static void die(struct world *w, bool power)
 	w->restarts++;
 	loop_sleep_ns(rng_below(&w->rng, 3000 * MS));
 	come_back(w);
+}
+
+/* For the clients it is as if the server were gone. */
+static void ambush(void *arg, struct dev *d)
+{
+	struct world *w = arg;
+
+	w->ambushed = true;
+	w->up = false;
+	waitq_wake_all(&w->ambush);
+	waitq_wake_all(&w->changed);
 }
 
 static void restart(struct world *w)
@@ -341,10 +354,12 @@ static void strike(struct world *w)
 
 	for (unsigned i = 0; i < WF_KINDS; i++)
 		sum += we->chance[i];
-	for (at = rng_below(&w->rng, sum); at >= we->chance[kind]; kind++)
-		at -= we->chance[kind];
 	if (rng_one_in(&w->rng, 5))
 		garbage(w);
+	if (w->ambushed)
+		return;
+	for (at = rng_below(&w->rng, sum); at >= we->chance[kind]; kind++)
+		at -= we->chance[kind];
 	switch (kind) {
 	case WF_CUT:
 	case WF_KILL:
@@ -365,6 +380,27 @@ static void strike(struct world *w)
 	default:
 		inject(w, kind);
 	}
+}
+
+void world_ambush(struct world *w, uint64_t n)
+{
+	if (weather(w)->chance[WF_CUT] && w->up && !w->closing)
+		dev_sim_cut_at(w->dev, n, ambush, w);
+}
+
+/* It sleeps until it is time for the next fault, and strikes; unless somebody has lain in wait. */
+static void pass_time(struct world *w)
+{
+	uint64_t end = loop_now_ns() + rng_below(&w->rng, 2 * w->fault_every_ns);
+
+	while (loop_now_ns() < end && !w->ambushed)
+		waitq_wait_timeout(&w->ambush, end - loop_now_ns());
+	if (!w->ambushed) {
+		administrate(w);
+		strike(w);
+	}
+	if (w->ambushed)
+		die(w, rng_one_in(&w->rng, 2));
 }
 
 static void on_submit(void *arg, struct dev *d, const struct dev_io *io)
@@ -484,6 +520,11 @@ static void populate(struct world *w)
 		rng_init(&c->rng, w->seed * 100 + i);
 		c->habit = &habits[rng_below(&w->rng, nhabits)];
 		c->nfs = rng_one_in(&w->rng, 2) ? &nfs4 : &nfs3;
+		memcpy(c->root, w->root, sizeof(c->root));
+		if (c->habit->home == HOME_OWN)
+			travels_start(c);
+		if (c->habit->home == HOME_SHARED)
+			tenancy_start(c);
 		w->running++;
 		sim_ok(fiber_spawn(client_fiber, c, "client"));
 	}
@@ -511,8 +552,11 @@ static void the_end(struct world *w)
 	else
 		sim_fsck(w->dev, "at the end");
 	dev_close(w->dev);
-	for (unsigned i = 0; i < w->nclients; i++)
+	for (unsigned i = 0; i < w->nclients; i++) {
 		free(w->clients[i].pending);
+		free(w->clients[i].travels);
+		tenancy_free(&w->clients[i]);
+	}
 }
 
 void world_run(struct world *w)
@@ -522,6 +566,7 @@ void world_run(struct world *w)
 	rng_init(&w->secure, w->seed ^ 0x5ec);
 	secure_random_from(&w->secure);
 	waitq_init(&w->changed);
+	waitq_init(&w->ambush);
 	choose(w);
 	world_tell(w, "seed %llu: %s, %u clients, %llu blocks", (unsigned long long)w->seed,
 		   weather(w)->name, w->nclients, (unsigned long long)w->nblocks);
@@ -530,11 +575,9 @@ void world_run(struct world *w)
 	populate(w);
 	fault_alloc_spare(is_of_test);
 	fault_alloc_arm(w->lean);
-	while (loop_now_ns() < w->end_ns) {
-		loop_sleep_ns(rng_below(&w->rng, 2 * w->fault_every_ns));
-		administrate(w);
-		strike(w);
-	}
+	while (loop_now_ns() < w->end_ns)
+		pass_time(w);
+	dev_sim_cut_at(w->dev, 0, NULL, NULL);
 	the_end(w);
 	secure_random_from(NULL);
 }

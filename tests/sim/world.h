@@ -9,6 +9,10 @@
  *     world_nfs4.c    a small NFSv4.2 client
  *     world_locks.c   a file that clients lock, and who may think that he holds what
  *     world_snap.c    snapshots, and whether what is in them stays
+ *     world_admin.c   calls of the management side, and what may have become of them
+ *     world_volumes.c a client's own volumes: restored, cloned, destroyed
+ *     world_tenants.c a volume that is restored while many work in it
+ *     world_trees.c   clones of directories
  *     world_client.c  what each client was promised, and whether it is there
  *     world_habits.c  what clients do
  *     world_test.c    seeds, options, the report
@@ -57,6 +61,8 @@ struct file {
 struct pending { struct file *file; uint32_t block, op; uint64_t before, after; };
 
 #define SHOTS 2
+struct travels;				/* world_volumes.c */
+struct tenancy;				/* world_tenants.c */
 struct shot { bool there; char name[24]; struct file file; };	/* a snapshot, and a file as it was then */
 
 struct world;
@@ -67,6 +73,7 @@ struct client {
 	const struct protocol *nfs;
 	struct rng rng;
 	uint32_t xid;
+	uint8_t root[64];		/* of the volume where its directory is */
 	uint8_t dir[64];
 	uint32_t dir_len;
 	struct file files[FILES_MAX];
@@ -80,6 +87,8 @@ struct client {
 	bool checking, again;
 	uint32_t serial;		/* of names */
 	struct shot shots[SHOTS];
+	struct travels *travels;	/* who has volumes of his own */
+	struct tenancy *tenancy;	/* who shares one that is restored */
 	uint64_t ops, errors;
 	/* NFSv4's session, with one slot */
 	bool have_session;
@@ -98,7 +107,8 @@ struct client {
 	} locks;
 };
 
-struct habit { const char *name; void (*step)(struct client *c); };
+enum home { HOME_MAIN, HOME_OWN, HOME_SHARED };
+struct habit { const char *name; void (*step)(struct client *c); enum home home; };
 extern const struct habit habits[];
 extern const unsigned nhabits;
 
@@ -112,6 +122,8 @@ struct world {
 	struct nfs_server *server;
 	uint64_t epoch;			/* of the server's life; 0: it was never up */
 	bool up, closing;
+	bool ambushed;			/* the power has gone, and nobody has seen to it yet */
+	struct waitq ambush;
 	uint64_t up_ns;			/* since when it is up */
 	unsigned in_flight, running;	/* calls in the server; clients that live */
 	struct waitq changed;
@@ -120,6 +132,9 @@ struct world {
 	uint64_t locks, reclaimed;	/* that were granted */
 	uint8_t root[64];
 	uint32_t root_len;
+	uint8_t shared_root[64];
+	struct client *landlord;	/* who restores the shared volume */
+	uint32_t restoring, restored;	/* see world_tenants.c */
 	struct client clients[CLIENTS_MAX];
 	unsigned nclients;
 	/* what this world is like */
@@ -132,6 +147,7 @@ struct world {
 	uint64_t faults[WF_KINDS];
 	uint64_t requests;		/* hash of all that the disk was asked */
 	uint64_t looked_back;		/* into snapshots */
+	uint64_t restores, volume_clones, tree_clones;
 	uint64_t calls, restarts, checked_blocks, lost_writes, replayed, virtual_ns;
 };
 
@@ -141,6 +157,8 @@ void world_run(struct world *w);	/* in a fiber; w->seed is set */
 void world_tell(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool world_space_is_short(struct world *w);	/* now */
 void world_counted(struct world *w, enum world_fault f);
+/* The power goes, or the daemon dies, N requests of the disk from now, where such things happen. */
+void world_ambush(struct world *w, uint64_t n);
 
 /* ---- world_net.c ---- */
 
@@ -180,7 +198,55 @@ struct protocol {
 extern const struct protocol nfs3, nfs4;
 struct said v4_clone(struct client *c, const struct file *golden, const struct file *f);
 
+/* ---- world_admin.c ---- */
+/*
+ * Runs FN in the server as an administrator's call, in a fiber of its own, and waits until what it did is
+ * stable.  0: so it is.  NOBODY: there was no server, and nothing happened.  All else leaves it open what
+ * happened, until admin_settled().  WHAT is for the story; risky: the server may be made to die just then.
+ */
+#define NOBODY 1
+int admin_call(struct client *c, int (*fn)(struct fs_req *req, void *arg), void *arg, const char *what);
+int admin_risky_call(struct client *c, int (*fn)(struct fs_req *req, void *arg), void *arg, const char *what);
+/* What is to be seen now stays so.  false: nobody can tell, the disk is too bad. */
+bool admin_settled(struct client *c);
+
+/* For these calls: what they are about, and what they find. */
+struct volume_call {
+	const char *volume, *snapshot, *name;	/* NAME: of a clone */
+	bool force, busy, found;
+	uint8_t *root;			/* NULL, or where admin_find_volume() puts its root's handle */
+};
+int admin_take(struct fs_req *req, void *volume_call);
+int admin_forget(struct fs_req *req, void *volume_call);	/* destroys the snapshot */
+int admin_restore(struct fs_req *req, void *volume_call);	/* 0 too if it is busy */
+int admin_clone(struct fs_req *req, void *volume_call);
+int admin_destroy(struct fs_req *req, void *volume_call);
+int admin_find_snapshot(struct fs_req *req, void *volume_call);
+int admin_find_volume(struct fs_req *req, void *volume_call);
+/* The change number of the file of handle FH. */
+int admin_look(struct client *c, const uint8_t *fh, uint64_t *ret_change);
+
+/* ---- world_tenants.c ---- */
+void tenancy_start(struct client *c);	/* before all faults */
+void tenancy_end(struct client *c);
+void tenancy_free(struct client *c);
+void client_share(struct client *c);
+
+/* ---- world_volumes.c ---- */
+void travels_start(struct client *c);	/* before all faults: makes its first volume */
+void travels_end(struct client *c);	/* looks at all of them */
+/* Something with its volumes, or WORK in one. */
+void client_travel(struct client *c, void (*work)(struct client *c));
+
+/* ---- world_trees.c ---- */
+/* Clones directory SRC with FILES in it (NULL: those that it has now), does some WORK in the clone, and
+ * removes it. */
+void client_tree(struct client *c, const uint8_t *src, const struct file *files, void (*work)(struct client *c));
+
 /* ---- world_snap.c ---- */
+/* The same name and number, in the snapshot: fills in S's handle.  false: the world ends, or the disk doesn't
+ * give it. */
+bool client_find_shot(struct client *c, struct shot *s);
 void client_snapshot(struct client *c);	/* of one of its files, with nothing pending */
 void client_look_back(struct client *c);	/* at one: it must be as it was then */
 
@@ -188,6 +254,14 @@ void client_look_back(struct client *c);	/* at one: it must be as it was then */
 void client_start(struct client *c);	/* in a fiber: its directory, then its habit until the end */
 /* The server has another life: what it kept must be right.  Called by call_send(). */
 void client_restarted(struct client *c);
+void client_adopt(struct client *c, struct file *f);	/* it must be there under its name: takes its handle */
+/* The tag of each block, as read; UNREAD for what could not be read.  false: the world ends. */
+#define UNREAD (UINT64_MAX - 1)
+bool client_read_tags(struct client *c, const struct file *f, uint64_t tags[FILE_BLOCKS]);
+bool client_quiet(struct client *c);	/* nothing is pending any more */
+void client_forget(struct client *c, struct file *f);	/* nobody knows what it is like */
+void client_excuse(struct client *c, const char *what, uint32_t status);	/* or the test fails */
+bool client_again(struct client *c, struct said v, unsigned tries);	/* worth asking again */
 struct file *client_pick(struct client *c);	/* one that exists, or NULL */
 struct file *client_make(struct client *c);	/* NULL: it could not */
 void client_remove(struct client *c, struct file *f);

@@ -53,7 +53,7 @@ uint64_t block_tag(const void *buf)
 /* ---- errors ------------------------------------------------------------------------------ */
 
 /* May a call answer STATUS?  Then it counts as an error; else the test fails. */
-static void excuse(struct client *c, const char *what, uint32_t status)
+void client_excuse(struct client *c, const char *what, uint32_t status)
 {
 	bool fine = status == GONE || (status == NOSPC && (world_space_is_short(c->w) || c->was_short)) ||
 		    (c->w->tolerant && (status == IO || status == ROFS));
@@ -63,7 +63,7 @@ static void excuse(struct client *c, const char *what, uint32_t status)
 }
 
 /* Worth asking again: the disk failed, and somebody will see to it. */
-static bool again(struct client *c, struct said v, unsigned tries)
+bool client_again(struct client *c, struct said v, unsigned tries)
 {
 	if (!c->w->tolerant || (v.status != IO && v.status != ROFS) || tries >= TRIES)
 		return false;
@@ -72,7 +72,7 @@ static bool again(struct client *c, struct said v, unsigned tries)
 }
 
 /* Nobody knows what it is like any more. */
-static void forget(struct client *c, struct file *f)
+void client_forget(struct client *c, struct file *f)
 {
 	uint32_t n = 0;
 
@@ -85,9 +85,9 @@ static void forget(struct client *c, struct file *f)
 
 /* ---- files as they are ------------------------------------------------------------------- */
 
-/* The tag of each block, as read; UINT64_MAX - 1 for what could not be read.  After a restart the
+/* The tag of each block, as read; UNREAD for what could not be read.  After a restart the
  * file may be shorter, as what made it longer was lost.  false: the world ends. */
-static bool read_tags(struct client *c, const struct file *f, uint64_t tags[FILE_BLOCKS])
+bool client_read_tags(struct client *c, const struct file *f, uint64_t tags[FILE_BLOCKS])
 {
 	enum { CHUNK = 16 };
 	uint8_t *buf = test_alloc(CHUNK * MBLOCK);
@@ -99,14 +99,14 @@ static bool read_tags(struct client *c, const struct file *f, uint64_t tags[FILE
 
 		do
 			v = c->nfs->read(c, f, (uint64_t)b * MBLOCK, n * MBLOCK, buf, &got);
-		while (again(c, v, tries++));
+		while (client_again(c, v, tries++));
 		if (v.status)
-			excuse(c, "READ", v.status);
+			client_excuse(c, "READ", v.status);
 		else
 			sim_check(got == n * MBLOCK || c->checking, "client %u: %s: read %u of %u blocks at %u", c->id,
 				  f->name, got / MBLOCK, n, b);
 		for (uint32_t i = 0; i < n; i++)
-			tags[b + i] = v.status ? UINT64_MAX - 1 : i >= got / MBLOCK ? 0 :
+			tags[b + i] = v.status ? UNREAD : i >= got / MBLOCK ? 0 :
 				      block_tag(buf + i * MBLOCK);
 	}
 	free(buf);
@@ -123,10 +123,10 @@ void client_verify(struct client *c, struct file *f)
 {
 	uint64_t tags[FILE_BLOCKS];
 
-	if (!read_tags(c, f, tags))
+	if (!client_read_tags(c, f, tags))
 		return;
 	for (uint32_t b = 0; b < f->nblocks; b++)
-		if (tags[b] != f->tags[b] && tags[b] != UINT64_MAX - 1)
+		if (tags[b] != f->tags[b] && tags[b] != UNREAD)
 			wrong(c, f, b, tags[b], "while the server lives");
 	c->w->checked_blocks += f->nblocks;
 }
@@ -176,10 +176,10 @@ static void check_file(struct client *c, struct file *f, struct bounds *k)
 	uint64_t tags[FILE_BLOCKS];
 	bool unknown = false;
 
-	if (!read_tags(c, f, tags) || c->again)
+	if (!client_read_tags(c, f, tags) || c->again)
 		return;
 	for (uint32_t b = 0; b < f->nblocks; b++) {
-		if (tags[b] == UINT64_MAX - 1) {
+		if (tags[b] == UNREAD) {
 			unknown |= is_pending(c, f, b);
 			continue;
 		}
@@ -191,7 +191,7 @@ static void check_file(struct client *c, struct file *f, struct bounds *k)
 	}
 	c->w->checked_blocks += f->nblocks;
 	if (unknown)				/* which of its writes have to be sent again */
-		forget(c, f);
+		client_forget(c, f);
 }
 
 /* A lost write is sent again, so that it stays. */
@@ -207,11 +207,11 @@ static void send_again(struct client *c, const struct pending *p)
 	do
 		v = c->nfs->write(c, p->file, (uint64_t)p->block * MBLOCK, buf, MBLOCK, 2, &committed,
 			     &verifier);
-	while (again(c, v, tries++));
+	while (client_again(c, v, tries++));
 	free(buf);
 	if (v.status) {
-		excuse(c, "WRITE once more", v.status);
-		forget(c, p->file);
+		client_excuse(c, "WRITE once more", v.status);
+		client_forget(c, p->file);
 	}
 }
 
@@ -316,18 +316,18 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 	do
 		v = c->nfs->write(c, f, (uint64_t)block * MBLOCK, buf, n * MBLOCK, stable, &committed,
 			     &verifier);
-	while (again(c, v, tries++));
+	while (client_again(c, v, tries++));
 	free(buf);
 	c->ops++;
 	world_tell(c->w, "client %u: write %#x of %s, blocks %u+%u, stable %u: status %u, committed %u", c->id,
 		   c->op, f->name, block, n, stable, v.status, committed);
 	if (v.status) {
-		excuse(c, "WRITE", v.status);
+		client_excuse(c, "WRITE", v.status);
 		/* By NFSv3 each sending is executed, and only the last one answered. */
 		if (v.status == NOSPC && (c->launched == 1 || c->nfs == &nfs4))
 			take_back(c, f, nblocks);
 		else
-			forget(c, f);
+			client_forget(c, f);
 	} else {
 		saw_verifier(c, verifier);
 		if (committed)
@@ -344,15 +344,22 @@ void client_commit(struct client *c, struct file *f)
 
 	do
 		v = c->nfs->commit(c, f, &verifier);
-	while (again(c, v, tries++));
+	while (client_again(c, v, tries++));
 	c->ops++;
 	if (v.status) {
-		excuse(c, "COMMIT", v.status);
-		forget(c, f);
+		client_excuse(c, "COMMIT", v.status);
+		client_forget(c, f);
 		return;
 	}
 	saw_verifier(c, verifier);
 	c->npending = 0;
+}
+
+bool client_quiet(struct client *c)
+{
+	while (c->npending && !c->w->closing)
+		client_commit(c, c->pending[0].file);
+	return !c->npending;
 }
 
 void client_truncate(struct client *c, struct file *f, uint32_t nblocks)
@@ -366,14 +373,14 @@ void client_truncate(struct client *c, struct file *f, uint32_t nblocks)
 	f->doubt = true;
 	do
 		v = c->nfs->truncate(c, f, (uint64_t)nblocks * MBLOCK);
-	while (again(c, v, tries++));
+	while (client_again(c, v, tries++));
 	world_tell(c->w, "client %u: truncate %s to %u blocks: status %u", c->id, f->name, nblocks, v.status);
 	c->ops++;
 	f->doubt = false;
 	if (v.status) {
-		excuse(c, "SETATTR", v.status);
+		client_excuse(c, "SETATTR", v.status);
 		if (v.status != NOSPC)
-			forget(c, f);
+			client_forget(c, f);
 		return;
 	}
 	for (uint32_t b = nblocks; b < FILE_BLOCKS; b++)
@@ -411,7 +418,7 @@ static void name_anew(struct client *c, struct file *f)
 }
 
 /* The handle of what must be there under its name. */
-static void look_up(struct client *c, struct file *f)
+void client_adopt(struct client *c, struct file *f)
 {
 	uint64_t size = 0;
 	unsigned tries = 0;
@@ -419,11 +426,11 @@ static void look_up(struct client *c, struct file *f)
 
 	do
 		v = c->nfs->lookup(c, c->dir, c->dir_len, f->name, f->fh, &f->fh_len, &size);
-	while (again(c, v, tries++));
+	while (client_again(c, v, tries++));
 	f->exists = !v.status;
 	f->doubt = false;
 	if (v.status)
-		excuse(c, "LOOKUP of what was made", v.status);
+		client_excuse(c, "LOOKUP of what was made", v.status);
 	else
 		sim_check(size == (uint64_t)f->nblocks * MBLOCK, "client %u: %s has %llu bytes, not %u "
 			  "blocks", c->id, f->name, (unsigned long long)size, f->nblocks);
@@ -437,7 +444,7 @@ static bool name_answer(struct client *c, const char *what, struct said v, uint3
 	if (!v.status || (v.status == other && v.restarted && tries == 1))
 		return true;
 	if (v.status != other || tries == 1)
-		excuse(c, what, v.status);
+		client_excuse(c, what, v.status);
 	c->errors++;
 	return false;
 }
@@ -453,11 +460,11 @@ struct file *client_make(struct client *c)
 	name_anew(c, f);
 	do
 		v = c->nfs->create(c, f->name);
-	while (again(c, v, tries++));
+	while (client_again(c, v, tries++));
 	f->doubt = false;
 	if (!name_answer(c, "CREATE", v, EXIST, tries))
 		return NULL;
-	look_up(c, f);
+	client_adopt(c, f);
 	return f->exists ? f : NULL;
 }
 
@@ -474,9 +481,9 @@ void client_remove(struct client *c, struct file *f)
 	c->npending = n;
 	do
 		v = c->nfs->remove(c, f->name, false);
-	while (again(c, v, tries++));
+	while (client_again(c, v, tries++));
 	name_answer(c, "REMOVE", v, NOENT, tries);
-	forget(c, f);
+	client_forget(c, f);
 }
 
 void client_rename(struct client *c, struct file *f)
@@ -488,14 +495,14 @@ void client_rename(struct client *c, struct file *f)
 	snprintf(to, sizeof(to), "r%u", ++c->serial);
 	do
 		v = c->nfs->rename(c, f->name, to);
-	while (again(c, v, tries++));
+	while (client_again(c, v, tries++));
 	if (!name_answer(c, "RENAME", v, NOENT, tries)) {
-		forget(c, f);
+		client_forget(c, f);
 		return;
 	}
 	world_tell(c->w, "client %u: rename %s to %s%s", c->id, f->name, to, v.restarted ? ", over a restart" : "");
 	memcpy(f->name, to, sizeof(to));
-	look_up(c, f);
+	client_adopt(c, f);
 }
 
 void client_list(struct client *c)
@@ -506,7 +513,7 @@ void client_list(struct client *c)
 	for (unsigned i = 0; i < FILES_MAX; i++)
 		want += c->files[i].exists;
 	if (v.status)
-		excuse(c, "READDIR", v.status);
+		client_excuse(c, "READDIR", v.status);
 	else if (!v.restarted && !c->w->tolerant && !c->errors)
 		sim_check(names == want, "client %u: %u names, not %u", c->id, names, want);
 }
@@ -552,7 +559,7 @@ static unsigned which_exist(struct client *c, struct file **files, unsigned n)
 		struct said v = c->nfs->lookup(c, c->dir, c->dir_len, files[i]->name, fh, &len, &size);
 
 		if (v.status && v.status != NOENT) {
-			excuse(c, "LOOKUP of a clone", v.status);
+			client_excuse(c, "LOOKUP of a clone", v.status);
 			return 0;
 		}
 		found += !v.status;
@@ -580,18 +587,18 @@ void client_clone(struct client *c, const struct file *golden, unsigned count)
 	rc = clone_call(c, golden, files, count);
 	c->ops++;
 	if (w->up && w->epoch == epoch && rc == -ENOSPC) {
-		excuse(c, "clone", NOSPC);
+		client_excuse(c, "clone", NOSPC);
 	} else if (w->up && w->epoch == epoch && rc) {
-		excuse(c, "clone", IO);
+		client_excuse(c, "clone", IO);
 		for (unsigned i = 0; i < count; i++)
-			forget(c, files[i]);	/* they may be there until the next restart */
+			client_forget(c, files[i]);	/* they may be there until the next restart */
 		return;
 	}
 	if ((w->up && w->epoch == epoch && !rc) || which_exist(c, files, count)) {
 		for (unsigned i = 0; i < count; i++) {
 			memcpy(files[i]->tags, golden->tags, sizeof(golden->tags));
 			files[i]->nblocks = golden->nblocks;
-			look_up(c, files[i]);
+			client_adopt(c, files[i]);
 		}
 		return;
 	}
@@ -610,15 +617,15 @@ void client_clone_into(struct client *c, struct file *f, const struct file *gold
 	f->doubt = true;
 	do
 		v = v4_clone(c, golden, f);
-	while (again(c, v, tries++));
+	while (client_again(c, v, tries++));
 	world_tell(c->w, "client %u: clone %s, %u blocks, onto %s: status %u%s", c->id, golden->name,
 		   golden->nblocks, f->name, v.status, v.restarted ? ", over a restart" : "");
 	c->ops++;
 	f->doubt = false;
 	if (v.status) {
-		excuse(c, "CLONE", v.status);
+		client_excuse(c, "CLONE", v.status);
 		if (v.status != NOSPC)
-			forget(c, f);
+			client_forget(c, f);
 		return;
 	}
 	memcpy(f->tags, golden->tags, sizeof(f->tags));
@@ -636,16 +643,16 @@ static bool arrive(struct client *c)
 
 	snprintf(name, sizeof(name), "client%u", c->id);
 	do
-		v = c->nfs->mkdir(c, c->w->root, c->w->root_len, name);
-	while (again(c, v, tries++));
+		v = c->nfs->mkdir(c, c->root, HANDLE_BYTES, name);
+	while (client_again(c, v, tries++));
 	if (!name_answer(c, "MKDIR", v, EXIST, tries))
 		return false;
 	tries = 0;
 	do
-		v = c->nfs->lookup(c, c->w->root, c->w->root_len, name, c->dir, &c->dir_len, &size);
-	while (again(c, v, tries++));
+		v = c->nfs->lookup(c, c->root, HANDLE_BYTES, name, c->dir, &c->dir_len, &size);
+	while (client_again(c, v, tries++));
 	if (v.status)
-		excuse(c, "LOOKUP of its directory", v.status);
+		client_excuse(c, "LOOKUP of its directory", v.status);
 	return !v.status;
 }
 
@@ -663,14 +670,20 @@ static void rest(struct client *c)
 
 void client_start(struct client *c)
 {
-	if (!arrive(c))
+	if (!c->tenancy && !arrive(c))
 		return;
 	while (!c->w->closing) {
 		c->habit->step(c);
 		rest(c);
 	}
+	if (c->tenancy) {
+		tenancy_end(c);
+		return;
+	}
 	for (unsigned i = 0; i < FILES_MAX; i++)
 		if (c->files[i].exists)
 			client_verify(c, &c->files[i]);
 	client_list(c);
+	if (c->travels)
+		travels_end(c);
 }

@@ -159,17 +159,43 @@ static void photograph(struct client *c)
 	}
 }
 
+/* Writes, names and sizes, in turn. */
+static void work(struct client *c)
+{
+	static void (*const all[])(struct client *) = { database, careless, shrink, churn };
+
+	all[below(c, 4)](c);
+}
+
+/* Clones its directory, and works in the one and the other. */
+static void plant(struct client *c)
+{
+	if (below(c, 6) == 0)
+		client_tree(c, c->dir, NULL, work);
+	else
+		work(c);
+}
+
+/* Has volumes of its own, and goes back in their time. */
+static void travel(struct client *c)
+{
+	client_travel(c, work);
+}
+
 static void everything(struct client *c)
 {
 	static void (*const all[])(struct client *) = { install, database, clone, careless, shrink,
-							churn, photograph, lock };
+							churn, photograph, lock, plant };
 
-	all[below(c, 8)](c);
+	all[below(c, 9)](c);
 }
 
+#define HABIT(called, fn) { .name = called, .step = fn }
 const struct habit habits[] = {
-	{ "installer", install }, { "database", database }, { "cloner", clone },
-	{ "careless", careless }, { "shrinker", shrink }, { "churner", churn },
-	{ "locker", lock }, { "photographer", photograph }, { "everything", everything },
+	HABIT("installer", install), HABIT("database", database), HABIT("cloner", clone),
+	HABIT("careless", careless), HABIT("shrinker", shrink), HABIT("churner", churn),
+	HABIT("locker", lock), HABIT("photographer", photograph), HABIT("planter", plant),
+	{ .name = "traveller", .step = travel, .home = HOME_OWN },
+	{ .name = "tenant", .step = client_share, .home = HOME_SHARED }, HABIT("everything", everything),
 };
 const unsigned nhabits = sizeof(habits) / sizeof(*habits);

@@ -62,8 +62,7 @@ void client_snapshot(struct client *c)
 		world_tell(c->w, "client %u has snapshot %s of %s", c->id, s->name, f->name);
 }
 
-/* The same name and number, in the snapshot.  false: the world ends, or the disk doesn't give it. */
-static bool find(struct client *c, struct shot *s)
+bool client_find_shot(struct client *c, struct shot *s)
 {
 	const char *const path[] = { FS_SNAPSHOT_DIR, s->name, s->file.name };
 	uint8_t fh[64];
@@ -89,7 +88,7 @@ void client_look_back(struct client *c)
 {
 	struct shot *s = &c->shots[rng_below(&c->rng, SHOTS)];
 
-	if (!s->there || !find(c, s))
+	if (!s->there || !client_find_shot(c, s))
 		return;
 	client_verify(c, &s->file);
 	c->w->looked_back++;

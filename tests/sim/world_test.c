@@ -21,6 +21,7 @@
 
 struct sums {
 	uint64_t seeds, faults[WF_KINDS], calls, restarts, checked, looked_back, lost, replayed, locks, reclaimed;
+	uint64_t restores, volume_clones, tree_clones;
 	double hours, cpu_s;
 };
 
@@ -47,6 +48,9 @@ static void add(struct sums *s, const struct world *w)
 	s->replayed += w->replayed;
 	s->locks += w->locks;
 	s->reclaimed += w->reclaimed;
+	s->restores += w->restores;
+	s->volume_clones += w->volume_clones;
+	s->tree_clones += w->tree_clones;
 	s->hours += w->virtual_ns / 3.6e12;
 }
 
@@ -78,10 +82,13 @@ static void run_twice(uint64_t seed, const char *program, struct sums *s)
 static void report(const struct sums *s)
 {
 	printf("%llu worlds, %.2f simulated hours in %.1f s of CPU (%.0f hours a minute): %llu calls, %llu "
-	       "restarts, %llu blocks compared, %llu looks into snapshots, %llu writes lost and sent again, %llu records replayed, %llu locks, %llu of them reclaimed\n",
+	       "restarts, %llu blocks compared, %llu looks into snapshots, %llu volumes restored and %llu cloned, "
+	       "%llu directories cloned, %llu writes lost and sent again, %llu records replayed, %llu locks, %llu of them reclaimed\n",
 	       (unsigned long long)s->seeds, s->hours, s->cpu_s, s->cpu_s ? s->hours * 60 / s->cpu_s : 0,
 	       (unsigned long long)s->calls, (unsigned long long)s->restarts,
-	       (unsigned long long)s->checked, (unsigned long long)s->looked_back, (unsigned long long)s->lost,
+	       (unsigned long long)s->checked, (unsigned long long)s->looked_back,
+	       (unsigned long long)s->restores, (unsigned long long)s->volume_clones,
+	       (unsigned long long)s->tree_clones, (unsigned long long)s->lost,
 	       (unsigned long long)s->replayed, (unsigned long long)s->locks,
 	       (unsigned long long)s->reclaimed);
 	for (unsigned i = 0; i < WF_KINDS; i++)
@@ -124,6 +131,9 @@ static bool run_apart(uint64_t seed, const char *program, struct sums *s)
 	s->replayed += one.replayed;
 	s->locks += one.locks;
 	s->reclaimed += one.reclaimed;
+	s->restores += one.restores;
+	s->volume_clones += one.volume_clones;
+	s->tree_clones += one.tree_clones;
 	s->hours += one.hours;
 	s->cpu_s += one.cpu_s;
 	return true;
