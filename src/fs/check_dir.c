@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "fs/dir_int.h"
+#include "fs/salvage.h"
 
 struct dpage { uint64_t index, block; bool met; };
 
@@ -24,7 +25,8 @@ struct dir_scan {
 	uint64_t npages, cap;
 	uint64_t entries;
 	bool incomplete;		/* a page could not be read: what follows proves nothing */
-	bool misled;			/* a page was met twice, so others may not have been met */
+	bool misled;			/* pages were not met, so names may be missing */
+	bool wrong;			/* the tree is: to be made anew */
 };
 
 static void add_page(struct check *c, uint64_t index, uint64_t block, const void *data, void *arg)
@@ -54,9 +56,11 @@ static struct dpage *page_find(struct dir_scan *s, uint64_t index)
 static const struct dir_page *page_enter(struct dir_scan *s, uint64_t index)
 {
 	struct dpage *d = page_find(s, index);
+	bool was = s->wrong;
 	const char *why;
 	struct dir_page *p;
 
+	s->wrong = true;		/* until all is found right */
 	if (!d) {
 		finding(s->c, "%s: page %" PRIu64 " of the directory is missing",
 			where_text(s->c, &s->where), index);
@@ -84,6 +88,7 @@ static const struct dir_page *page_enter(struct dir_scan *s, uint64_t index)
 		frame_pop(s->c);
 		return NULL;
 	}
+	s->wrong = was;
 	return p;
 }
 
@@ -129,8 +134,10 @@ static void item_check(struct dir_scan *s, const struct dir_item *it)
 	struct info *i = info_find(s->v, it->ino);
 
 	s->entries++;
-	if (!key_right(s, it))
+	if (!key_right(s, it)) {
 		item_finding(s, it, "stands under a key that is not its name's");
+		s->wrong = true;
+	}
 	if (!i && s->v->incomplete)
 		return;
 	if (s->c->drop && (!i || i->ino == INO_ROOT || i->ino == INO_ORPHANS ||
@@ -161,7 +168,7 @@ static void leaf_check(struct dir_scan *s, const struct dir_page *p, uint64_t in
 		const struct dir_item *it = page_item(p, off);
 
 		if ((it->key < lo || it->key >= hi) && !told) {
-			told = true;
+			told = s->wrong = true;
 			finding(s->c,
 				"%s: page %" PRIu64
 				" of the directory: the key of entry %s is not in "
@@ -171,9 +178,10 @@ static void leaf_check(struct dir_scan *s, const struct dir_page *p, uint64_t in
 		item_check(s, it);
 		off += item_size(it->name_len);
 	}
-	if (!p->count && index)
-		finding(s->c, "%s: page %" PRIu64 " of the directory is empty",
-			where_text(s->c, &s->where), index);
+	if (p->count || !index)
+		return;
+	finding(s->c, "%s: page %" PRIu64 " of the directory is empty", where_text(s->c, &s->where), index);
+	s->wrong = true;
 }
 
 /* ---- the tree --------------------------------------------------------------------------- */
@@ -194,7 +202,7 @@ static void inner_check(struct dir_scan *s, const struct dir_page *p, uint64_t i
 				"%s: page %" PRIu64 " of the directory: the range of its child %u "
 				"is not in its own",
 				where_text(s->c, &s->where), index, i);
-			s->incomplete = true;
+			s->incomplete = s->wrong = true;
 			return;
 		}
 		tree_check(s, x[i].page, p->level - 1, from, to);
@@ -211,7 +219,7 @@ static void tree_check(struct dir_scan *s, uint64_t index, unsigned level, uint6
 		finding(s->c,
 			"%s: page %" PRIu64 " of the directory has level %u, but it should be %u",
 			where_text(s->c, &s->where), index, p->level, level);
-		s->incomplete = true;
+		s->incomplete = s->wrong = true;
 	} else if (level) {
 		inner_check(s, p, index, lo, hi);
 	} else {
@@ -235,7 +243,7 @@ static void free_pages_check(struct dir_scan *s)
 				" of the directory is in the list of free pages, "
 				"but it is not free",
 				where_text(s->c, &s->where), next - 1);
-			s->incomplete = true;
+			s->incomplete = s->wrong = true;
 		}
 		next = p->next_free;
 		frame_pop(s->c);
@@ -251,6 +259,8 @@ static void pages_check(struct dir_scan *s)
 	if (lost)
 		finding(s->c, "%s: pages of the directory that are neither in its tree nor free: %"
 			PRIu64, where_text(s->c, &s->where), lost);
+	s->misled |= lost;
+	s->wrong |= s->misled;
 	if (s->misled)
 		return;
 	if (s->npages != s->inode.dir_pages)
@@ -273,7 +283,7 @@ static void scan(struct dir_scan *s)
 
 	if (!levels || levels > DIR_LEVELS_MAX) {
 		finding(s->c, "%s: a directory of %u levels", where_text(s->c, &s->where), levels);
-		s->incomplete = true;
+		s->incomplete = s->wrong = true;
 		return;
 	}
 	tree_check(s, 0, levels - 1, 0, DIR_KEY_END);
@@ -282,19 +292,48 @@ static void scan(struct dir_scan *s)
 		pages_check(s);
 }
 
+static int count_item(void *arg, const struct dir_item *it)
+{
+	++*(uint64_t *)arg;
+	return 0;
+}
+
+/* All entries that there ever were in its pages can be told.  WHOLE: all of its file could be read. */
+static bool all_there(struct dir_scan *s, bool whole)
+{
+	bool all = whole && (s->inode.dir_pages <= s->npages || s->inode.dir_pages > DIR_PAGES_MAX), one;
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < s->npages && !s->c->err; i++) {
+		struct dir_page *p = frame_push(s->c);
+		const char *why;
+
+		one = read_meta(s->c, s->pages[i].block, p, &why);
+		if (one)
+			page_salvage(p, s->v->rec.hash_key, count_item, &n, &one);
+		all &= one;
+		frame_pop(s->c);
+	}
+	return all || n == s->inode.entries;
+}
+
 void dir_check(struct check *c, struct check_volume *v, struct info *dir)
 {
 	struct dir_scan s = { .c = c, .v = v, .dir = dir };
+	bool whole;
 
 	s.where = (struct where){ .volume = v - c->volumes + 1, .ino = dir->ino };
 	if (!info_inode(c, dir, &s.inode)) {
 		v->names_incomplete = true;
 		return;
 	}
-	s.incomplete = !each_leaf_ptr(c, &s.where, s.inode.root, s.inode.depth, add_page, &s);
+	whole = each_leaf_ptr(c, &s.where, s.inode.root, s.inode.depth, add_page, &s);
+	s.incomplete = !whole;
 	if (!s.incomplete)
 		scan(&s);
 	if (s.incomplete || s.misled)
 		v->names_incomplete = true;
+	if ((s.wrong || !whole) && c->fix && !c->quiet && (c->drop || all_there(&s, whole)))
+		fix_ino(c, &s.where, FIX_DIR, 0);
 	free(s.pages);
 }

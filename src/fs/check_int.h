@@ -152,6 +152,7 @@ enum fix_kind {
 	FIX_SLOT,			/* of a tree of kind TYPE: how many blocks are mapped below the slot
 					 * for leaf VALUE in the index block GENERATION of level 2 */
 	FIX_RELINK,			/* another way, to leaf VALUE, to such a block */
+	FIX_DIR,			/* the tree of directory INO */
 	FIX_LOG,			/* the log is damaged: to be cut off there */
 	FIX_REPLAYED,			/* those above need not wait for the log to be replayed */
 	FIX_FREE_LIST,

@@ -123,6 +123,33 @@ static void tell_slot(struct mend *m, const struct fix *f, const char *volume)
 		 (unsigned)(f->value / tree_span(1) % INDEX_SLOTS));
 }
 
+/* Whose it is, with its path if that is known. */
+static const char *file_text(struct mend *m, const struct fix *f)
+{
+	struct where w = { .ino = f->ino };
+	static char buf[100];
+	const char *text = "";
+
+	for (uint64_t i = 0; i < m->c->nvolumes; i++)
+		if (m->c->volumes[i].place + 1 == f->volume)
+			w.volume = i + 1;
+	if (w.volume)
+		text = where_text(m->c, &w);
+	snprintf(buf, sizeof(buf), "volume number %u, inode %" PRIu64, f->volume, f->ino);
+	return text[0] ? text : buf;
+}
+
+static void tell_dir(struct mend *m, const struct fix *f)
+{
+	const char *file = file_text(m, f);
+
+	if (f->generation == f->value)
+		repaired(m, "%s: the directory made anew, with all %" PRIu64 " entries", file, f->value);
+	else
+		repaired(m, "%s: the directory made anew, with %" PRIu64 " of its %" PRIu64 " entries; what "
+			 "only the others named goes to /" LOST_FOUND, file, f->value, f->generation);
+}
+
 static void tell(struct mend *m, const struct fix *f)
 {
 	const char *name = "";
@@ -145,6 +172,9 @@ static void tell(struct mend *m, const struct fix *f)
 		break;
 	case FIX_SLOT:
 		tell_slot(m, f, name);
+		break;
+	case FIX_DIR:
+		tell_dir(m, f);
 		break;
 	case FIX_NLINK:
 		repaired(m, "%s, inode %" PRIu64 ": link count %" PRIu64, name, f->ino, f->value);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Inside of repairs: mend.c has the rounds and the counts, mend_fs.c what stands in volumes, mend_tree.c
- * index blocks, mend_reap.c the reap list.
+ * index blocks, mend_reap.c the reap list, mend_dir.c directories, mend_inode.c inodes in unsound blocks.
  */
 #ifndef FS_MEND_H
 #define FS_MEND_H
@@ -48,6 +48,20 @@ int mend_one(struct mend *m, struct fix *f);
 int mend_run(struct mend *m, int (*fn)(struct txn *t, void *arg), void *arg);
 /* The record of a volume or a snapshot, owned: what is set right in one is no change of what it shows. */
 int mend_record_own(struct txn *t, uint32_t id, struct volume **ret);
+
+/* ---- mend_dir.c ---- */
+
+/* Makes the directory's tree anew.  F says then how many entries it has (value), and should have
+ * (generation). */
+int mend_dir(struct mend *m, struct fix *f);
+
+/* ---- mend_inode.c ---- */
+
+/* As inode_get() and inode_own(), of any generation, in a block that need not be sound. */
+int mend_inode_get(struct txn *t, const struct volume *v, uint64_t ino, struct inode **ret);
+int mend_inode_own(struct txn *t, struct volume *v, uint64_t ino, struct inode **ret);
+/* As tree_drop() of a whole TREE_FILE, whatever it is. */
+int mend_drop(struct txn *t, uint64_t root, unsigned depth);
 
 /* ---- mend_reap.c ---- */
 

@@ -46,7 +46,7 @@ static int do_field(struct txn *t, void *arg)
 	int err = mend_record_own(t, f->volume, &v);
 
 	if (!err && f->ino)
-		err = inode_own(t, v, f->ino, 0, &i);
+		err = mend_inode_own(t, v, f->ino, &i);
 	if (err || !t->apply)
 		return err;
 	switch (f->kind) {
@@ -283,6 +283,7 @@ int mend_one(struct mend *m, struct fix *f)
 	case FIX_LOST:		return mend_lost(m, f);
 	case FIX_SLOT:		return mend_slot(m, f);
 	case FIX_RELINK:	return mend_relink(m, f);
+	case FIX_DIR:		return mend_dir(m, f);
 	default:		return mend_run(m, do_field, f);
 	}
 }

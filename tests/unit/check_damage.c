@@ -260,6 +260,29 @@ static void dir_empty_page(void)
 	INO(INO_SUB, i->entries = 3);
 	INO(INO_C, i->nlink = 4);
 }
+static void dir_level(void) { PAGE(made.sub_pages[1], p->level = 1); }
+static void dir_inner_magic(void) { PAGE(made.sub_pages[0], p->magic = 7); }
+static void dir_none_free(void) { INO(INO_SUB, i->dir_free = 99); }
+static void dir_no_pages(void) { INO(INO_SUB, i->dir_pages = 0); }
+static void dir_type_none(void) { PAGE(made.root_page, item(p, "s")->type = 99); }
+static void dir_cut(void) { PAGE(made.sub_pages[1], p->free_start -= 8); }
+static void dir_name(void) { PAGE(made.sub_pages[1], page_item(p, 0)->name[1] = '/'); }
+static void dir_no_ino(void) { PAGE(made.root_page, item(p, "s")->ino = 0); }
+static void dir_twin(void)
+{
+	PAGE(made.root_page, memcpy(item(p, "a")->name, "b", 1));
+}
+static void dir_hole(void)
+{
+	set_slot(made.sub_index, 2, 0);
+	edit_set_refs(&edit, made.sub_pages[2], 0);
+	INO(INO_SUB, i->mapped = 3);
+	VOL(0, v->mapped--);
+}
+static void dir_flip_inner(void) { flip(made.sub_pages[0], 99); }
+static void dir_flip_index(void) { flip(made.sub_index, 99); }
+static void dir_flip_root(void) { flip(made.root_page, 99); }
+static void dir_flip_orphans(void) { flip(made.orphans_page, 99); }
 static void dir_to_root(void) { PAGE(made.root_page, item(p, "s")->ino = INO_ROOT); }
 /* A second name for /sub, in /sub: no directory has two. */
 static void dir_two_names(void)
@@ -488,7 +511,7 @@ const struct damage damages[] = {
 	  "blocks with a greater count"),
 	D(flip_volumes, "volume table: block of a volume table, block",
 	  "blocks with a greater count"),
-	D(flip_dir,
+	DROP(flip_dir,
 	  "its content does not match its checksum (volume 'vol', inode 6 (/sub), at byte 4096)"),
 	R(count_high,
 	  "wrong count: the table says 3, but 1 pointer leads to it (volume 'vol', inode 3 (/a)"),
@@ -572,26 +595,41 @@ const struct damage damages[] = {
 	R(ino_nameless, "inode 9: in use, but no name leads to it"),
 	D(ino_free_tree, "inode 11: free, but it has content"),
 
-	D(dir_magic, "inode 6 (/sub): page 2 of the directory (block 1301): not a directory page"),
-	D(dir_order, "inode 6 (/sub): page 2 of the directory (block 1301): entries out of order"),
-	D(dir_key, "stands under a key that is not its name's"),
-	D(dir_range, "is not in the page's range"),
-	D(dir_child, "inode 6 (/sub): page 1 of the directory is led to twice",
+	R(dir_magic, "inode 6 (/sub): page 2 of the directory (block 1301): not a directory page"),
+	R(dir_order, "inode 6 (/sub): page 2 of the directory (block 1301): entries out of order"),
+	R(dir_key, "stands under a key that is not its name's"),
+	R(dir_range, "is not in the page's range"),
+	R(dir_child, "inode 6 (/sub): page 1 of the directory is led to twice",
 	  "pages of the directory that are neither in its tree nor free: 1"),
-	D(dir_missing, "inode 6 (/sub): page 9 of the directory is missing"),
+	R(dir_missing, "inode 6 (/sub): page 9 of the directory is missing"),
 	DROP(dir_dead, "entry 's' leads to an inode that is not in use",
 	  "inode 7: in use, but no name"),
 	DROP(dir_generation, "entry 's' leads to another generation", "inode 7: in use, but no name"),
 	R(dir_type, "entry 's' has another type than its inode"),
 	R(dir_entries, "says that the directory has 5 entries, and it has 6"),
 	R(dir_pages, "says that the directory has 5 pages, and it has 4"),
-	D(dir_levels, "page 0 of the directory has level 1, but it should be 0"),
-	D(dir_free_lost, "pages of the directory that are neither in its tree nor free: 1"),
-	D(dir_free_used, "page 2 of the directory is led to twice", "neither in its tree nor free"),
-	D(dir_free_loop, "page 3 of the directory is led to twice"),
-	D(dir_free_live, "page 2 of the directory is in the list of free pages, but it is not free"),
-	D(dir_no_levels, "inode 6 (/sub): a directory of 0 levels"),
-	D(dir_empty_page, "inode 6 (/sub): page 1 of the directory is empty"),
+	R(dir_levels, "page 0 of the directory has level 1, but it should be 0"),
+	R(dir_free_lost, "pages of the directory that are neither in its tree nor free: 1"),
+	R(dir_free_used, "page 2 of the directory is led to twice", "neither in its tree nor free"),
+	R(dir_free_loop, "page 3 of the directory is led to twice"),
+	R(dir_free_live, "page 2 of the directory is in the list of free pages, but it is not free"),
+	R(dir_no_levels, "inode 6 (/sub): a directory of 0 levels"),
+	R(dir_empty_page, "inode 6 (/sub): page 1 of the directory is empty"),
+	R(dir_level, "page 1 of the directory (block 1300): "),
+	R(dir_inner_magic, "page 0 of the directory (block 1299): not a directory page"),
+	R(dir_none_free, "page 98 of the directory is missing"),
+	R(dir_no_pages, "says that the directory has 0 pages, and it has 4"),
+	R(dir_type_none, "page 0 of the directory (block 1297): entry of no known type"),
+	DROP(dir_cut, "page 1 of the directory (block 1300): impossible use of space"),
+	DROP(dir_name, "page 1 of the directory (block 1300): name with a slash or NUL"),
+	DROP(dir_no_ino, "page 0 of the directory (block 1297): entry without an inode"),
+	DROP(dir_twin, "entry 'b' stands under a key that is not its name's"),
+	DROP(dir_hole, "page 2 of the directory is missing"),
+	R(dir_flip_inner, "does not match its checksum (volume 'vol', inode 6 (/sub), at byte 0)"),
+	DROP(dir_flip_index, "inode 6 (/sub): index block of a file, level 1, block",
+	  "blocks with a greater count than pointers"),
+	DROP(dir_flip_root, "does not match its checksum (volume 'vol', inode 1 (/), at byte 0)"),
+	DROP(dir_flip_orphans, "does not match its checksum (volume 'vol', inode 2, at byte 0)"),
 	DROP(dir_to_root, "entry 's' leads to an inode that has no names", "inode 7: in use, but no name"),
 	D(dir_two_names, "inode 6: a directory with 2 names",
 	  "inode 6: a directory that lies within itself"),

@@ -224,11 +224,179 @@ static void test_reap(void **state)
 	in_fiber(reap_body);
 }
 
+/* ---- directories -------------------------------------------------------------------------------- */
+
+#define NAMES 3000
+
+static void name_of(char name[32], unsigned i)
+{
+	snprintf(name, 32, "a file with number %u", i);
+}
+
+static struct fs_id fill(struct work *w, const char *dir)
+{
+	struct fs_id d = make(w, w->root, dir, FS_DIR);
+
+	for (unsigned i = 0; i < NAMES; i++) {
+		char name[32];
+
+		name_of(name, i);
+		make(w, d, name, FS_REG);
+	}
+	return d;
+}
+
+/* How many of the names are in DIR; the others' inodes are in lost+found, if FIRST isn't 0. */
+static unsigned names_there(struct work *w, struct fs_id dir, uint64_t first)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < NAMES; i++) {
+		struct fs_attr a;
+		char name[64];
+
+		name_of(name, i);
+		if (!fs_lookup(&w->req, dir, (struct fs_name){ name, strlen(name) }, &a, NULL)) {
+			n++;
+			continue;
+		}
+		snprintf(name, sizeof(name), "/lost+found/#%llu", (unsigned long long)first + i);
+		REQUIRE(!first || there(w, name));
+	}
+	return n;
+}
+
+/* The block of page N of directory INO. */
+static uint64_t dir_block(struct edit *e, uint64_t ino, uint64_t n)
+{
+	struct inode i = inode_get(e, ino);
+
+	REQUIRE(i.depth == 1 && i.dir_levels == 2 && i.dir_pages > 10);
+	edit_get(e, i.root, &u);
+	return ptr(u.slots[n]);
+}
+
+/* The page that leads to all others can't be read; a snapshot shares it. */
+static void inner_body(void *arg)
+{
+	struct fs_snapshot_info info;
+	struct fs_attr a;
+	struct fs_id dir;
+	struct edit e;
+	struct work w;
+
+	new_pool(&w);
+	dir = fill(&w, "d");
+	REQUIRE(!fs_snapshot_create(&w.req, "v", "s", &info));
+	REQUIRE(!fs_close(w.fs));
+	e.d = w.d;
+	dev_sim_flip_bit(w.d, dir_block(&e, dir.ino, 0), 4000);
+	REQUIRE(check(w.d) == 1);
+	REQUIRE(!repair(w.d, false, NULL) && !check(w.d));
+	open_fs(&w);
+	REQUIRE(names_there(&w, dir, 0) == NAMES);
+	REQUIRE(!fs_snapshot_find(w.fs, "v", "s", &info));
+	REQUIRE(!fs_lookup(&w.req, info.root, (struct fs_name){ "d", 1 }, &a, NULL));
+	REQUIRE(names_there(&w, a.id, 0) == NAMES);
+	make(&w, dir, "another", FS_REG);
+	REQUIRE(!fs_reap_all(w.fs) && !fs_close(w.fs));
+	REQUIRE(!check(w.d));
+	dev_close(w.d);
+}
+
+/* A page with names can't be read: the others' are there, and no file is gone. */
+static void leaf_body(void *arg)
+{
+	struct fs_id dir;
+	struct edit e;
+	struct work w;
+	unsigned n;
+
+	new_pool(&w);
+	dir = fill(&w, "d");
+	REQUIRE(!fs_close(w.fs));
+	e.d = w.d;
+	dev_sim_flip_bit(w.d, dir_block(&e, dir.ino, 7), 4000);
+	REQUIRE(check(w.d) == 1);
+	REQUIRE(repair(w.d, false, NULL) == 1 && nrepaired == 0 && check(w.d) == 1);
+	REQUIRE(!repair(w.d, true, NULL) && !check(w.d));
+	open_fs(&w);
+	n = names_there(&w, dir, dir.ino + 1);
+	REQUIRE(n > NAMES / 2 && n < NAMES);
+	REQUIRE(!fs_close(w.fs));
+	REQUIRE(!check(w.d));
+	dev_close(w.d);
+}
+
+struct cut { unsigned at, seen; };
+
+static void cut_the_power(void *arg, struct dev *d, const struct dev_io *io)
+{
+	struct cut *cut = arg;
+
+	if (io->op != DEV_READ && ++cut->seen == cut->at)
+		dev_sim_cut_now(d);
+}
+
+static struct dev_sim_image *damaged;
+static struct fs_id cut_dir;
+static unsigned cut_at;			/* 0: done */
+
+static void cut_prepare(void *arg)
+{
+	struct edit e;
+	struct work w;
+
+	new_pool(&w);
+	cut_dir = fill(&w, "d");
+	REQUIRE(!fs_close(w.fs));
+	e.d = w.d;
+	dev_sim_flip_bit(w.d, dir_block(&e, cut_dir.ino, 0), 4000);
+	damaged = dev_sim_crash_image(w.d, DEV_SIM_CUT_KEEP, 0, NULL);
+	dev_close(w.d);
+}
+
+static void cut_body(void *arg)
+{
+	struct cut cut = { .at = cut_at };
+	struct work w = { .d = disk_of(damaged, 0) };
+	struct dev_sim_stats st;
+	struct dev_sim_image *rest;
+
+	dev_sim_on_submit(w.d, cut_the_power, &cut);
+	repair(w.d, false, NULL);
+	dev_sim_stats(w.d, &st);
+	rest = dev_sim_crash_image(w.d, DEV_SIM_CUT_RANDOM, cut_at, NULL);
+	dev_close(w.d);
+	w.d = disk_of(rest, 0);
+	REQUIRE(!repair(w.d, false, NULL) && !check(w.d));
+	open_fs(&w);
+	REQUIRE(names_there(&w, cut_dir, 0) == NAMES);
+	fs_abandon(w.fs);
+	dev_close(w.d);
+	dev_sim_image_put(rest);
+	cut_at = st.cut ? cut_at + 1 + cut_at / 8 : 0;
+}
+
+static void test_directories(void **state)
+{
+	unsigned cuts = 0;
+
+	in_fiber(inner_body);
+	in_fiber(leaf_body);
+	in_fiber(cut_prepare);
+	for (cut_at = 1; cut_at; cuts++)
+		in_fiber(cut_body);
+	dev_sim_image_put(damaged);
+	assert_true(cuts > 15);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_mapped),
 		cmocka_unit_test(test_reap),
+		cmocka_unit_test(test_directories),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
