@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Many small changes in one call, for who keeps a directory with hundreds of files: the files
- * of a fleet's machines are written, and put in the place of others, at the price of one flush.
+ * of a fleet's machines are written, or cloned from others and changed in a place, and put in the
+ * place of others, at the price of one flush.
  *
  * Each single change is atomic, the call is not: an error names the file that it stopped at,
  * and what stands before that in the list has been done and is durable.
@@ -19,13 +20,17 @@
 
 struct small_file {
 	struct fs_name name;
+	const char *src;		/* it begins as a clone of that; NULL: empty */
 	const unsigned char *data;	/* in many_args.bytes */
+	uint64_t offset;		/* of the data */
 	size_t len;
-	uint64_t size;			/* of the file: LEN, or more with a hole behind it */
+	uint64_t size;			/* that it gets; NO_SIZE: as large as it has become */
 };
+#define NO_SIZE UINT64_MAX
 
 struct many_args {
-	struct objpath dir;
+	struct objpath dir, src;	/* src: of the file that is being made */
+	bool src_failed;		/* it is what was wrong */
 	bool replace;
 	struct fs_setattr set;
 	struct small_file *files;
@@ -46,7 +51,12 @@ static void many_release(struct many_args *a)
 static void many_fail(struct call *c, const struct many_args *a, int err, bool in_dir,
 		      struct fs_name at)
 {
-	if (err == -ENOMEDIUM)
+	if (a->src_failed && err == -EINVAL)
+		call_fail(c, 400, "invalid", "%s:%s: only regular files can be cloned", a->src.volume,
+			  a->src.path);
+	else if (a->src_failed)
+		call_fail_err(c, err, "%s:%s", a->src.volume, a->src.path);
+	else if (err == -ENOMEDIUM)
 		call_fail_err(c, err, "%s", a->dir.volume);
 	else if (!in_dir)
 		call_fail_err(c, err, "%s:%s", a->dir.volume, a->dir.path);
@@ -65,7 +75,7 @@ static int dir_find(struct call *c, struct many_args *a, struct fs_attr *ret_dir
 /* ONE does number I of the list. */
 struct many_run {
 	struct many_args *a;
-	int (*one)(struct call *c, const struct many_args *a, size_t i, struct fs_id dir);
+	int (*one)(struct call *c, struct many_args *a, size_t i, struct fs_id dir);
 	bool in_dir;			/* out: the directory was there */
 };
 
@@ -102,26 +112,61 @@ static int file_fill(struct call *c, const struct small_file *f, struct fs_id id
 	for (at = 0; at < f->len && !err; at += n) {
 		n = f->len - at < WRITE_MAX ? f->len - at : WRITE_MAX;
 		iov = (struct iovec){ (void *)(f->data + at), n };
-		err = fs_write(&c->req, id, at, &iov, 1, (uint32_t)n, false, NULL);
+		err = fs_write(&c->req, id, f->offset + at, &iov, 1, (uint32_t)n, false, NULL);
 	}
 	return err;
 }
 
-/* Filled before it has a name: whoever finds it finds it whole, after a crash too. */
-static int file_put(struct call *c, const struct many_args *a, const struct small_file *f,
-		    struct fs_id dir)
+static int src_find(struct call *c, struct many_args *a, const struct small_file *f, struct fs_attr *ret)
+{
+	char why[OBJNAME_WHY];
+	int err = objpath_parse(f->src, strlen(f->src), &a->src, why);
+
+	if (!err)
+		err = path_lookup(&c->req, &a->src, ret);
+	if (!err && ret->type != FS_REG)
+		err = ret->type == FS_DIR ? -EISDIR : -EINVAL;
+	a->src_failed = err != 0;
+	return err;
+}
+
+/* What it is to have, from the call or else from its source. */
+static struct fs_setattr file_attr(const struct many_args *a, const struct small_file *f,
+				   const struct fs_attr *src)
 {
 	struct fs_setattr set = a->set;
-	struct fs_attr attr;
-	uint32_t mode = set.mask & FS_SET_MODE ? set.mode : 0644;
-	int err = fs_create_unnamed(&c->req, dir.volume, mode, &attr);
+
+	if (!(set.mask & FS_SET_MODE))
+		set.mode = f->src ? src->mode : 0644;
+	if (f->src && !(set.mask & FS_SET_UID))
+		set.uid = src->uid;
+	if (f->src && !(set.mask & FS_SET_GID))
+		set.gid = src->gid;
+	set.mask |= f->src ? FS_SET_UID | FS_SET_GID : 0;
+	set.mask &= FS_SET_UID | FS_SET_GID;
+	set.mask |= f->size != NO_SIZE ? FS_SET_SIZE : 0;
+	set.size = f->size;
+	return set;
+}
+
+/* Filled before it has a name: whoever finds it finds it whole, after a crash too.  A clone into an empty
+ * file is O(1). */
+static int file_put(struct call *c, struct many_args *a, const struct small_file *f, struct fs_id dir)
+{
+	struct fs_attr attr, src = { 0 };
+	struct fs_setattr set;
+	int err = f->src ? src_find(c, a, f, &src) : 0;
 
 	if (err)
 		return err;
-	err = file_fill(c, f, attr.id);
-	set.mask &= FS_SET_UID | FS_SET_GID;
-	set.mask |= f->size > f->len ? FS_SET_SIZE : 0;
-	set.size = f->size;
+	set = file_attr(a, f, &src);
+	err = fs_create_unnamed(&c->req, dir.volume, set.mode, &attr);
+	if (err)
+		return err;
+	if (f->src)
+		err = fs_clone_range(&c->req, src.id, 0, attr.id, 0, 0, NULL);
+	if (!err)
+		err = file_fill(c, f, attr.id);
 	if (!err && set.mask)
 		err = fs_setattr(&c->req, attr.id, &set, NULL);
 	if (!err)
@@ -130,20 +175,56 @@ static int file_put(struct call *c, const struct many_args *a, const struct smal
 		fs_forget(&c->req, attr.id);
 	return err;
 }
-static int file_done(struct call *c, const struct many_args *a, size_t i, struct fs_id dir)
+
+static int file_done(struct call *c, struct many_args *a, size_t i, struct fs_id dir)
 {
 	return file_put(c, a, &a->files[i], dir);
 }
 
-/* One of the list, its bytes decoded to TO: how many they are, or -1 after a call_fail(). */
-static ssize_t file_take(struct call *c, const json_t *j, unsigned char *to, size_t room,
-			 struct small_file *f)
+/* A place in a file; UNSET if it isn't given. */
+static bool place_take(struct call *c, const json_t *file, const char *key, uint64_t unset, uint64_t *ret)
 {
-	const json_t *data = json_object_get(j, "data"), *size = json_object_get(j, "size");
+	const json_t *j = json_object_get(file, key);
+
+	*ret = j ? (uint64_t)json_integer_value(j) : unset;
+	if (!j || (json_is_integer(j) && json_integer_value(j) >= 0 && *ret <= FS_MAX_SIZE))
+		return true;
+	call_fail(c, 400, "bad_argument", "%s: %s: must be a whole number, at most %llu",
+		  json_string_value(json_object_get(file, "name")), key, (unsigned long long)FS_MAX_SIZE);
+	return false;
+}
+
+static bool src_take(struct call *c, const json_t *file, const struct objpath *dir, struct small_file *f)
+{
+	const json_t *j = json_object_get(file, "src");
+	char why[OBJNAME_WHY];
+	struct objpath src;
+
+	f->src = json_string_value(j);
+	if (!j)
+		return true;
+	if (!f->src || objpath_parse(f->src, json_string_length(j), &src, why))
+		call_fail(c, 400, "bad_path", "%s: src: %s", f->name.s, f->src ? why : "must be a string");
+	else if (!objpath_same_volume(&src, dir))
+		call_fail(c, 400, "other_volume", "%s: a clone shares blocks with its source, so it must be "
+			  "in the same volume (%s)", f->src, dir->volume);
+	else
+		return true;
+	return false;
+}
+
+/* One of the list, its bytes decoded to TO: how many they are, or -1 after a call_fail(). */
+static ssize_t file_take(struct call *c, const json_t *j, const struct objpath *dir, unsigned char *to,
+			 size_t room, struct small_file *f)
+{
+	const json_t *data = json_object_get(j, "data");
 	const char *text = json_string_value(data), *end = NULL;
 
-	if (!json_name(c, json_object_get(j, "name"), &f->name))
+	if (!json_name(c, json_object_get(j, "name"), &f->name) || !src_take(c, j, dir, f) ||
+	    !place_take(c, j, "offset", 0, &f->offset))
 		return -1;
+	if (!data && f->src)
+		text = "";
 	if (!text || sodium_base642bin(to, room, text, json_string_length(data), NULL, &f->len, &end,
 				       sodium_base64_VARIANT_ORIGINAL) ||
 	    end != text + json_string_length(data)) {
@@ -151,11 +232,11 @@ static ssize_t file_take(struct call *c, const json_t *j, unsigned char *to, siz
 		return -1;
 	}
 	f->data = to;
-	f->size = size ? (uint64_t)json_integer_value(size) : f->len;
-	if (size && (!json_is_integer(size) || json_integer_value(size) < 0 ||
-		     f->size > FS_MAX_SIZE || f->size < f->len)) {
-		call_fail(c, 400, "bad_argument", "%s: size: must be a whole number, not less than "
-			  "the bytes of data", f->name.s);
+	if (!place_take(c, j, "size", NO_SIZE, &f->size))
+		return -1;
+	if (f->offset + f->len > FS_MAX_SIZE || f->size < f->offset + f->len) {
+		call_fail(c, 400, "bad_argument", "%s: size: must not be less than where the data ends",
+			  f->name.s);
 		return -1;
 	}
 	return (ssize_t)f->len;
@@ -180,7 +261,7 @@ static bool files_take(struct call *c, struct many_args *a)
 		return false;
 	}
 	json_array_foreach(list, i, j) {
-		n = file_take(c, j, a->bytes + used, c->body_len + 1 - used, &a->files[i]);
+		n = file_take(c, j, &a->dir, a->bytes + used, c->body_len + 1 - used, &a->files[i]);
 		if (n < 0)
 			return false;
 		used += (size_t)n;
@@ -204,7 +285,7 @@ static struct many_args *many_begin(struct call *c)
 	c->state = a;
 	if (!a)
 		call_fail_err(c, -ENOMEM, "files");
-	return a && arg_path(c, "path", &a->dir) ? a : NULL;
+	return a && arg_live_path(c, "path", &a->dir) ? a : NULL;
 }
 
 void post_files(struct call *c)
@@ -228,7 +309,7 @@ void post_files(struct call *c)
 
 /* ---- renames ---------------------------------------------------------------------------- */
 
-static int rename_done(struct call *c, const struct many_args *a, size_t i, struct fs_id dir)
+static int rename_done(struct call *c, struct many_args *a, size_t i, struct fs_id dir)
 {
 	return fs_rename(&c->req, dir, a->from[i], dir, a->to[i], NULL, NULL);
 }
