@@ -73,6 +73,7 @@ struct fleet {
 	enum fleet_state state;
 	uint64_t version;		/* of the golden share: 1 at first, raised by a recompose */
 	json_t *settings;		/* an object, see settings.c for its keys */
+	json_t *snapshots;		/* NULL, or by tag and machine: snapshots.c */
 	struct machine *machines;	/* by number */
 	size_t n;
 };
@@ -105,6 +106,19 @@ int fleet_grow(struct fleet *f, uint64_t count, char why[FLEET_WHY]);
 /* Forgets the machines with the highest numbers: COUNT are left, and that is the settings' count. */
 void fleet_shrink(struct fleet *f, uint64_t count);
 struct machine *fleet_machine(const struct fleet *f, const char *name);	/* NULL: none */
+
+/* ---- snapshots.c: which machines have which snapshots ------------------------------------ */
+
+/* Letters, digits, '.', '_', '-'; a file's name. */
+int tag_check(const char *tag, char why[FLEET_WHY]);
+/* VERSION (NULL: of no interest): of the golden share that the disk came from then. */
+bool tag_has(const struct fleet *f, const char *tag, const char *machine, uint64_t *ret_version);
+int tag_note(struct fleet *f, const char *tag, const struct machine *m, const char *created);
+void tag_forget(struct fleet *f, const char *tag, const char *machine);
+/* "before, after", or "none". */
+void tags_text(const struct fleet *f, char *buf, size_t cap);
+/* Whether any snapshot's disk came from that golden share. */
+bool tags_need_version(const struct fleet *f, uint64_t version);
 
 /* ---- manifest.c ------------------------------------------------------------------------- */
 

@@ -28,6 +28,7 @@ void fleet_init(struct fleet *f)
 void fleet_done(struct fleet *f)
 {
 	json_decref(f->settings);
+	json_decref(f->snapshots);
 	free(f->machines);
 	fleet_init(f);
 }
@@ -154,6 +155,7 @@ int fleet_grow(struct fleet *f, uint64_t count, char why[FLEET_WHY])
 	int err;
 
 	wanted.machines = NULL;
+	wanted.snapshots = NULL;
 	wanted.settings = json_copy(f->settings);
 	json_object_set_new(wanted.settings, "count", json_integer((json_int_t)count));
 	err = settings_complete(wanted.settings, f->name, why);
@@ -169,8 +171,13 @@ int fleet_grow(struct fleet *f, uint64_t count, char why[FLEET_WHY])
 
 void fleet_shrink(struct fleet *f, uint64_t count)
 {
-	if (f->n > count)
-		f->n = count;
+	const char *tag;
+	json_t *machines;
+	void *next;
+
+	for (; f->n > count; f->n--)
+		json_object_foreach_safe(f->snapshots, next, tag, machines)
+			tag_forget(f, tag, f->machines[f->n - 1].name);
 	json_object_set_new(f->settings, "count", json_integer((json_int_t)count));
 }
 

@@ -105,6 +105,46 @@ static json_t *machine_json(const struct shown *s, const struct machine *m)
 			 "domain", s->has_hosts ? domain_text(m, buf) : NULL);
 }
 
+static const char *tag_created(const json_t *machines)
+{
+	const char *machine;
+	json_t *j;
+
+	json_object_foreach((json_t *)machines, machine, j)
+		return json_text(j, "created");
+	return "";
+}
+
+static json_t *tags_json(const struct fleet *f)
+{
+	json_t *list = json_array(), *machines, *names, *j;
+	const char *tag, *machine;
+
+	json_object_foreach(f->snapshots, tag, machines) {
+		names = json_array();
+		json_object_foreach(machines, machine, j)
+			json_array_append_new(names, json_string(machine));
+		json_array_append_new(list, json_pack("{s:s,s:s,s:o}", "snapshot", tag, "created",
+						      tag_created(machines), "machines", names));
+	}
+	return list;
+}
+
+static void tags_print(const struct shown *s)
+{
+	const char *tag;
+	json_t *machines;
+
+	json_object_foreach(s->f.snapshots, tag, machines)
+		printf("%-15s %s, of %s, %zu of %zu machines\n", "snapshot", tag, tag_created(machines),
+		       json_object_size(machines), s->f.n);
+	if (*s->files.unfinished)
+		printf("%-15s %s, which was cut short; 'pando fleet snapshot %s %s --remove' removes it\n",
+		       "unfinished", s->files.unfinished, s->f.name, s->files.unfinished);
+	if (*s->files.lost)
+		printf("%-15s of snapshot %s\n", "lost", s->files.lost);
+}
+
 static int show_json(const struct shown *s)
 {
 	json_t *machines = json_array(), *j;
@@ -113,12 +153,14 @@ static int show_json(const struct shown *s)
 
 	for (i = 0; i < s->f.n; i++)
 		json_array_append_new(machines, machine_json(s, &s->f.machines[i]));
-	j = json_pack("{s:s,s:s,s:s,s:s,s:O,s:b,s:I,s:I,s:s*,s:s*,s:o}", "fleet", s->f.name, "volume",
+	j = json_pack("{s:s,s:s,s:s,s:s,s:O,s:b,s:I,s:I,s:s*,s:s*,s:o,s:s*,s:s*,s:o}", "fleet", s->f.name, "volume",
 		      s->f.volume, "state", fleet_state_name(s->f.state), "created", s->f.created,
 		      "settings", s->f.settings, "golden_share", s->files.golden, "incomplete",
 		      (json_int_t)s->incomplete, "running", (json_int_t)s->running, "foreign",
 		      *s->files.foreign ? s->files.foreign : NULL, "hypervisor_error",
-		      *s->hosts_why ? s->hosts_why : NULL, "machines", machines);
+		      *s->hosts_why ? s->hosts_why : NULL, "snapshots", tags_json(&s->f), "unfinished",
+		      *s->files.unfinished ? s->files.unfinished : NULL, "lost",
+		      *s->files.lost ? s->files.lost : NULL, "machines", machines);
 	err = print_json(j);
 	json_decref(j);
 	return err;
@@ -170,6 +212,7 @@ static void head_print(const struct shown *s)
 	if (s->incomplete || !s->files.golden || f->state == FLEET_MAKING)
 		printf("%-15s %llu machines; 'pando fleet create %s' completes it\n", "incomplete",
 		       (unsigned long long)s->incomplete, f->name);
+	tags_print(s);
 	putchar('\n');
 }
 

@@ -24,12 +24,18 @@ int fleet_each(struct cmd *c, int (*fn)(void *arg, struct fleet *f, const char *
 struct fleet_files {
 	bool golden;			/* its own shares of the golden image, all that it needs */
 	char foreign[300];		/* something there that is not a fleet's; "": nothing */
+	char unfinished[80];		/* a snapshot that was cut short; "": none */
+	char lost[300];			/* a snapshot's file that is gone: "before: disks/desk-001.raw" */
 };
 int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files);
 
 /* "VOLUME:/fleets/NAME" and REST. */
 void fleet_path(const struct fleet *f, const char *rest, char *buf, size_t cap);
 extern const char *const fleet_folders[];	/* disks, seeds, data, as REST */
+/* FN for all entries of a folder, page by page; one that isn't there has none. */
+typedef int (*entry_fn)(void *arg, const json_t *entry);
+int entries_each(struct cmd *c, const char *path, entry_fn fn, void *arg);
+void now_text(char buf[32]);		/* RFC 3339, UTC */
 
 /* ---- fleet_make.c: making and removing them --------------------------------------------- */
 
@@ -45,6 +51,10 @@ int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, 
 		      uint64_t *count, uint64_t *elapsed_us);
 /* Fresh clones by that prefix take the places of the machines' disks. */
 int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want);
+/* FILES, as POST /v1/files takes them, into FOLDER of the fleet, MODE or what they have of their own; *FILES
+ * is a new list then. */
+int fleet_files_send(struct cmd *c, const struct fleet *f, const char *folder, const char *mode,
+		     bool replace, json_t **files);
 int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uint64_t *count);
 /* Empty data disks, for a fleet that has them. */
 int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want);
@@ -54,6 +64,13 @@ int fleet_shares_remove(struct cmd *c, const struct fleet *f, bool unused_only);
 int fleet_files_remove(struct cmd *c, const struct fleet *f);
 /* One of its files or folders, if it is there; RECURSIVE: with all that is in it. */
 int fleet_file_remove(struct cmd *c, const struct fleet *f, const char *name, bool recursive);
+
+/* ---- fleet_snapshot.c: their disks as they were at some time ----------------------------- */
+
+/* Sets what of FILES is about snapshots.  INDEX: the machines by name. */
+int tags_survey(struct cmd *c, const struct fleet *f, const json_t *index, struct fleet_files *files);
+/* What chosen machines have in any snapshot; the manifest isn't written. */
+int tags_remove(struct cmd *c, struct fleet *f);
 
 /* ---- fleet_crew.c: the same for many machines, a few at once ---------------------------- */
 

@@ -177,7 +177,7 @@ int golden_look(struct cmd *c, const char *golden)
 		     "it", golden, image_format_name(format));
 }
 
-static void now_text(char buf[32])
+void now_text(char buf[32])
 {
 	time_t now = time(NULL);
 	struct tm tm;

@@ -1,38 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fleet start, stop, refresh, resize and destroy: what becomes of machines after they were made.
- * (Here is the place for more of their lives: new versions of the golden image, snapshots.)
- *
- * Each begins by asking what there is, and refuses as a whole if something is in the way.
+ * fleet start, stop, resize and destroy, and what all that becomes of machines has in common
+ * (fleet_life.h).
  */
-#include "pando/fleet_cmd.h"
+#include "pando/fleet_life.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
-
-#include "base/cleanup.h"
 
 #define SHUTDOWN_S 60			/* that a system is given to shut down */
 #define ASK_AGAIN_S 10			/* a system that was just booting may not have heard it */
 
-struct life {
-	struct cmd *c;
-	struct fleet f;
-	struct fleet_files files;
-	struct hv *hv;
-	uint64_t done;
-};
-
-static bool is_chosen(const struct machine *m) { return m->chosen; }
-static bool runs(const struct machine *m) { return m->chosen && m->domain == DOMAIN_RUNNING; }
+bool is_chosen(const struct machine *m) { return m->chosen; }
+bool runs(const struct machine *m) { return m->chosen && m->domain == DOMAIN_RUNNING; }
 
 static bool is_ours(const struct machine *m)
 {
 	return m->domain == DOMAIN_RUNNING || m->domain == DOMAIN_STOPPED;
 }
 
-static uint64_t how_many(const struct fleet *f, machine_want want)
+uint64_t how_many(const struct fleet *f, machine_want want)
 {
 	uint64_t n = 0;
 	size_t i;
@@ -42,15 +29,15 @@ static uint64_t how_many(const struct fleet *f, machine_want want)
 	return n;
 }
 
-static struct crew_work work_of(const struct life *l, const char *what, machine_want want,
-				int (*fn)(struct hv *hv, const struct fleet *f,
-					  const struct machine *m, char why[FLEET_WHY]))
+struct crew_work work_of(const struct life *l, const char *what, machine_want want,
+			 int (*fn)(struct hv *hv, const struct fleet *f, const struct machine *m,
+				   char why[FLEET_WHY]))
 {
 	return (struct crew_work){ .what = what, .want = want, .fn = fn, .at_once = 4,
 				   .keep_going = cmd_option(l->c, "keep-going") != NULL };
 }
 
-static int life_begin(struct life *l)
+int life_begin(struct life *l)
 {
 	int err = fleet_load(l->c, l->c->argv[0], &l->f);
 
@@ -58,8 +45,7 @@ static int life_begin(struct life *l)
 	return err ? err : fleet_choose(l->c, &l->f);
 }
 
-/* Tells what was done, and lets everything go. */
-static int life_end(struct life *l, int err, const char *what)
+int life_end(struct life *l, int err, const char *what)
 {
 	json_t *j;
 
@@ -75,6 +61,22 @@ static int life_end(struct life *l, int err, const char *what)
 	hv_close(l->hv);
 	fleet_done(&l->f);
 	return err;
+}
+
+int life_alive(const struct life *l)
+{
+	return l->f.state != FLEET_DESTROYING ? DONE :
+		fail("%s: is being destroyed; 'pando fleet destroy %s' finishes that", l->f.name, l->f.name);
+}
+
+int life_look(struct life *l)
+{
+	char why[FLEET_WHY];
+	int err = fleet_survey(l->c, &l->f, &l->files);
+
+	if (!err)
+		err = fleet_connect(l->c, &l->f, &l->hv);
+	return !err && l->hv && hv_survey(l->hv, &l->f, why) ? fail("%s: %s", l->f.name, why) : err;
 }
 
 /* ---- start ------------------------------------------------------------------------------ */
@@ -136,7 +138,7 @@ static int shutdown_wait(struct life *l, const struct crew_work *down, uint64_t 
 	return n ? fail("%s: interrupted; some machines may yet shut down", l->f.name) : DONE;
 }
 
-static int stop(struct life *l, uint64_t timeout_s)
+int machines_stop(struct life *l, uint64_t timeout_s)
 {
 	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
 	struct crew_work down = work_of(l, "shutting down", runs, hv_shutdown);
@@ -148,7 +150,7 @@ static int stop(struct life *l, uint64_t timeout_s)
 	return err ? err : shutdown_wait(l, &down, timeout_s);
 }
 
-static int timeout_take(struct cmd *c, uint64_t *ret_s)
+int timeout_take(struct cmd *c, uint64_t *ret_s)
 {
 	int err;
 
@@ -168,13 +170,39 @@ int fleet_stop(struct cmd *c)
 	if (!err)
 		err = fleet_hosts(c, &l.f, &l.hv);
 	if (!err)
-		err = stop(&l, timeout_s);
+		err = machines_stop(&l, timeout_s);
 	return life_end(&l, err, "stopped");
 }
 
-/* ---- refresh ---------------------------------------------------------------------------- */
+/* ---- while their disks change ------------------------------------------------------------ */
 
-static int leftovers_remove(struct life *l)
+static bool ran(const struct machine *m) { return m->chosen && m->ran; }
+
+int machines_pause(struct life *l, bool polite, uint64_t timeout_s)
+{
+	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
+	uint64_t n;
+	size_t i;
+	int err;
+
+	for (i = 0; i < l->f.n; i++)
+		l->f.machines[i].ran = runs(&l->f.machines[i]);
+	if (!l->hv)
+		return DONE;
+	err = polite ? machines_stop(l, timeout_s) : crew_run(l->hv, &l->f, &off, &n);
+	l->done = 0;
+	return err;
+}
+
+int machines_resume(struct life *l)
+{
+	struct crew_work on = work_of(l, "starting", ran, hv_start);
+	uint64_t n;
+
+	return l->hv ? crew_run(l->hv, &l->f, &on, &n) : DONE;
+}
+
+int leftovers_remove(struct life *l)
 {
 	char name[128];
 	size_t i;
@@ -187,204 +215,6 @@ static int leftovers_remove(struct life *l)
 		err = fleet_file_remove(l->c, &l->f, name, false);
 	}
 	return err;
-}
-
-/* All clones in one call, then each takes the place of its machine's disk: at any moment, each
- * machine has its old disk or its new one. */
-static int disks_refresh(struct life *l)
-{
-	uint64_t us = 0;
-	int err = leftovers_remove(l);
-
-	if (!err)
-		err = fleet_disks_clone(l->c, &l->f, FRESH_PREFIX, is_chosen, &l->done, &us);
-	return err ? err : fleet_disks_replace(l->c, &l->f, FRESH_PREFIX, is_chosen);
-}
-
-static bool ran(const struct machine *m) { return m->chosen && m->ran; }
-
-/* A disk that is thrown away needs no shutting down, but one that is kept does. */
-static int refresh_stop(struct life *l, uint64_t timeout_s)
-{
-	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
-	uint64_t n;
-	size_t i;
-
-	for (i = 0; i < l->f.n; i++)
-		l->f.machines[i].ran = runs(&l->f.machines[i]);
-	if (!l->hv)
-		return DONE;
-	if (setting_number(&l->f, "data") && !cmd_option(l->c, "force"))
-		return stop(l, timeout_s);
-	return crew_run(l->hv, &l->f, &off, &n);
-}
-
-static int refresh(struct life *l, uint64_t timeout_s)
-{
-	struct crew_work on = work_of(l, "starting", ran, hv_start);
-	uint64_t n;
-	int err = refresh_stop(l, timeout_s);
-
-	if (!err && interrupted)
-		err = fail("%s: interrupted; no disk was changed", l->f.name);
-	l->done = 0;
-	if (!err)
-		err = disks_refresh(l);
-	if (!err && l->hv)
-		err = crew_run(l->hv, &l->f, &on, &n);
-	return err;
-}
-
-static int refresh_look(struct life *l)
-{
-	int err = fleet_survey(l->c, &l->f, &l->files);
-	char why[FLEET_WHY];
-
-	if (!err && !l->files.golden)
-		err = fail("%s: its share of the golden image is missing; 'pando fleet create %s' makes "
-			   "it again, of what that image is now", l->f.name, l->f.name);
-	if (!err)
-		err = fleet_connect(l->c, &l->f, &l->hv);
-	if (!err && l->hv && hv_survey(l->hv, &l->f, why))
-		err = fail("%s: %s", l->f.name, why);
-	return err;
-}
-
-int fleet_refresh(struct cmd *c)
-{
-	struct life l = { .c = c };
-	uint64_t timeout_s;
-	int err = timeout_take(c, &timeout_s);
-
-	if (!err)
-		err = life_begin(&l);
-	if (!err && l.f.state == FLEET_DESTROYING)
-		err = fail("%s: is being destroyed; 'pando fleet destroy %s' finishes that", l.f.name,
-			   l.f.name);
-	if (!err)
-		err = refresh_look(&l);
-	if (!err)
-		err = refresh(&l, timeout_s);
-	return life_end(&l, err, "refreshed");
-}
-
-/* ---- recompose -------------------------------------------------------------------------- */
-
-static bool is_old(const struct fleet *f, const struct machine *m)
-{
-	return m->chosen && m->version < f->version;
-}
-
-static bool any_old(const struct fleet *f)
-{
-	size_t i;
-
-	for (i = 0; i < f->n && !is_old(f, &f->machines[i]); i++)
-		;
-	return i < f->n;
-}
-
-/* A share of the new image, and then the manifest that says so.  Where a recompose to this image has
- * begun already, it goes on. */
-static int version_begin(struct life *l, const char *golden)
-{
-	struct fleet *f = &l->f;
-	char name[40] = "/";
-	int err;
-
-	if (!strcmp(setting_text(f, "golden"), golden) && any_old(f))
-		return DONE;
-	f->version++;
-	json_object_set_new(f->settings, "golden", json_string(golden));
-	golden_share_name(f->version, name + 1, sizeof(name) - 1);
-	err = fleet_file_remove(l->c, f, name, false);	/* left by one that was cut short */
-	if (!err)
-		err = fleet_golden_share(l->c, f);
-	return err ? err : fleet_save(l->c, f, false);
-}
-
-/* Some of those that are old: their disks change, then the manifest says so, then they start. */
-static int batch_move(struct life *l, uint64_t timeout_s)
-{
-	struct crew_work on = work_of(l, "starting", ran, hv_start);
-	uint64_t n;
-	size_t i;
-	int err = refresh_stop(l, timeout_s);
-
-	for (i = 0; i < l->f.n && !err; i++)
-		if (l->f.machines[i].chosen)
-			l->f.machines[i].version = l->f.version;
-	if (!err)
-		err = disks_refresh(l);
-	if (!err)
-		err = fleet_save(l->c, &l->f, false);
-	return !err && l->hv ? crew_run(l->hv, &l->f, &on, &n) : err;
-}
-
-/* At most AT_ONCE machines are down at any time. */
-static int machines_move(struct life *l, uint64_t at_once, uint64_t timeout_s)
-{
-	CLEANUP_FREE bool *todo = calloc(l->f.n, sizeof(*todo));
-	uint64_t taken, moved = 0;
-	size_t i, at = 0;
-	int err = todo ? DONE : fail("out of memory");
-
-	for (i = 0; i < l->f.n && !err; i++)
-		todo[i] = is_old(&l->f, &l->f.machines[i]);
-	while (!err && at < l->f.n && !interrupted) {
-		for (i = 0; i < l->f.n; i++)
-			l->f.machines[i].chosen = false;
-		for (taken = 0; at < l->f.n && taken < at_once; at++) {
-			l->f.machines[at].chosen = todo[at];
-			taken += todo[at];
-		}
-		err = taken ? batch_move(l, timeout_s) : DONE;
-		moved += err ? 0 : taken;
-	}
-	l->done = moved;
-	if (!err && at < l->f.n)
-		err = fail("%s: interrupted after %llu machines; the same command goes on", l->f.name,
-			   (unsigned long long)moved);
-	return err ? err : fleet_shares_remove(l->c, &l->f, true);
-}
-
-static int recompose_look(struct life *l, const char *golden)
-{
-	struct objpath p;
-	int err = cmd_object(l->c, golden, &p);
-
-	if (!err && strcmp(p.volume, l->f.volume))
-		err = fail("%s: is not in the fleet's volume %s; its disks must share blocks with the "
-			   "image", golden, l->f.volume);
-	if (!err && l->f.state != FLEET_READY)
-		err = fail("%s: is %s; finish that first", l->f.name, fleet_state_name(l->f.state));
-	if (!err)
-		err = golden_look(l->c, golden);
-	if (!err)
-		err = refresh_look(l);
-	return err ? err : l->hv ? fleet_no_foreign(&l->f) : DONE;
-}
-
-int fleet_recompose(struct cmd *c)
-{
-	struct life l = { .c = c };
-	const char *golden = cmd_option(c, "golden");
-	uint64_t timeout_s, at_once = 4;
-	int err = timeout_take(c, &timeout_s);
-
-	if (!err)
-		err = cmd_number(c, "at-once", &at_once);
-	if (!err && (!golden || !at_once))
-		err = usage(c, golden ? "--at-once: must be 1 or more" : "say which image with --golden");
-	if (!err)
-		err = life_begin(&l);
-	if (!err)
-		err = recompose_look(&l, golden);
-	if (!err)
-		err = version_begin(&l, golden);
-	if (!err)
-		err = machines_move(&l, at_once, timeout_s);
-	return life_end(&l, err, "recomposed");
 }
 
 /* ---- resize ----------------------------------------------------------------------------- */
@@ -403,6 +233,8 @@ static int surplus_remove(struct life *l)
 
 	if (!err && l->hv)
 		err = crew_run(l->hv, &l->f, &gone, &n);
+	if (!err)
+		err = tags_remove(l->c, &l->f);
 	for (i = 0; i < l->f.n && !err; i++) {
 		m = &l->f.machines[i];
 		if (!m->chosen)
@@ -421,16 +253,11 @@ static int surplus_remove(struct life *l)
 
 static int shrink(struct life *l, uint64_t count)
 {
-	char why[FLEET_WHY];
 	size_t i;
-	int err = fleet_survey(l->c, &l->f, &l->files);
+	int err = life_look(l);
 
 	for (i = 0; i < l->f.n; i++)
 		l->f.machines[i].chosen = i >= count;
-	if (!err)
-		err = fleet_connect(l->c, &l->f, &l->hv);
-	if (!err && l->hv && hv_survey(l->hv, &l->f, why))
-		err = fail("%s: %s", l->f.name, why);
 	if (!err)
 		err = fleet_no_foreign(&l->f);
 	if (!err && how_many(&l->f, runs) && !cmd_option(l->c, "force"))
@@ -467,9 +294,8 @@ int fleet_resize(struct cmd *c)
 			    FLEET_MACHINES_MAX);
 	if (!err)
 		err = life_begin(&l);
-	if (!err && l.f.state == FLEET_DESTROYING)
-		err = fail("%s: is being destroyed; 'pando fleet destroy %s' finishes that", l.f.name,
-			   l.f.name);
+	if (!err)
+		err = life_alive(&l);
 	if (!err && count >= l.f.n) {
 		err = grow(&l, count);
 		fleet_done(&l.f);

@@ -169,9 +169,8 @@ int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix
 
 /* ---- seeds ------------------------------------------------------------------------------ */
 
-/* Sends what has been collected, and begins anew. */
-static int files_send(struct cmd *c, const struct fleet *f, const char *folder, bool replace,
-		      json_t **files)
+int fleet_files_send(struct cmd *c, const struct fleet *f, const char *folder, const char *mode,
+		     bool replace, json_t **files)
 {
 	struct request r;
 	char path[300];
@@ -180,7 +179,7 @@ static int files_send(struct cmd *c, const struct fleet *f, const char *folder, 
 	fleet_path(f, folder, path, sizeof(path));
 	if (json_array_size(*files)) {
 		request_init(&r, "POST", "/v1/files", NULL);
-		r.body = json_pack("{s:s,s:s,s:b,s:O}", "path", path, "mode", "0600", "replace", replace,
+		r.body = json_pack("{s:s,s:s*,s:b,s:O}", "path", path, "mode", mode, "replace", replace,
 				   "files", *files);
 		err = client_call(c, &r, NULL);
 	}
@@ -223,14 +222,14 @@ int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uin
 			continue;
 		err = seed_add(f, &f->machines[i], files, &bytes);
 		if (!err && bytes > SEEDS_BATCH) {
-			err = files_send(c, f, "/seeds", true, &files);
+			err = fleet_files_send(c, f, "/seeds", "0600", true, &files);
 			bytes = 0;
 			progress_count("seeds", i, f->n, started_ns);
 		}
 		*count += !err;
 	}
 	if (!err)
-		err = files_send(c, f, "/seeds", true, &files);
+		err = fleet_files_send(c, f, "/seeds", "0600", true, &files);
 	json_decref(files);
 	return err;
 }
@@ -250,10 +249,10 @@ int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want)
 						       json_sprintf("%s.raw", f->machines[i].name),
 						       "data", "", "size", size));
 		if (json_array_size(files) == DATA_BATCH)
-			err = files_send(c, f, "/data", false, &files);
+			err = fleet_files_send(c, f, "/data", "0600", false, &files);
 	}
 	if (!err)
-		err = files_send(c, f, "/data", false, &files);
+		err = fleet_files_send(c, f, "/data", "0600", false, &files);
 	json_decref(files);
 	return err;
 }
@@ -290,7 +289,7 @@ int fleet_shares_remove(struct cmd *c, const struct fleet *f, bool unused_only)
 	for (v = 1; v <= f->version + !unused_only && !err; v++) {
 		for (i = 0; i < f->n && f->machines[i].version != v; i++)
 			;
-		if (unused_only && (i < f->n || v == f->version))
+		if (unused_only && (i < f->n || v == f->version || tags_need_version(f, v)))
 			continue;
 		golden_share_name(v, name + 1, sizeof(name) - 1);
 		err = fleet_file_remove(c, f, name, false);
@@ -306,6 +305,8 @@ int fleet_files_remove(struct cmd *c, const struct fleet *f)
 		err = fleet_file_remove(c, f, "/seeds", true);
 	if (!err)
 		err = fleet_file_remove(c, f, "/data", true);
+	if (!err)
+		err = fleet_file_remove(c, f, "/snapshots", true);
 	if (!err)
 		err = fleet_shares_remove(c, f, false);
 	if (!err)

@@ -9,6 +9,7 @@
  *	/fleets/NAME/disks/MACHINE.raw
  *	/fleets/NAME/seeds/MACHINE.img
  *	/fleets/NAME/data/MACHINE.raw	if the fleet has data disks: empty when they are made
+ *	/fleets/NAME/snapshots/TAG/disks/MACHINE.raw, data/MACHINE.raw	(fleet_snapshot.c)
  */
 #include "pando/fleet_cmd.h"
 
@@ -167,9 +168,7 @@ int fleet_load(struct cmd *c, const char *name, struct fleet *f)
 	return err;
 }
 
-/* FN for all entries of a folder, page by page; one that isn't there has none. */
-typedef int (*entry_fn)(void *arg, const json_t *entry);
-static int entries_each(struct cmd *c, const char *path, entry_fn fn, void *arg)
+int entries_each(struct cmd *c, const char *path, entry_fn fn, void *arg)
 {
 	json_t *page, *entry;
 	uint64_t after = 0;
@@ -302,7 +301,7 @@ static int survey_top(void *arg, const json_t *entry)
 	if (!strncmp(name, "golden", 6) && (name[6] == '.' || name[6] == '-'))
 		json_object_set_new(s->shares, name, json_true());
 	else if (strcmp(name, "fleet.json") && strcmp(name, "disks") && strcmp(name, "seeds") &&
-		 strcmp(name, "data"))
+		 strcmp(name, "data") && strcmp(name, "snapshots"))
 		foreign_note(s, name);
 	return DONE;
 }
@@ -351,6 +350,8 @@ int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files)
 		err = entries_each(c, path, survey_file, &s);
 	}
 	ret_files->golden = !err && shares_complete(&s);
+	if (!err)
+		err = tags_survey(c, f, s.index, ret_files);
 	json_decref(s.index);
 	json_decref(s.shares);
 	return err;

@@ -139,6 +139,17 @@ static const struct option_row fleet_recompose_options[] = {
 	FLEET_KEEP_GOING, FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
+static const struct option_row fleet_snapshot_options[] = {
+	{ "remove", NULL, "remove that snapshot instead" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row fleet_rollback_options[] = {
+	{ "keep-data", NULL, "leave data disks as they are" },
+	{ "force", NULL, "with --keep-data: switch machines off instead of shutting them down" },
+	{ "timeout", "SECONDS", "how long those may take to shut down (default 60)" },
+	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
 static const struct option_row fleet_resize_options[] = {
 	{ "count", "N", "how many machines there are to be" },
 	{ "start", "[=N]", "start all machines then, N of them at once (default 4)" },
@@ -246,6 +257,15 @@ static const struct verb verbs[] = {
 	  "move machines to a new golden image",
 	  "As a refresh, some at a time, with disks of the new image.  After a failure, the same command "
 	  "goes on.", fleet_recompose_options, fleet_recompose },
+	{ "fleet", "snapshot", "FLEET[/MACHINE] TAG", 2, 2, VERB_ONLINE | VERB_JSON,
+	  "keep machines' disks as they are now",
+	  "All disks of all machines at one instant, or those of one machine, as clones in the fleet's "
+	  "folder.  Machines may run: they find their disks as after a power cut, when they are rolled back.",
+	  fleet_snapshot_options, fleet_snapshot },
+	{ "fleet", "rollback", "FLEET[/MACHINE] TAG", 2, 2, VERB_ONLINE | VERB_JSON,
+	  "make machines' disks what they were in a snapshot",
+	  "What they have written since is gone, on data disks too.  Machines that run are switched off, and "
+	  "started again.  The snapshot stays.", fleet_rollback_options, fleet_rollback },
 	{ "fleet", "resize", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "give a fleet more machines, or fewer",
 	  "Those with the highest numbers go first.", fleet_resize_options, fleet_resize },
 	{ "fleet", "destroy", "FLEET", 1, 1, VERB_ONLINE, "remove a fleet with all its machines",

@@ -168,6 +168,8 @@ int fleet_show(struct cmd *c);
 int fleet_start(struct cmd *c);
 int fleet_stop(struct cmd *c);
 int fleet_refresh(struct cmd *c);
+int fleet_snapshot(struct cmd *c);
+int fleet_rollback(struct cmd *c);
 int fleet_resize(struct cmd *c);
 int fleet_recompose(struct cmd *c);
 int fleet_destroy(struct cmd *c);
