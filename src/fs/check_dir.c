@@ -106,14 +106,6 @@ static void link_to(struct dir_scan *s, struct info *i)
 		s->dir->subdirs++;
 }
 
-static bool key_right(const struct dir_scan *s, const struct dir_item *it)
-{
-	uint64_t hash = dir_hash(s->v->rec.hash_key, (struct fs_name){ it->name, it->name_len });
-
-	/* The keys of a hash of 0 begin behind the reserved ones. */
-	return it->key >= DIR_KEY_FIRST && (it->key & ~(uint64_t)(DIR_NUMBERS - 1)) == hash;
-}
-
 static void item_finding(struct dir_scan *s, const struct dir_item *it, const char *what)
 {
 	finding(s->c, "%s: entry %s %s (inode %" PRIu64 ", generation 0x%" PRIx64 ", type %u)",
@@ -134,7 +126,7 @@ static void item_check(struct dir_scan *s, const struct dir_item *it)
 	struct info *i = info_find(s->v, it->ino);
 
 	s->entries++;
-	if (!key_right(s, it)) {
+	if (!item_key_right(it, s->v->rec.hash_key)) {
 		item_finding(s, it, "stands under a key that is not its name's");
 		s->wrong = true;
 	}

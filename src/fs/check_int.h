@@ -153,6 +153,8 @@ enum fix_kind {
 					 * for leaf VALUE in the index block GENERATION of level 2 */
 	FIX_RELINK,			/* another way, to leaf VALUE, to such a block */
 	FIX_DIR,			/* the tree of directory INO */
+	FIX_XATTR,			/* the extended attributes of INO can't be used */
+	FIX_XATTR_BLOCKS,		/* they take VALUE blocks */
 	FIX_LOG,			/* the log is damaged: to be cut off there */
 	FIX_REPLAYED,			/* those above need not wait for the log to be replayed */
 	FIX_FREE_LIST,

@@ -128,7 +128,8 @@ struct fs_check_opts {
 	/*
 	 * Set right what can be known to be right, then check again until nothing more can be; D must be
 	 * writable, and nothing that is acknowledged is lost.  DROP_DAMAGED: also what loses something,
-	 * that is, names that lead nowhere or can't be read go, and a damaged log ends where the damage is.
+	 * that is, names that lead nowhere or can't be read go, and so do all attributes of a file where some
+	 * are damaged; a damaged log ends where the damage is.
 	 * REPORT gets what the first check found, REPAIRED what was done, LEFT what the last check found, whose
 	 * number is returned.  A crash in between leaves a pool that is no worse than it was.
 	 */

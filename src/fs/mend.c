@@ -37,7 +37,7 @@ static void __attribute__((format(printf, 2, 3))) repaired(struct mend *m, const
 bool mend_is_final(int err)
 {
 	return err && err != -EIO && err != -EDAMAGED && err != -ESTALE && err != -ENOENT &&
-	       err != -EEXIST && err != -ENOTDIR && err != -EFBIG && err != -E2BIG;
+	       err != -EEXIST && err != -ENOTDIR && err != -EFBIG && err != -E2BIG && err != -ENOSPC;
 }
 
 /* One thing was tried: what can't be done stays, and is found again. */
@@ -175,6 +175,12 @@ static void tell(struct mend *m, const struct fix *f)
 		break;
 	case FIX_DIR:
 		tell_dir(m, f);
+		break;
+	case FIX_XATTR:
+		repaired(m, "%s: its extended attributes are dropped", file_text(m, f));
+		break;
+	case FIX_XATTR_BLOCKS:
+		repaired(m, "%s: %" PRIu64 " blocks of extended attributes", file_text(m, f), f->value);
 		break;
 	case FIX_NLINK:
 		repaired(m, "%s, inode %" PRIu64 ": link count %" PRIu64, name, f->ino, f->value);

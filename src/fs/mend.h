@@ -60,6 +60,8 @@ int mend_dir(struct mend *m, struct fix *f);
 /* As inode_get() and inode_own(), of any generation, in a block that need not be sound. */
 int mend_inode_get(struct txn *t, const struct volume *v, uint64_t ino, struct inode **ret);
 int mend_inode_own(struct txn *t, struct volume *v, uint64_t ino, struct inode **ret);
+/* Extended attributes: they go, or their number of blocks is set right. */
+int mend_xattr(struct mend *m, struct fix *f);
 /* As tree_drop() of a whole TREE_FILE, whatever it is. */
 int mend_drop(struct txn *t, uint64_t root, unsigned depth);
 

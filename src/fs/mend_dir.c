@@ -75,7 +75,7 @@ static int fetch(struct mend *m, uint64_t ptr, void *to)
 /* Something of the directory can't be had any more. */
 static int lose(struct rebuild *r, int err)
 {
-	if (mend_is_final(err))
+	if (err != -EIO && err != -EDAMAGED && err != -EEXIST)
 		return err;
 	r->lost++;
 	return 0;

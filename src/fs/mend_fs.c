@@ -284,6 +284,8 @@ int mend_one(struct mend *m, struct fix *f)
 	case FIX_SLOT:		return mend_slot(m, f);
 	case FIX_RELINK:	return mend_relink(m, f);
 	case FIX_DIR:		return mend_dir(m, f);
+	case FIX_XATTR:
+	case FIX_XATTR_BLOCKS:	return mend_xattr(m, f);
 	default:		return mend_run(m, do_field, f);
 	}
 }

@@ -63,3 +63,30 @@ int mend_drop(struct txn *t, uint64_t root, unsigned depth)
 		return 0;
 	return tree_drop(t, root, depth, TREE_FILE);
 }
+
+/* ---- extended attributes ---------------------------------------------------------------------------- */
+
+static int do_xattr(struct txn *t, void *arg)
+{
+	const struct fix *f = arg;
+	struct volume *v;
+	struct inode *i;
+	int err = mend_record_own(t, f->volume, &v);
+
+	if (!err)
+		err = mend_inode_own(t, v, f->ino, &i);
+	if (!err && f->kind == FIX_XATTR)
+		err = mend_drop(t, i->xattr_root, i->xattr_depth);
+	if (err || !t->apply)
+		return err;
+	v->mapped += f->value - i->xattr_blocks;
+	i->xattr_blocks = f->value;
+	if (!f->value)
+		i->xattr_root = i->xattr_depth = 0;
+	return 0;
+}
+
+int mend_xattr(struct mend *m, struct fix *f)
+{
+	return mend_run(m, do_xattr, f);
+}

@@ -133,7 +133,9 @@ static int rewrite(struct mend *m, struct reap_op *o)
 		err = mend_run(m, do_read_page, o);
 		if (err == DONE)
 			err = take_page(m, o, &n);
-		if (err && mend_is_final(err))
+		else if (!mend_is_final(err))
+			err = 0;	/* what was on it is given up */
+		if (err)
 			return err;
 	}
 	return n ? write_page(m, o, n) : 0;

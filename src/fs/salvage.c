@@ -16,10 +16,11 @@ static bool name_proper(const struct dir_item *it)
 	return it->name[0] != '.' || (len > 1 && (len > 2 || it->name[1] != '.'));
 }
 
-static bool key_right(const struct dir_item *it, const uint8_t *hash_key)
+bool item_key_right(const struct dir_item *it, const uint8_t *hash_key)
 {
 	uint64_t hash = dir_hash(hash_key, (struct fs_name){ it->name, it->name_len });
 
+	/* The keys of a hash of 0 begin behind the reserved ones. */
 	return it->key >= DIR_KEY_FIRST && (it->key & ~(uint64_t)(DIR_NUMBERS - 1)) == hash;
 }
 
@@ -49,7 +50,7 @@ static struct items look(const struct dir_page *p, const uint8_t *hash_key)
 
 		all.n++;
 		all.named += named;
-		all.keyed += named && key_right(it, hash_key);
+		all.keyed += named && item_key_right(it, hash_key);
 	}
 	all.chained = off == p->free_start && all.n == p->count;
 	return all;

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include "fs/format.h"
 
+/* IT stands under a key of its name. */
+bool item_key_right(const struct dir_item *it, const uint8_t *hash_key);
 /* An entry with a proper name and an inode number; its key and its type may be wrong.  Other than 0 ends it. */
 typedef int (*salvage_fn)(void *arg, const struct dir_item *it);
 /*

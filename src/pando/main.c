@@ -23,8 +23,8 @@ static const struct option_row create_options[] = {
 static const struct option_row check_options[] = {
 	{ "memory", "SIZE", "work in about so much memory (default 256M)" },
 	{ "repair", NULL, "set right what can be known to be right; loses nothing" },
-	{ "drop-damaged", NULL, "repair also what takes dropping names that lead nowhere, or the log's "
-				"damaged end" },
+	{ "drop-damaged", NULL, "repair also what takes dropping something: names that lead nowhere or can't "
+				"be read, extended attributes, the log's damaged end" },
 	{ NULL, NULL, NULL },
 };
 static const struct option_row volume_options[] = {

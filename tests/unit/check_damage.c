@@ -320,6 +320,14 @@ static void dir_cycle(void)
 #define NEXT(e) ((struct xattr_entry *)((uint8_t *)(e) + ((16 + e->name_len + e->value_len + 7) & ~7u)))
 static void xattr_flip(void) { flip(made.sub_xattrs, 200); }
 static void xattr_flip_shared(void) { flip(made.xattr_leaves[1], 200); }
+static void xattr_flip_index(void) { flip(made.xattr_index, 200); }
+static void xattr_many_blocks(void) { INO(INO_SUB, i->xattr_blocks = 99); VOL(0, v->mapped += 98); }
+static void xattr_no_blocks(void) { INO(INO_SUB, i->xattr_blocks = 0); VOL(0, v->mapped--); }
+static void xattr_out(void)
+{
+	INO(INO_SUB, i->xattr_root = MADE_BLOCKS + 3);
+	edit_set_refs(&edit, made.sub_xattrs, 0);
+}
 static void xattr_magic(void) { XATTRS(made.sub_xattrs, h->magic++; (void)e); }
 static void xattr_bytes(void) { XATTRS(made.sub_xattrs, h->bytes = BLOCK_SIZE + 8; (void)e); }
 static void xattr_few(void) { XATTRS(made.xattr_leaves[0], h->bytes = BLOCK_SIZE; (void)e); }
@@ -637,37 +645,42 @@ const struct damage damages[] = {
 	  "inode 3: in use, but no name leads to it"),
 	D(dir_cycle, "inode 6: a directory that lies within itself"),
 
-	D(xattr_flip, "match its checksum (volume 'vol', inode 6 (/sub), extended attributes, at byte 0)"),
-	D(xattr_flip_shared, "match its checksum (volume 'vol', inode 3 (/a), extended attributes, at "
+	DROP(xattr_flip, "match its checksum (volume 'vol', inode 6 (/sub), extended attributes, at byte 0)"),
+	DROP(xattr_flip_shared, "match its checksum (volume 'vol', inode 3 (/a), extended attributes, at "
 			     "byte 4096, and shared by other files)"),
-	D(xattr_magic, "inode 6: not extended attributes"),
-	D(xattr_bytes, "inode 6: not extended attributes"),
-	D(xattr_few, "inode 3: not extended attributes", "inode 4: not extended attributes"),
-	D(xattr_none, "inode 6: not extended attributes"),
-	D(xattr_count, "inode 6: the number of extended attributes is wrong"),
-	D(xattr_cut, "inode 6: an extended attribute is cut off"),
-	D(xattr_large, "inode 6: an extended attribute is cut off"),
-	D(xattr_unnamed, "inode 6: an extended attribute has no proper name"),
-	D(xattr_nul, "inode 6: an extended attribute has no proper name"),
-	D(xattr_order, "inode 6: extended attributes are out of order"),
-	D(xattr_reserved, "inode 6: an extended attribute has reserved bytes that are not zero"),
-	D(xattr_padding, "inode 6: an extended attribute has reserved bytes that are not zero"),
-	D(xattr_behind, "inode 6: what is behind the last extended attribute is not zero"),
-	D(xattr_twice, "inode 6: two extended attributes have the name 'one'"),
-	D(xattr_blocks, "inode 6: says that it has 3 blocks of extended attributes, and it is 1"),
-	D(xattr_no_root, "inode 6: has no extended attributes, but 1 blocks of them"),
-	D(xattr_hole, "inode 3: the tree of its extended attributes has a hole",
+	DROP(xattr_flip_index, "inode 3 (/a), extended attributes: index block of a file, level 1",
+	     "greater count than pointers"),
+	R(xattr_many_blocks, "inode 6: says that it has 99 blocks of extended attributes, and it is 1"),
+	R(xattr_no_blocks, "inode 6: says that it has 0 blocks of extended attributes, and it is 1"),
+	DROP(xattr_out, "inode 6 (/sub), extended attributes: a pointer leads to block 266243, which is"),
+	DROP(xattr_magic, "inode 6: not extended attributes"),
+	DROP(xattr_bytes, "inode 6: not extended attributes"),
+	DROP(xattr_few, "inode 3: not extended attributes", "inode 4: not extended attributes"),
+	DROP(xattr_none, "inode 6: not extended attributes"),
+	DROP(xattr_count, "inode 6: the number of extended attributes is wrong"),
+	DROP(xattr_cut, "inode 6: an extended attribute is cut off"),
+	DROP(xattr_large, "inode 6: an extended attribute is cut off"),
+	DROP(xattr_unnamed, "inode 6: an extended attribute has no proper name"),
+	DROP(xattr_nul, "inode 6: an extended attribute has no proper name"),
+	DROP(xattr_order, "inode 6: extended attributes are out of order"),
+	DROP(xattr_reserved, "inode 6: an extended attribute has reserved bytes that are not zero"),
+	DROP(xattr_padding, "inode 6: an extended attribute has reserved bytes that are not zero"),
+	DROP(xattr_behind, "inode 6: what is behind the last extended attribute is not zero"),
+	DROP(xattr_twice, "inode 6: two extended attributes have the name 'one'"),
+	R(xattr_blocks, "inode 6: says that it has 3 blocks of extended attributes, and it is 1"),
+	R(xattr_no_root, "inode 6: has no extended attributes, but 1 blocks of them"),
+	DROP(xattr_hole, "inode 3: the tree of its extended attributes has a hole",
 	  "inode 3: says that it has 2 blocks of extended attributes, and it is 1",
 	  "inode 4: the tree of its extended attributes has a hole",
 	  "inode 4: says that it has 2 blocks of extended attributes, and it is 1"),
-	D(xattr_empty, "inode 3: the tree of its extended attributes is empty",
+	DROP(xattr_empty, "inode 3: the tree of its extended attributes is empty",
 	  "inode 4: the tree of its extended attributes is empty", "level 1, block 1306, is empty"),
-	D(xattr_deep, "inode 3: the tree of its extended attributes is too deep"),
-	D(xattr_deeper, "inode 6 (/sub), extended attributes: depth 7 of its tree is more than 6",
+	DROP(xattr_deep, "inode 3: the tree of its extended attributes is too deep"),
+	DROP(xattr_deeper, "inode 6 (/sub), extended attributes: depth 7 of its tree is more than 6",
 	  "blocks with a greater count than pointers were found: 1 "),
-	D(xattr_many, "inode 3: it has more extended attributes than a file can have",
+	DROP(xattr_many, "inode 3: it has more extended attributes than a file can have",
 	  "inode 4: it has more extended attributes than a file can have"),
-	D(xattr_type, "inode 8: has extended attributes, which nothing of its type has"),
+	DROP(xattr_type, "inode 8: has extended attributes, which nothing of its type has"),
 
 	D(vol_name, "two volumes have the name 'vol'"),
 	D(vol_name_bad, "'a/b' is no name of a volume"),

@@ -15,6 +15,7 @@
 /* ---- repairing ---------------------------------------------------------------------------- */
 
 unsigned nfound, nrepaired, nleft;
+char last_left[400];
 
 static void found(void *arg, const char *line)
 {
@@ -33,6 +34,7 @@ static void repaired(void *arg, const char *line)
 static void left(void *arg, const char *line)
 {
 	nleft++;
+	snprintf(last_left, sizeof(last_left), "%s", line);
 	if (getenv("VERBOSE"))
 		print_message("    left: %s\n", line);
 }

@@ -8,6 +8,7 @@
 
 /* Of the last repair; VERBOSE in the environment: they are said. */
 extern unsigned nfound, nrepaired, nleft;
+extern char last_left[400];
 int64_t repair(struct dev *d, bool drop, struct fs_check_stats *st);
 int64_t check(struct dev *d);
 

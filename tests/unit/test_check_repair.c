@@ -169,7 +169,7 @@ static const char *const together[][TOGETHER] = {
 	{ "count_low", "count_zero", "doubled", "page_free", "ino_nlink", "ino_parent", "ino_mapped", "dir_dead",
 	  "dir_entries", "vol_files", "vol_free_loop", "slot_mapped_many" },
 	{ "dir_level", "dir_flip_root", "dir_flip_orphans", "slot_mapped_shared", "reap_flip", "count_zero" },
-	{ "dir_child", "dir_range", "dir_key", "reap_flip_inodes", "page_free" },
+	{ "dir_child", "dir_range", "dir_key", "reap_flip_inodes", "page_free", "xattr_flip_shared", "xattr_magic" },
 };
 static unsigned set;			/* of them */
 
@@ -577,6 +577,49 @@ static void test_readonly(void **state)
 	in_fiber(readonly_body);
 }
 
+/* A pool that opens read-only is left as it is, with the reason; told to, the repair does all of it. */
+static void opens_readonly_body(void *arg)
+{
+	static const struct damage both = { .name = "a damaged log, and a wrong count" };
+	struct work w;
+	struct edit e;
+	uint64_t lost;
+
+	now = &both;
+	new_pool(&w);
+	REQUIRE(!fs_checkpoint(w.fs));
+	for (unsigned i = 0; i < 6; i++) {
+		char name[8] = { 'f', '0' + i };
+
+		make(&w, w.root, name, FS_REG);
+		REQUIRE(!fs_wait_stable(w.fs, fs_last_seq(w.fs)));
+	}
+	fs_abandon(w.fs);
+	edit_open(&e, w.d);
+	dev_sim_flip_bit(w.d, e.sb.log_block + e.sb.log_offset / BLOCK_SIZE + 2, 400);
+	lost = e.sb.nblocks - 100;
+	edit_set_refs(&e, lost, 1);
+	edit_put(&e, lost, &u);
+	REQUIRE(check(w.d) == 2);
+	if (repair(w.d, false, NULL) != 2 || nrepaired || nleft != 3 || check(w.d) != 2)
+		fail_now("not left alone");
+	if (!strstr(last_left, "the pool can only be opened read-only: the intent log of"))
+		fail_now("no reason is given");
+	if (repair(w.d, true, NULL) || check(w.d))
+		fail_now("not repaired");
+	open_fs(&w);
+	REQUIRE(there(&w, "/f1") && !there(&w, "/f2"));
+	REQUIRE(!fs_close(w.fs));
+	dev_close(w.d);
+}
+
+static void test_opens_readonly(void **state)
+{
+	failures = 0;
+	in_fiber(opens_readonly_body);
+	assert_int_equal(failures, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -590,6 +633,7 @@ int main(void)
 		cmocka_unit_test(test_content),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_readonly),
+		cmocka_unit_test(test_opens_readonly),
 	};
 
 	return cmocka_run_group_tests(tests, make_image, drop_image);
