@@ -203,6 +203,34 @@ static uint64_t block_with(struct rig *r, uint64_t seed, uint64_t offset)
 	sim_fail("no block holds what was written");
 }
 
+enum { MANY = 1200 };
+static uint64_t many[MANY], nmany;
+
+/* The device's blocks that hold the first MANY of what was written with SEED. */
+static void find_many(struct rig *r, uint64_t seed)
+{
+	static uint8_t want[MANY][MBLOCK];
+	uint8_t got[MBLOCK];
+
+	for (unsigned i = 0; i < MANY; i++)
+		rig_pattern(seed, (uint64_t)i * MBLOCK, want[i], MBLOCK);
+	nmany = 0;
+	for (uint64_t b = 0; b < r->dev->nblocks && nmany < MANY; b++) {
+		dev_sim_peek(r->dev, b, got);
+		for (unsigned i = 0; i < MANY; i++)
+			if (!memcmp(want[i], got, MBLOCK)) {
+				many[nmany++] = b;
+				break;
+			}
+	}
+}
+
+static void flip_many(struct rig *r)
+{
+	for (uint64_t i = 0; i < nmany; i++)
+		dev_sim_flip_bit(r->dev, many[i], 77);
+}
+
 static void rotten(struct rig *r)
 {
 	uint64_t b;
@@ -254,6 +282,40 @@ static void unreadable(struct rig *r)
 	expect_findings(r, 2);
 	sim_check(said(r, "cannot be read") && said(r, "main:/changed"), "the wrong file is named");
 	dev_sim_clear_faults(r->dev);
+}
+
+/* More is damaged, of more files, than is remembered: it is all counted, and said that it is more. */
+static void too_much(struct rig *r)
+{
+	enum { CLONES = 80, RUN = 40 };
+	struct fs_id big = rig_create(r, "big");
+	struct fs_scrub_status st;
+
+	for (unsigned i = 0; i < MANY / RUN; i++)
+		rig_write(r, big, (uint64_t)i * RUN * MBLOCK, RUN * MBLOCK, 5);
+	for (unsigned i = 0; i < CLONES; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "c%u", i);
+		rig_clone(r, big, name);
+	}
+	sim_ok(fs_checkpoint(r->fs));
+	find_many(r, 5);
+	sim_check(nmany == MANY, "%llu blocks", (unsigned long long)nmany);
+	flip_many(r);
+	sim_ok(fs_scrub_start(r->fs, 0));
+	wait_done(r, &st);
+	sim_check(!st.result && st.next_block >= st.total_blocks, "it stopped in the middle");
+	sim_check(st.findings == MANY + 64 + 1, "%llu findings", (unsigned long long)st.findings);
+	sim_check(fs_scrub_finding(r->fs, FS_SCRUB_FINDINGS - 1) && !fs_scrub_finding(r->fs, FS_SCRUB_FINDINGS),
+		  "as many are kept as there is room for");
+	flip_many(r);
+	rig_reopen(r);
+	sim_ok(fs_scrub_resume(r->fs));
+	fs_scrub_status(r->fs, &st);
+	sim_check(!st.running && st.findings == FS_SCRUB_FINDINGS, "it is done, and said as much as is kept");
+	sim_ok(fs_scrub_start(r->fs, 0));
+	expect_findings(r, 0);
 }
 
 /* What was removed and can't be taken apart keeps its blocks; it doesn't keep the scrub from its work. */
@@ -406,7 +468,8 @@ static const struct rig_test tests[] = {
 	{ "quiet", quiet, 16384, 0, true }, { "busy", busy, 40960, 0, true },
 	{ "busy, counts limited to 40", busy, 40960, 40, true }, { "full", full, 12288, 0, true },
 	{ "rotten", rotten, 16384, 0, true }, { "rotten_snapshots", rotten_snapshots, 16384, 0, true },
-	{ "unreadable", unreadable, 16384, 0, true }, { "stuck", stuck, 16384, 0, true },
+	{ "unreadable", unreadable, 16384, 0, true }, { "too_much", too_much, 16384, 0, true },
+	{ "stuck", stuck, 16384, 0, true },
 	{ "many_dirs", many_dirs, 16384, 0, true }, { "allocate", allocate, 16384, 0, true },
 	{ "restarted", restarted, 16384, 0, true },
 	{ "interrupted", interrupted, 16384, 0, true }, { "killed", killed, 16384, 0, true },
