@@ -39,9 +39,10 @@ static uint32_t place_of_id(const struct catalog *c, uint32_t parent, uint32_t i
 	return lo;
 }
 
-static uint32_t place_of_name(const struct catalog *c, uint32_t parent, const char *name)
+/* Among the first N names. */
+static uint32_t place_in(const struct catalog *c, uint32_t n, uint32_t parent, const char *name)
 {
-	uint32_t lo = 0, hi = c->n;
+	uint32_t lo = 0, hi = n;
 
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
@@ -53,6 +54,11 @@ static uint32_t place_of_name(const struct catalog *c, uint32_t parent, const ch
 			hi = mid;
 	}
 	return lo;
+}
+
+static uint32_t place_of_name(const struct catalog *c, uint32_t parent, const char *name)
+{
+	return place_in(c, c->n, parent, name);
 }
 
 static void insert(struct cat_entry **a, uint32_t n, uint32_t at, struct cat_entry *e)
@@ -166,6 +172,23 @@ void catalog_remove(struct fs *fs, const struct volume *v)
 	take_out(c->by_name, c->n, named);
 	c->n--;
 	free(e);
+}
+
+/* Its own name stays its own: nobody else is in the way. */
+void catalog_rename(struct fs *fs, const struct volume *v, const char *name)
+{
+	struct catalog *c = &fs->catalog;
+	uint32_t at = place_of_id(c, v->parent, v->id), named;
+	struct cat_entry *e;
+
+	assert(at < c->n && c->by_id[at]->id == v->id);
+	e = c->by_id[at];
+	named = place_of_name(c, e->parent, e->name);
+	while (c->by_name[named] != e)
+		named++;
+	take_out(c->by_name, c->n, named);
+	memcpy(e->name, name, strlen(name) + 1);
+	insert(c->by_name, c->n - 1, place_in(c, c->n - 1, e->parent, e->name), e);
 }
 
 void catalog_done(struct fs *fs)

@@ -6,6 +6,7 @@
  * counted; and after that, as long as there is memory, so that later findings can say paths.
  */
 #include "fs/check_int.h"
+#include "fs/repl.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -365,7 +366,7 @@ static bool record_name_valid(const struct volume *r)
 	char hidden[256] = VOLUME_SYSTEM_NAME;
 
 	return r->state == VOLUME_SYSTEM ? !memcmp(r->name, hidden, sizeof(hidden)) :
-					   name_valid(r->name);
+					   name_valid(r->name) || volume_name_hidden(r->name);
 }
 
 static void record_check(struct check *c, uint64_t place, const struct volume *r)

@@ -301,6 +301,7 @@ struct fs_snapshot_info {
 	uint64_t created_ns;
 	uint64_t files;
 	uint64_t mapped_blocks;		/* sum over all files, before sharing */
+	uint8_t uuid[16];		/* the same in each pool that received it (fs/repl.h) */
 	struct fs_id root;
 };
 /* -EEXIST; -ENOENT: no such volume. */

@@ -14,6 +14,7 @@
  *     xattr.c     extended attributes
  *     diff.c      what differs between two files, two volumes;  names.c  all names below a directory
  *     record.c    log records: what goes in, and replay
+ *     repl_read.c what replication reads; repl_build.c  hidden volumes, and how they are attached (repl.h)
  *     sound.c     verifiers of inode blocks and volume records
  *     dir*.c      directories as B+trees;  check*.c  the offline checker;  mend.c  its repairs
  *
@@ -396,6 +397,7 @@ int volume_next_any(struct fs *fs, uint32_t after, struct fs_volume_info *ret_in
 
 int volume_name_legal(const char *name);
 void volume_info_fill(struct fs_volume_info *info, const struct volume *v, uint64_t root_generation);
+void snapshot_info_fill(struct fs_snapshot_info *info, const struct volume *s, uint64_t root_generation);
 /* A user's volume by its name: its id.  -ENOENT. */
 int volume_id(struct fs *fs, const char *name, uint32_t *ret_id);
 /* Record ID, whose tree was dropped, is no more. */
@@ -436,6 +438,14 @@ uint32_t catalog_count(const struct fs *fs, uint32_t parent);
 int catalog_reserve(struct fs *fs);
 void catalog_add(struct fs *fs, const struct volume *v);
 void catalog_remove(struct fs *fs, const struct volume *v);
+void catalog_rename(struct fs *fs, const struct volume *v, const char *name);
+
+/* ---- repl_build.c -------------------------------------------------------------------------- */
+
+#define RECORD_ATTACH 40
+#define RECORD_INODE_SET 41
+int replay_attach(struct fs_req *req, const struct log_record *rec, const void *payload, size_t len);
+int replay_inode_set(struct fs_req *req, const struct log_record *rec, const void *payload, size_t len);
 
 /* ---- record.c ----------------------------------------------------------------------------- */
 

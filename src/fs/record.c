@@ -8,6 +8,7 @@
  * do_* function as the first time, with the rights of the management side.
  */
 #include "fs/fs_int.h"
+#include "fs/repl.h"
 
 #include <stdlib.h>
 #include <sys/uio.h>
@@ -19,7 +20,9 @@ enum record_type {
 	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12, R_CLONE_RANGE = 13, R_PUNCH = 14,
 	R_XATTR_SET = 15, R_XATTR_REMOVE = 16, R_SNAPSHOT_CREATE = 17, R_SNAPSHOT_DESTROY = 18,
 	R_VOLUME_RESTORE = 19, R_VOLUME_CLONE = 20, R_CLONE_TREE = 21,
+	R_ATTACH = 40, R_INODE_SET = 41,
 };
+_Static_assert(R_ATTACH == RECORD_ATTACH && R_INODE_SET == RECORD_INODE_SET, "repl_build.c");
 
 const char *record_name(uint16_t type)
 {
@@ -31,7 +34,7 @@ const char *record_name(uint16_t type)
 		[R_CLONE_RANGE] = "clone range", [R_PUNCH] = "punch", [R_XATTR_SET] = "xattr set",
 		[R_XATTR_REMOVE] = "xattr remove", [R_SNAPSHOT_CREATE] = "snapshot create",
 		[R_SNAPSHOT_DESTROY] = "snapshot destroy", [R_VOLUME_RESTORE] = "volume restore",
-		[R_VOLUME_CLONE] = "volume clone",
+		[R_VOLUME_CLONE] = "volume clone", [R_ATTACH] = "attach", [R_INODE_SET] = "set inode",
 	};
 
 	return type < sizeof(names) / sizeof(*names) ? names[type] : NULL;
@@ -686,7 +689,7 @@ static int replay_volume(struct replay *r)
 	char *name = get_str(&r->g, FS_VOLUME_NAME_MAX), *exports = NULL, *schedule = NULL;
 	int err = name ? 0 : -ENOMEM;
 
-	if (name && strcmp(name, VOLUME_SYSTEM_NAME) && volume_name_legal(name))
+	if (name && strcmp(name, VOLUME_SYSTEM_NAME) && volume_name_legal(name) && !volume_name_hidden(name))
 		err = -EDAMAGED;
 	o.name = name;
 	if (!err && r->rec->type == R_VOLUME_CREATE) {
@@ -733,7 +736,7 @@ static int replay_snapshot(struct replay *r)
 	o.snapshot = snapshot;
 	o.name = name;
 	/* A clone has a name, and may be of a volume as it is; all else is about a snapshot. */
-	if (!err && o.act == SNAPSHOT_CLONE && volume_name_legal(name))
+	if (!err && o.act == SNAPSHOT_CLONE && volume_name_legal(name) && !volume_name_hidden(name))
 		err = -EDAMAGED;
 	if (!err && (o.act != SNAPSHOT_CLONE || snapshot[0]) && volume_name_legal(snapshot))
 		err = -EDAMAGED;
@@ -762,6 +765,8 @@ static int dispatch(struct replay *r)
 	case R_VOLUME_CREATE: case R_VOLUME_DESTROY: case R_VOLUME_SET: return replay_volume(r);
 	case R_SNAPSHOT_CREATE: case R_SNAPSHOT_DESTROY: case R_VOLUME_RESTORE: case R_VOLUME_CLONE:
 		return replay_snapshot(r);
+	case R_ATTACH: return replay_attach(&r->req, r->rec, r->g.p, r->g.left);
+	case R_INODE_SET: return replay_inode_set(&r->req, r->rec, r->g.p, r->g.left);
 	}
 	return -EDAMAGED;
 }

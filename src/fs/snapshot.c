@@ -19,11 +19,13 @@
 
 #define SNAPSHOTS (1u << VOLUME_SNAPSHOT)
 
-static void info_fill(struct fs_snapshot_info *info, const struct volume *s, uint64_t root_generation)
+void snapshot_info_fill(struct fs_snapshot_info *info, const struct volume *s,
+			uint64_t root_generation)
 {
 	memset(info, 0, sizeof(*info));
 	info->id = s->id;
 	info->volume = s->parent;
+	memcpy(info->uuid, s->uuid, 16);
 	snprintf(info->name, sizeof(info->name), "%.*s", FS_VOLUME_NAME_MAX, s->name);
 	info->fsid = s->fsid;
 	info->created_ns = s->created;
@@ -46,7 +48,7 @@ static int do_look(struct txn *t, void *arg)
 	if (!err)
 		err = inode_get(t, s, INO_ROOT, 0, &root);
 	if (!err)
-		info_fill(o->info, s, root->generation);
+		snapshot_info_fill(o->info, s, root->generation);
 	return err;
 }
 
@@ -166,7 +168,7 @@ static int create(struct txn *t, struct snapshot_op *o)
 	n->quota = 0;			/* it has none, and no exports, of its own */
 	memset(n->exports, 0, sizeof(n->exports));
 	catalog_add(fs, n);
-	info_fill(&o->info, n, generation);
+	snapshot_info_fill(&o->info, n, generation);
 	record_snapshot(t, o);
 	return 0;
 }

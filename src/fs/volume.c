@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Volumes: file systems inside a pool. */
 #include "fs/fs_int.h"
+#include "fs/repl.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -47,7 +48,8 @@ static int do_find(struct txn *t, void *arg)
 	struct inode *root;
 	int err = volume_get(t, o->id, &v);
 
-	if (!err && !(o->states >> v->state & 1))
+	if (!err && (!(o->states >> v->state & 1) ||
+		     (o->states == USERS && volume_name_hidden(v->name))))
 		err = -ENOENT;
 	if (err)
 		return err;

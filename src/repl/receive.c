@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Receiving: the stream's frame, its beginning, marks and end: see receive.h. */
+#include "repl/receive_int.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+
+static struct fs_name name_of(const char *s) { return (struct fs_name){ s, (uint32_t)strlen(s) }; }
+
+int receive_fail(struct receive *r, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (!r->why[0])
+		vsnprintf(r->why, sizeof(r->why), fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+/* ---- beginning ------------------------------------------------------------------------------ */
+
+static bool text_ok(const char s[64])
+{
+	size_t n = strnlen(s, 64);
+
+	if (!n || n == 64)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s[i];
+		bool alnum = (c | 32) - 'a' < 26u || c - '0' < 10u;
+
+		if (!alnum && (!i || (c != '-' && c != '_' && c != '.')))
+			return false;
+	}
+	return true;
+}
+
+static bool is_incremental(const struct stream_begin *b)
+{
+	static const uint8_t none[16];
+
+	return memcmp(b->from, none, 16);
+}
+
+static int begin_check(struct receive *r, const struct stream_begin *b)
+{
+	if (text_ok(b->volume_name) && text_ok(b->snapshot_name) &&
+	    is_incremental(b) == (b->from_name[0] != 0) && (!b->from_name[0] || text_ok(b->from_name)))
+		return 0;
+	return receive_fail(r, -EPROTO, "the stream begins with names that no volume or snapshot can have");
+}
+
+/* The target's snapshot that came from where the stream's --from is. */
+static int base_find(struct receive *r, uint32_t volume, const struct stream_begin *b,
+		     struct fs_snapshot_info *ret)
+{
+	uint32_t after = 0;
+	int err;
+
+	for (;;) {
+		err = fs_snapshot_next(r->fs, volume, after, ret);
+		if (err == -ENOENT)
+			return receive_fail(r, err, "it has no snapshot that was received from %s@%s, which the "
+					    "stream goes on from; send without --from, to another volume, or "
+					    "from a snapshot that it has", b->volume_name, b->from_name);
+		if (err || !memcmp(ret->uuid, b->from, 16))
+			return err;
+		after = ret->id;
+	}
+}
+
+static int changed_check(struct receive *r, const struct fs_volume_info *v, const struct fs_snapshot_info *base)
+{
+	struct fs_changes *c = calloc(1, sizeof(*c));
+	int err = c ? 0 : -ENOMEM;
+
+	if (!err && !r->force) {
+		c->now = v->root;
+		c->base = base->root;
+		err = fs_changes(&r->req, c);
+		if (!err && !c->end)
+			err = receive_fail(r, -ENOTSYNC, "it has changed since its snapshot %s, which the stream "
+					   "goes on from; 'pando snapshot restore' takes the changes back, or "
+					   "--force does", base->name);
+	}
+	free(c);
+	return err;
+}
+
+/* Where it is to go.  BASE: the target's, id 0 when all is sent. */
+static int target_check(struct receive *r, const struct stream_begin *b, struct fs_snapshot_info *base)
+{
+	struct fs_volume_info v;
+	struct fs_snapshot_info s;
+	int err = fs_volume_find(r->fs, r->u.volume, &v);
+
+	base->id = 0;
+	if (!is_incremental(b)) {
+		if (err)
+			return err == -ENOENT ? 0 : err;
+		return receive_fail(r, -EEXIST, "there is such a volume; receive it under another name, or send "
+				    "what has changed since a snapshot that it has, with --from");
+	}
+	if (err == -ENOENT)
+		return receive_fail(r, err, "no such volume; the stream has only what has changed since %s@%s: "
+				    "send all of it first, without --from", b->volume_name, b->from_name);
+	if (!err)
+		err = base_find(r, v.id, b, base);
+	if (!err) {
+		err = fs_snapshot_find(r->fs, r->u.volume, b->snapshot_name, &s);
+		if (!err)
+			return receive_fail(r, -EEXIST, "there is a snapshot %s already; destroy that one first",
+					    b->snapshot_name);
+		err = err == -ENOENT ? changed_check(r, &v, base) : err;
+	}
+	r->target = v.id;
+	return err;
+}
+
+static int staging_make(struct receive *r)
+{
+	struct fs_create how = { .type = FS_DIR, .how = FS_CREATE_GUARDED,
+				 .set = { .mask = FS_SET_MODE, .mode = 0700 } };
+	struct fs_attr a;
+	int err = fs_create(&r->req, hidden_id(r, FS_ROOT_INO), name_of(r->staging_name), &how, &a, NULL);
+
+	if (!err)
+		r->staging = a.id;
+	return err;
+}
+
+static int hidden_make(struct receive *r, const struct fs_snapshot_info *base)
+{
+	struct fs_snapshot_info s;
+	int err;
+
+	err = base->id ? fs_hidden_clone(&r->req, r->u.volume, base->name, r->hidden, &r->vol) :
+			 fs_hidden_create(&r->req, r->hidden, &r->vol);
+	if (err || !base->id) {
+		r->target = r->vol.id;
+		return err;
+	}
+	err = fs_snapshot_create(&r->req, r->hidden, BASE_SNAPSHOT, &s);
+	if (!err)
+		r->base_snapshot = s.id;
+	return err;
+}
+
+static int map_make(struct receive *r, const struct fs_snapshot_info *base)
+{
+	char name[FILE_NAME_MAX];
+	struct fs_id kept;
+	int err;
+
+	map_name(r->key, name);
+	err = receive_file(&r->req, name, true, &r->map_file);
+	if (err || !base->id)
+		return err ? err : inomap_set(&r->map, FS_ROOT_INO, FS_ROOT_INO);
+	kept_map_name(base->uuid, base->volume, name);
+	err = receive_file(&r->req, name, false, &kept);
+	if (err == -ENOENT)
+		return receive_fail(r, err, "its snapshot %s was not received here, so the stream cannot go on from "
+				    "it", base->name);
+	return err ? err : inomap_load(&r->map, &r->req, kept, true);
+}
+
+static int begin_fresh(struct receive *r, const struct stream_begin *b)
+{
+	struct fs_snapshot_info base;
+	int err = target_check(r, b, &base);
+
+	if (!err)
+		err = unfinished_drop(r->fs, r->key);
+	if (err)
+		return err;
+	r->begun = true;		/* from here on there is something to drop */
+	r->u.begin = *b;
+	r->u.base = base.id;
+	err = unfinished_write(&r->req, r->key, &r->u);
+	if (!err)
+		err = hidden_make(r, &base);
+	if (!err)
+		err = staging_make(r);
+	return err ? err : map_make(r, &base);
+}
+
+/* ---- going on ------------------------------------------------------------------------------- */
+
+static void mark_name(uint64_t number, char name[32])
+{
+	snprintf(name, 32, "m%llu", (unsigned long long)number);
+}
+
+/* The hidden volume is as it was at the last mark; other marks go. */
+static int mark_restore(struct receive *r)
+{
+	struct fs_snapshot_info s;
+	uint32_t after = 0;
+	char name[32];
+	int err;
+
+	mark_name(r->u.token.number, name);
+	err = fs_volume_restore(&r->req, r->hidden, name, true);
+	while (!err) {
+		err = fs_snapshot_next(r->fs, r->vol.id, after, &s);
+		if (err)
+			break;
+		after = s.id;
+		if (!strcmp(s.name, BASE_SNAPSHOT))
+			r->base_snapshot = s.id;
+		else if (strcmp(s.name, name))
+			err = fs_snapshot_destroy(&r->req, r->hidden, s.name);
+	}
+	return err == -ENOENT ? 0 : err;
+}
+
+static int state_restore(struct receive *r)
+{
+	struct fs_volume_info v;
+	char name[FILE_NAME_MAX];
+	struct fs_attr a;
+	int err = fs_hidden_find(r->fs, r->hidden, &r->vol);
+
+	if (!err)
+		err = mark_restore(r);
+	r->target = r->vol.id;
+	if (!err && r->u.base) {
+		err = fs_volume_find(r->fs, r->u.volume, &v);
+		r->target = v.id;
+	}
+	map_name(r->key, name);
+	if (!err)
+		err = receive_file(&r->req, name, false, &r->map_file);
+	if (!err)
+		err = inomap_load(&r->map, &r->req, r->map_file, false);
+	if (err)
+		return err;
+	err = fs_lookup(&r->req, hidden_id(r, FS_ROOT_INO), name_of(r->staging_name), &a, NULL);
+	r->cleaned = err == -ENOENT;
+	if (!err)
+		r->staging = a.id;
+	return r->cleaned ? 0 : err;
+}
+
+static int begin_resumed(struct receive *r, const struct stream_begin *b)
+{
+	struct unfinished u;
+	int err = unfinished_read(&r->req, r->key, &u);
+
+	if (err == -ENOENT || (!err && !u.token.number))
+		return receive_fail(r, -ENOENT, "nothing was interrupted here that the stream could go on with; send "
+				    "it without --resume");
+	if (err)
+		return err;
+	if (strcmp(u.volume, r->u.volume) || memcmp(u.begin.snapshot, b->snapshot, 16) ||
+	    memcmp(u.begin.from, b->from, 16) || u.token.seq != b->seq || u.token.chain != b->chain)
+		return receive_fail(r, -EPROTO, "the stream goes on with another one than was interrupted here, or "
+				    "from another place; 'pando receive --list' shows the token");
+	r->u = u;
+	err = state_restore(r);
+	if (err)
+		return receive_fail(r, err, "what was received before cannot be gone on with: %s", err_text(err));
+	r->begun = r->keep = true;
+	r->seq = u.token.seq;
+	r->chain = u.token.chain;
+	r->data_bytes = u.token.data_bytes;
+	return 0;
+}
+
+static int begin(struct receive *r, const struct stream_head *h, const uint8_t *body)
+{
+	struct stream_begin b;
+	int err;
+
+	if (h->type != S_BEGIN || h->len != sizeof(b) || h->seq)
+		return receive_fail(r, -EPROTO, "the stream does not begin with its beginning");
+	memcpy(&b, body, sizeof(b));
+	err = begin_check(r, &b);
+	if (err)
+		return err;
+	snprintf(r->staging_name, sizeof(r->staging_name), ".pando-receive-%02x%02x%02x%02x%02x%02x%02x%02x",
+		 b.snapshot[0], b.snapshot[1], b.snapshot[2], b.snapshot[3], b.snapshot[4], b.snapshot[5],
+		 b.snapshot[6], b.snapshot[7]);
+	return b.seq ? begin_resumed(r, &b) : begin_fresh(r, &b);
+}
+
+/* ---- marks ---------------------------------------------------------------------------------- */
+
+static int mark(struct receive *r, const struct stream_head *h, const uint8_t *body)
+{
+	const struct stream_mark *m = (const void *)body;
+	uint64_t last = r->u.token.number;
+	char name[32];
+	int err;
+
+	if (h->len != sizeof(*m) || m->number != last + 1)
+		return receive_fail(r, -EPROTO, "the stream makes no sense at record %llu: a mark out of turn",
+				    (unsigned long long)h->seq);
+	mark_name(m->number, name);
+	err = inomap_save(&r->map, &r->req, r->map_file);
+	if (!err)
+		err = fs_snapshot_create(&r->req, r->hidden, name, NULL);
+	if (!err)
+		err = fs_wait_stable(r->fs, fs_last_seq(r->fs));
+	if (err)
+		return err;
+	r->u.token = (struct stream_token){ .seq = h->seq, .chain = h->chain, .number = m->number,
+					    .skeleton = m->skeleton, .data_bytes = r->data_bytes };
+	memcpy(r->u.token.snapshot, r->u.begin.snapshot, 16);
+	memcpy(r->u.token.from, r->u.begin.from, 16);
+	err = unfinished_write(&r->req, r->key, &r->u);
+	if (err)
+		return err;
+	r->keep = true;
+	mark_name(last, name);
+	return last ? fs_snapshot_destroy(&r->req, r->hidden, name) : 0;
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+static int snapshots_drop(struct receive *r)
+{
+	struct fs_snapshot_info s;
+	int err;
+
+	do {
+		err = fs_snapshot_next(r->fs, r->vol.id, 0, &s);
+		if (!err)
+			err = fs_snapshot_destroy(&r->req, r->hidden, s.name);
+	} while (!err);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int attach_fail(struct receive *r, int err)
+{
+	const char *why = err == -EEXIST ? "a volume or snapshot of that name has come into being meanwhile" :
+			  err == -ENOENT ? "the volume, or the snapshot that the stream goes on from, is gone" :
+			  err == -ENOTSYNC ? "it was changed while the stream came in; --force takes such changes "
+					     "back" :
+			  err == -EBUSY ? "clients have files of it open; unmount it there first, or use --force" :
+			  err_text(err);
+
+	return receive_fail(r, err, "%s", why);
+}
+
+static int attach(struct receive *r)
+{
+	struct fs_attach a = { .hidden = r->hidden, .volume = r->u.volume,
+			       .snapshot = r->u.begin.snapshot_name, .base = r->u.base, .force = r->force };
+	int err;
+
+	memcpy(a.uuid, r->u.begin.snapshot, 16);
+	err = fs_attach(&r->req, &a, &r->result);
+	return err ? attach_fail(r, err) : fs_wait_stable(r->fs, fs_last_seq(r->fs));
+}
+
+/*
+ * The map is under its last name before the volume is there, and the state goes when it is: a crash
+ * in between leaves a state without a mark, or a map without a snapshot, which unfinished_sweep() finds.
+ */
+static int finish(struct receive *r)
+{
+	char from[FILE_NAME_MAX], to[FILE_NAME_MAX];
+	int err;
+
+	r->keep = false;
+	err = snapshots_drop(r);
+	if (!err)
+		err = inomap_save(&r->map, &r->req, r->map_file);
+	map_name(r->key, from);
+	kept_map_name(r->u.begin.snapshot, r->target, to);
+	if (!err)
+		err = receive_rename(&r->req, from, to);
+	if (!err)
+		err = attach(r);
+	if (err) {
+		receive_remove(&r->req, to);
+		return err;
+	}
+	r->done = true;
+	unfinished_drop(r->fs, r->key);
+	return 0;
+}
+
+static int end(struct receive *r, const struct stream_head *h, const uint8_t *body)
+{
+	const struct stream_end *e = (const void *)body;
+
+	if (h->len != sizeof(*e) || e->records + 1 != h->seq || e->data_bytes != r->data_bytes || !r->cleaned)
+		return receive_fail(r, -EPROTO, "the stream ends with other sums than it has");
+	return finish(r);
+}
+
+/* ---- the frame ------------------------------------------------------------------------------ */
+
+static int broken(struct receive *r, const char *what)
+{
+	return receive_fail(r, -EBADMSG, "%s", what);
+}
+
+static int magic(struct receive *r)
+{
+	const struct stream_magic *m = (const void *)r->in;
+
+	if (memcmp(m->magic, STREAM_MAGIC, 8))
+		return broken(r, "this is not a stream of 'pando send'");
+	if (m->version != STREAM_VERSION || m->reserved)
+		return receive_fail(r, -EBADMSG, "the stream has version %u, and this pandod knows version %u; use a "
+				    "pandod that is as new as the sender", m->version, STREAM_VERSION);
+	r->magic_seen = true;
+	return 0;
+}
+
+static int record(struct receive *r)
+{
+	struct stream_head h;
+	const uint8_t *body = r->in + sizeof(h);
+
+	memcpy(&h, r->in, sizeof(h));
+	if (stream_chain(r->chain, &h, body) != h.chain)
+		return broken(r, "the stream was damaged on its way (a checksum is wrong); send it again");
+	r->chain = h.chain;
+	if (!r->begun)
+		return begin(r, &h, body);
+	if (h.seq != ++r->seq)
+		return broken(r, "the stream is out of order; send it again");
+	return h.type == S_MARK ? mark(r, &h, body) : h.type == S_END ? end(r, &h, body) :
+	       apply_record(r, &h, body);
+}
+
+/* Bytes that the part which comes now has, as far as is known. */
+static int wanted(struct receive *r, size_t *ret)
+{
+	const struct stream_head *h = (const void *)r->in;
+
+	*ret = r->magic_seen ? sizeof(*h) : sizeof(struct stream_magic);
+	if (!r->magic_seen || r->in_len < sizeof(*h))
+		return 0;
+	if (h->len > STREAM_BODY_MAX || !h->type || h->type >= S_TYPES)
+		return broken(r, r->begun ? "the stream was damaged on its way; send it again" :
+				 "this is not a stream of 'pando send'");
+	*ret += h->len;
+	return 0;
+}
+
+static int part(struct receive *r)
+{
+	bool was_begun = r->begun;
+	int err = r->magic_seen ? record(r) : magic(r);
+
+	r->in_len = 0;
+	/* Behind a beginning comes the record that it goes on with. */
+	if (!err && r->begun && !was_begun && r->u.token.number)
+		r->chain = r->u.token.chain;
+	return err;
+}
+
+static int feed(struct receive *r, const uint8_t *data, size_t len)
+{
+	size_t want, n;
+	int err = 0;
+
+	while (!err) {
+		err = wanted(r, &want);
+		if (!err && r->in_len == want) {
+			err = part(r);
+			if (!err && r->done)
+				return len ? broken(r, "there is something behind the end of the stream") : 0;
+			continue;
+		}
+		if (err || !len)
+			break;
+		n = want - r->in_len < len ? want - r->in_len : len;
+		memcpy(r->in + r->in_len, data, n);
+		r->in_len += n;
+		data += n;
+		len -= n;
+	}
+	return err;
+}
+
+int receive_feed(struct receive *r, const void *data, size_t len)
+{
+	if (r->done && len && !r->err)
+		r->err = broken(r, "there is something behind the end of the stream");
+	if (!r->err)
+		r->err = feed(r, data, len);
+	if (r->err && !r->why[0])
+		receive_fail(r, r->err, "%s", r->err == -ENOSPC ? "the pool is full; nothing of it was kept" :
+			     r->err == -EDQUOT ? "the volume's quota is too small for it; nothing of it was kept" :
+			     err_text(r->err));
+	return r->err;
+}
+
+/* ---- opening, closing ----------------------------------------------------------------------- */
+
+int receive_open(struct fs *fs, const char *volume, bool force, struct receive **ret)
+{
+	struct receive *r = calloc(1, sizeof(*r));
+
+	if (r)
+		r->in = malloc(sizeof(struct stream_head) + STREAM_BODY_MAX);
+	if (!r || !r->in || strlen(volume) > FS_VOLUME_NAME_MAX) {
+		int err = r && r->in ? -ENAMETOOLONG : -ENOMEM;
+
+		free(r);
+		return err;
+	}
+	r->fs = fs;
+	fs_req_admin(&r->req, fs);
+	r->force = force;
+	r->chain = STREAM_CHAIN;
+	memcpy(r->u.volume, volume, strlen(volume));
+	unfinished_key(volume, r->key);
+	unfinished_hidden(r->key, r->hidden);
+	*ret = r;
+	return 0;
+}
+
+bool receive_is_done(const struct receive *r) { return r->done; }
+const char *receive_why(const struct receive *r) { return r->why; }
+const struct fs_snapshot_info *receive_result(const struct receive *r) { return &r->result; }
+uint64_t receive_bytes(const struct receive *r) { return r->data_bytes; }
+
+/* Something that sending it again won't help. */
+static bool is_final(int err)
+{
+	switch (-err) {
+	case ENOSPC: case EDQUOT: case EPROTO: case EEXIST: case ENOENT: case ENOTSYNC: case EBUSY: case EFBIG:
+		return true;
+	}
+	return false;
+}
+
+void receive_forget(struct receive *r)
+{
+	inomap_release(&r->map);
+	free(r->in);
+	free(r);
+}
+
+bool receive_close(struct receive *r, struct stream_token *ret)
+{
+	bool kept = !r->done && r->begun && r->keep && !is_final(r->err);
+
+	if (kept)
+		*ret = r->u.token;
+	else if (!r->done && r->begun)
+		unfinished_drop(r->fs, r->key);
+	receive_forget(r);
+	return kept;
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is kept of streams that were interrupted, and of those received: see receive_int.h. */
+#include "repl/receive_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crc.h"
+#include "base/err.h"
+
+#define MAGIC 0x4445564945434552ULL	/* "RECEIVED" */
+#define VERSION 1
+#define LIST_BYTES 65536
+#define NAMES_MAX 4096			/* files that one look at the directory takes */
+
+static struct fs_name name_of(const char *s) { return (struct fs_name){ s, (uint32_t)strlen(s) }; }
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+void unfinished_key(const char *volume, char key[KEY_LEN + 1])
+{
+	snprintf(key, KEY_LEN + 1, "%016llx", (unsigned long long)hash64(volume, strlen(volume)));
+}
+
+void unfinished_hidden(const char *key, char hidden[FS_VOLUME_NAME_MAX + 1])
+{
+	snprintf(hidden, FS_VOLUME_NAME_MAX + 1, FS_HIDDEN_PREFIX "%s", key);
+}
+
+static void state_name(const char *key, char name[FILE_NAME_MAX])
+{
+	snprintf(name, FILE_NAME_MAX, "%s.state", key);
+}
+
+void map_name(const char *key, char name[FILE_NAME_MAX])
+{
+	snprintf(name, FILE_NAME_MAX, "%s.map", key);
+}
+
+void kept_map_name(const uint8_t uuid[16], uint32_t volume, char name[FILE_NAME_MAX])
+{
+	for (unsigned i = 0; i < 16; i++)
+		snprintf(name + 2 * i, 3, "%02x", uuid[i]);
+	snprintf(name + 32, FILE_NAME_MAX - 32, "-%u.map", volume);
+}
+
+/* ---- files ---------------------------------------------------------------------------------- */
+
+int receive_file(struct fs_req *req, const char *name, bool create, struct fs_id *ret)
+{
+	struct fs_create how = { .type = FS_REG, .how = FS_CREATE_GUARDED,
+				 .set = { .mask = FS_SET_MODE, .mode = 0600 } };
+	struct fs_id dir;
+	struct fs_attr a;
+	int err = fs_system_dir(req, RECEIVE_DIR, &dir);
+
+	if (!err && !create)
+		err = fs_lookup(req, dir, name_of(name), &a, NULL);
+	if (!err && create) {
+		err = fs_remove(req, dir, name_of(name), NULL);
+		if (!err || err == -ENOENT)
+			err = fs_create(req, dir, name_of(name), &how, &a, NULL);
+	}
+	if (!err)
+		*ret = a.id;
+	return err;
+}
+
+int receive_rename(struct fs_req *req, const char *from, const char *to)
+{
+	struct fs_id dir;
+	int err = fs_system_dir(req, RECEIVE_DIR, &dir);
+
+	return err ? err : fs_rename(req, dir, name_of(from), dir, name_of(to), NULL, NULL);
+}
+
+int receive_remove(struct fs_req *req, const char *name)
+{
+	struct fs_id dir;
+	int err = fs_system_dir(req, RECEIVE_DIR, &dir);
+
+	return err ? err : fs_remove(req, dir, name_of(name), NULL);
+}
+
+static uint32_t crc_of(const struct unfinished *u)
+{
+	struct unfinished copy = *u;
+
+	copy.crc = 0;
+	return crc32c(0, &copy, sizeof(copy));
+}
+
+int unfinished_read(struct fs_req *req, const char *key, struct unfinished *ret)
+{
+	struct fs_read *r = malloc(sizeof(*r));
+	struct unfinished u = { 0 };
+	char name[FILE_NAME_MAX];
+	struct fs_id id;
+	int err = r ? 0 : -ENOMEM;
+
+	state_name(key, name);
+	if (!err)
+		err = receive_file(req, name, false, &id);
+	if (!err)
+		err = fs_read(req, id, 0, sizeof(u), r);
+	if (!err) {
+		if (r->len == sizeof(u) && r->niov == 1)
+			memcpy(&u, r->iov[0].iov_base, sizeof(u));
+		fs_read_done(req->fs, r);
+		if (u.magic != MAGIC || u.version != VERSION || u.crc != crc_of(&u))
+			err = -EDAMAGED;
+	}
+	free(r);
+	if (!err)
+		*ret = u;
+	return err;
+}
+
+int unfinished_write(struct fs_req *req, const char *key, struct unfinished *u)
+{
+	struct iovec iov = { u, sizeof(*u) };
+	char name[FILE_NAME_MAX];
+	struct fs_id id;
+	int err;
+
+	u->magic = MAGIC;
+	u->version = VERSION;
+	u->crc = crc_of(u);
+	state_name(key, name);
+	err = receive_file(req, name, false, &id);
+	if (err == -ENOENT)
+		err = receive_file(req, name, true, &id);
+	if (!err)
+		err = fs_write(req, id, 0, &iov, 1, sizeof(*u), true, NULL);
+	return err ? err : fs_wait_stable(req->fs, req->stable_seq);
+}
+
+static int gone(int err) { return err == -ENOENT ? 0 : err; }
+
+int unfinished_drop(struct fs *fs, const char *key)
+{
+	char hidden[FS_VOLUME_NAME_MAX + 1], name[FILE_NAME_MAX];
+	struct fs_req req;
+	int err;
+
+	fs_req_admin(&req, fs);
+	unfinished_hidden(key, hidden);
+	err = gone(fs_hidden_destroy(&req, hidden));
+	map_name(key, name);
+	if (!err)
+		err = gone(receive_remove(&req, name));
+	state_name(key, name);		/* last: it says that there is the rest */
+	return err ? err : gone(receive_remove(&req, name));
+}
+
+/* ---- all of them ---------------------------------------------------------------------------- */
+
+struct names { char (*a)[FILE_NAME_MAX]; unsigned n; };
+
+static int names_read(struct fs_req *req, struct names *ret)
+{
+	struct fs_dirlist list = { .buf = malloc(LIST_BYTES), .cap = LIST_BYTES };
+	const struct fs_dirent *e;
+	uint64_t cookie = 2;
+	struct fs_id dir;
+	int err = fs_system_dir(req, RECEIVE_DIR, &dir);
+
+	*ret = (struct names){ malloc(NAMES_MAX * sizeof(*ret->a)), 0 };
+	if (!err && (!list.buf || !ret->a))
+		err = -ENOMEM;
+	while (!err && !list.eof && ret->n < NAMES_MAX) {
+		err = fs_readdir(req, dir, cookie, false, &list);
+		e = list.buf;
+		for (unsigned i = 0; !err && i < list.n && ret->n < NAMES_MAX; i++, e = fs_dirent_next(e)) {
+			cookie = e->cookie;
+			if (e->name_len < FILE_NAME_MAX)
+				memcpy(ret->a[ret->n++], e->name, e->name_len + 1);
+		}
+	}
+	free(list.buf);
+	return err;
+}
+
+/* Whose state, or map, a file is. */
+static bool name_is(const char *name, const char *suffix, char key[KEY_LEN + 1])
+{
+	if (strspn(name, "0123456789abcdef") != KEY_LEN || strcmp(name + KEY_LEN, suffix))
+		return false;
+	memcpy(key, name, KEY_LEN);
+	key[KEY_LEN] = 0;
+	return true;
+}
+
+static bool can_go_on(struct fs_req *req, const char *key)
+{
+	char hidden[FS_VOLUME_NAME_MAX + 1], mark[32];
+	struct fs_snapshot_info s;
+	struct unfinished u;
+
+	unfinished_hidden(key, hidden);
+	if (unfinished_read(req, key, &u) || !u.token.number)
+		return false;
+	snprintf(mark, sizeof(mark), "m%llu", (unsigned long long)u.token.number);
+	return !fs_snapshot_find(req->fs, hidden, mark, &s);
+}
+
+int unfinished_each(struct fs *fs, int (*fn)(void *arg, const struct unfinished_info *u), void *arg)
+{
+	struct unfinished_info info;
+	char key[KEY_LEN + 1];
+	struct unfinished u;
+	struct names names;
+	struct fs_req req;
+	int err;
+
+	fs_req_admin(&req, fs);
+	err = names_read(&req, &names);
+	for (unsigned i = 0; !err && i < names.n; i++) {
+		if (!name_is(names.a[i], ".state", key) || unfinished_read(&req, key, &u) || !u.token.number)
+			continue;
+		snprintf(info.volume, sizeof(info.volume), "%s", u.volume);
+		snprintf(info.source, sizeof(info.source), "%s", u.begin.volume_name);
+		snprintf(info.snapshot, sizeof(info.snapshot), "%s", u.begin.snapshot_name);
+		snprintf(info.from, sizeof(info.from), "%s", u.begin.from_name);
+		info.token = u.token;
+		err = fn(arg, &info);
+	}
+	free(names.a);
+	return err;
+}
+
+int unfinished_forget(struct fs *fs, const char *volume)
+{
+	char key[KEY_LEN + 1];
+	struct unfinished u;
+	struct fs_req req;
+	int err;
+
+	fs_req_admin(&req, fs);
+	unfinished_key(volume, key);
+	err = unfinished_read(&req, key, &u);
+	if (!err || err == -EDAMAGED)
+		err = unfinished_drop(fs, key);
+	return err ? err : fs_wait_stable(fs, fs_last_seq(fs));
+}
+
+/* The map of a snapshot that was received, and is there no more. */
+static bool map_is_old(struct fs_req *req, const char *name)
+{
+	uint8_t uuid[16];
+	unsigned byte, volume;
+	char expect[FILE_NAME_MAX];
+	struct fs_snapshot_info s;
+	uint32_t after = 0;
+
+	for (unsigned i = 0; i < 16; i++) {
+		if (sscanf(name + 2 * i, "%2x", &byte) != 1)
+			return false;
+		uuid[i] = (uint8_t)byte;
+	}
+	if (sscanf(name + 32, "-%u.map", &volume) != 1)
+		return false;
+	kept_map_name(uuid, volume, expect);
+	if (strcmp(name, expect))
+		return false;
+	while (!fs_snapshot_next(req->fs, volume, after, &s)) {
+		if (!memcmp(s.uuid, uuid, 16))
+			return false;
+		after = s.id;
+	}
+	return true;
+}
+
+int unfinished_sweep(struct fs *fs)
+{
+	char key[KEY_LEN + 1];
+	struct names names;
+	struct fs_req req;
+	int err;
+
+	fs_req_admin(&req, fs);
+	err = names_read(&req, &names);
+	for (unsigned i = 0; !err && i < names.n; i++) {
+		const char *name = names.a[i];
+
+		if ((name_is(name, ".state", key) || name_is(name, ".map", key)) && !can_go_on(&req, key))
+			err = unfinished_drop(fs, key);
+		else if (strlen(name) > 36 && map_is_old(&req, name))
+			err = gone(receive_remove(&req, name));
+	}
+	free(names.a);
+	return err;
+}

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Replication: what is received is what was sent; what is shared travels once; whatever happens on the way,
+ * nothing that is half there is ever seen.
+ *
+ *   repl_test [NAME]
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "fs/repl.h"
+#include "repl_kit.h"
+
+#define TARGET_BLOCKS 24000
+#define MARK_BYTES 60000
+
+static void snap(struct rig *r, const char *name)
+{
+	sim_ok(fs_snapshot_create(&r->req, "main", name, NULL));
+}
+
+static void receive_ok(struct rig *t, const char *volume, const struct stream *s)
+{
+	struct receive *r;
+	struct stream_token token;
+	int rc;
+
+	sim_ok(receive_open(t->fs, volume, false, &r));
+	rc = repl_feed(r, s->data, s->len, 5);
+	sim_check(!rc, "receiving %s: %s", volume, receive_why(r));
+	sim_check(receive_is_done(r), "the end has come, and it is not done");
+	sim_check(!receive_close(r, &token), "kept, though it is done");
+}
+
+/* ---- whole volumes ---------------------------------------------------------------------------- */
+
+/* Three states of a volume, sent whole and one after the other. */
+static void round_trip(struct rig *r, uint64_t seed)
+{
+	struct stream s;
+	struct rig t;
+	struct rng rng;
+
+	rng_init(&rng, seed);
+	target_open(&t, TARGET_BLOCKS, seed);
+	repl_mess(r, r->root, &rng, 60);
+	snap(r, "s1");
+	repl_mess(r, r->root, &rng, 25);
+	snap(r, "s2");
+	repl_mess(r, r->root, &rng, 3);
+	snap(r, "s3");
+	repl_mess(r, r->root, &rng, 2);
+
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s1", t.fs, "copy");
+	repl_same(r->fs, "main@s1", t.fs, "copy@s1");
+	repl_send(r->fs, "main", "s2", "s1", NULL, MARK_BYTES, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s2", t.fs, "copy");
+	rig_stable(&t);
+	rig_power_cut(&t, DEV_SIM_CUT_DROP, seed);
+	sim_ok(unfinished_sweep(t.fs));
+	repl_same(r->fs, "main@s2", t.fs, "copy@s2");
+	repl_same(r->fs, "main@s1", t.fs, "copy@s1");
+	repl_send(r->fs, "main", "s3", "s2", NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s3", t.fs, "copy");
+	repl_send(r->fs, "main", "s3", NULL, NULL, 0, &s);
+	receive_ok(&t, "other", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s3", t.fs, "other@s3");
+	repl_send(t.fs, "copy", "s3", "s1", NULL, 0, &s);	/* sent on from there, in one go */
+	stream_free(&s);
+	target_close(&t);
+}
+
+static void test_random_1(struct rig *r) { round_trip(r, 1); }
+static void test_random_2(struct rig *r) { round_trip(r, 2); }
+static void test_random_3(struct rig *r) { round_trip(r, 3); }
+static void test_random_4(struct rig *r) { round_trip(r, 4); }
+
+/* ---- sharing ---------------------------------------------------------------------------------- */
+
+static uint64_t used(struct fs *fs)
+{
+	struct fs_status st;
+	uint64_t free_blocks = sim_free_blocks(fs);
+
+	fs_status(fs, &st);
+	return st.size_blocks - st.meta_blocks - free_blocks;
+}
+
+/* A golden image, clones of it that have changed here and there, clones of those. */
+static void family(struct rig *r, unsigned n)
+{
+	struct fs_id golden = rig_create(r, "golden"), c;
+	char name[16];
+
+	for (unsigned i = 0; i < 8; i++)
+		rig_write(r, golden, (uint64_t)i << 20, 1 << 20, 7 + i);
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "vm%u", i);
+		c = rig_clone(r, i > n / 2 ? rig_find(r, "vm3") : golden, name);
+		for (unsigned k = 0; k < i % 5; k++)
+			rig_write(r, c, (uint64_t)(i * 37 + k * 111) % 2000 * 4096, 8192, 100 + i);
+	}
+}
+
+static void shared_once(struct rig *r, const char *snapshot, const char *from, struct rig *t, uint64_t most)
+{
+	uint64_t before = used(t->fs), took;
+	struct stream s;
+
+	repl_send(r->fs, "main", snapshot, from, NULL, 0, &s);
+	receive_ok(t, "copy", &s);
+	took = used(t->fs) - before;
+	sim_check(s.len <= most * 4096 * 105 / 100, "%zu bytes were sent of %llu blocks", s.len,
+		  (unsigned long long)most);
+	sim_check(took <= most * 105 / 100 + 40, "%llu blocks were taken by what has %llu",
+		  (unsigned long long)took, (unsigned long long)most);
+	stream_free(&s);
+}
+
+static void test_sharing(struct rig *r)
+{
+	uint64_t empty = used(r->fs), first;
+	struct fs_id c;
+	struct rig t;
+
+	target_open(&t, TARGET_BLOCKS, 1);
+	family(r, 40);
+	snap(r, "s1");
+	first = used(r->fs) - empty;
+	shared_once(r, "s1", NULL, &t, first);
+	repl_same(r->fs, "main@s1", t.fs, "copy");
+	/* Clones of what the target has, and changes of them. */
+	for (unsigned i = 0; i < 5; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "young%u", i);
+		c = rig_clone(r, rig_find(r, i < 3 ? "golden" : "vm9"), name);
+		rig_write(r, c, i * 300000 / 4096 * 4096, 4096, 50);
+	}
+	c = rig_clone(r, rig_find(r, "vm9"), "stays");
+	rig_remove(r, "vm9");
+	snap(r, "s2");
+	shared_once(r, "s2", "s1", &t, used(r->fs) - empty - first);
+	repl_same(r->fs, "main@s2", t.fs, "copy");
+	target_close(&t);
+}
+
+/* Ranges that were cloned, and a file that holds one block many times. */
+static void test_ranges(struct rig *r)
+{
+	struct fs_id a = rig_create(r, "a"), b = rig_create(r, "b"), c = rig_create(r, "c");
+	struct stream s;
+	struct rig t;
+
+	target_open(&t, TARGET_BLOCKS, 1);
+	for (unsigned i = 0; i < 6; i++)
+		rig_write(r, a, (uint64_t)i << 20, 1 << 20, 1 + i);
+	rig_write(r, a, 6 << 20, 1234, 9);
+	sim_ok(fs_clone_range(&r->req, a, 2 << 20, b, 4 << 20, 2 << 20, NULL));
+	sim_ok(fs_clone_range(&r->req, a, 8192, b, 12288, 100 * 4096, NULL));
+	sim_ok(fs_clone_range(&r->req, a, 6 << 20, b, 8 << 20, 0, NULL));
+	rig_write(r, c, 0, 4096, 3);
+	for (unsigned i = 1; i < 1500; i = i < 64 ? 2 * i : i + 64)
+		sim_ok(fs_clone_range(&r->req, c, 0, c, i * 4096, (i < 64 ? i : 64) * 4096, NULL));
+	rig_truncate(r, c, 5000000);
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	sim_check(s.stats.data_bytes == (6 << 20) + 4096 + 1234 + 5000000 % 4096, "%llu bytes of data", (unsigned long long)
+		  s.stats.data_bytes);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s1", t.fs, "copy");
+	target_close(&t);
+}
+
+/* Runs whose source ends where its target begins, and subtrees at the end of what one look takes. */
+static void test_edges(struct rig *r)
+{
+	struct fs_id a = rig_create(r, "a"), b = rig_create(r, "b"), d = rig_create(r, "d");
+	struct stream s;
+	struct rig t;
+
+	target_open(&t, TARGET_BLOCKS, 1);
+	for (unsigned i = 0; i < 2; i++)
+		rig_write(r, d, (uint64_t)i << 20, 1 << 20, 1 + i);
+	sim_ok(fs_clone_range(&r->req, d, 256 * 4096, d, 768 * 4096, 256 * 4096, NULL));
+	sim_ok(fs_clone_range(&r->req, d, 512 * 4096, d, 1024 * 4096, 512 * 4096, NULL));
+	for (unsigned k = 0; k < FS_PIECES - 1; k++)
+		rig_write(r, a, k * 4096, 4096, 1 + k);
+	rig_write(r, a, 2 << 20, 1 << 20, 3);
+	rig_write(r, a, 3 << 20, 1 << 20, 4);
+	sim_ok(fs_clone_range(&r->req, a, 0, b, 4096, (FS_PIECES - 1) * 4096, NULL));
+	sim_ok(fs_clone_range(&r->req, a, 2 << 20, b, 2 << 20, 2 << 20, NULL));
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	sim_check(s.stats.data_bytes == (512 + FS_PIECES - 1 + 512) * 4096, "%llu bytes of data",
+		  (unsigned long long)s.stats.data_bytes);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s1", t.fs, "copy");
+	target_close(&t);
+}
+
+static void send_on(struct rig *r, struct rig *t, const char *snapshot, const char *from)
+{
+	struct stream s;
+
+	snap(r, snapshot);
+	repl_send(r->fs, "main", snapshot, from, NULL, 0, &s);
+	receive_ok(t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main", t->fs, "copy");
+}
+
+/* Inodes over more than one page of the map; the number of a clone's source is another file's by now. */
+static void test_numbers(struct rig *r)
+{
+	struct fs_id c;
+	struct rig t;
+
+	target_open(&t, TARGET_BLOCKS, 1);
+	rig_write(r, rig_create(r, "golden"), 0, 100000, 1);
+	rig_fill(r, 600);
+	rig_write(r, rig_create(r, "late"), 0, 5000, 1);
+	send_on(r, &t, "s1", NULL);
+	rig_clone(r, rig_find(r, "golden"), "clone");
+	rig_remove(r, "golden");
+	sim_ok(fs_reap_all(r->fs));
+	c = rig_create(r, "taker");
+	rig_write(r, c, 0, 8192, 3);
+	send_on(r, &t, "s2", "s1");
+	rig_write(r, rig_find(r, "late"), 0, 5000, 4);
+	send_on(r, &t, "s3", "s2");
+	rig_write(r, c, 4096, 5000, 4);
+	send_on(r, &t, "s4", "s3");
+	rig_write(r, rig_find(r, "late"), 100, 50, 5);
+	send_on(r, &t, "s5", "s4");
+	target_close(&t);
+}
+
+/* ---- what goes wrong -------------------------------------------------------------------------- */
+
+/* Cut at each record, in its head, in its body: nothing can be seen, and it can go on if it had a mark. */
+static void test_cut(struct rig *r)
+{
+	struct stream s, rest, cut;
+	struct stream_token token;
+	unsigned n, gone_on = 0;
+	struct rng rng;
+	struct rig t;
+	bool kept;
+
+	rng_init(&rng, 5);
+	target_open(&t, TARGET_BLOCKS, 5);
+	repl_mess(r, r->root, &rng, 50);
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, MARK_BYTES, &s);
+	n = stream_records(&s);
+	for (unsigned i = 0; i < n; i += 1 + n / 60) {
+		cut = s;
+		cut.len = stream_record(&s, i) + rng_below(&rng, stream_record(&s, i + 1) - stream_record(&s, i));
+		sim_check(repl_receive(t.fs, "copy", &cut, false, &kept, &token) == -EPIPE, "cut, and done");
+		sim_check(kept || cut.len < MARK_BYTES + (2 << 20), "there was no mark up to record %u of %u", i, n);
+		if (kept && rng_one_in(&rng, 3)) {
+			rig_power_cut(&t, DEV_SIM_CUT_DROP, i);
+			sim_ok(unfinished_sweep(t.fs));
+		}
+		if (kept) {
+			struct fs_volume_info v;
+
+			sim_check(fs_volume_find(t.fs, "copy", &v) == -ENOENT, "half of it is there");
+			repl_send(r->fs, "main", "s1", NULL, &token, MARK_BYTES, &rest);
+			sim_check(rest.len < s.len, "all was sent again");
+			receive_ok(&t, "copy", &rest);
+			repl_same(r->fs, "main@s1", t.fs, "copy");
+			stream_free(&rest);
+			sim_ok(fs_snapshot_destroy(&t.req, "copy", "s1"));
+			sim_ok(fs_volume_destroy(&t.req, "copy"));
+			gone_on++;
+		}
+		repl_expect_nothing(t.fs, "copy");
+	}
+	sim_check(gone_on > 5, "only %u went on", gone_on);
+	stream_free(&s);
+	target_close(&t);
+}
+
+/* A resumed stream that is cut again, and a token of something else. */
+static void test_resume(struct rig *r)
+{
+	struct stream s, rest;
+	struct stream_token token, second;
+	struct send_opts o = { .volume = "main", .snapshot = "s2", .resume = &token };
+	struct send_stats stats;
+	char why[SEND_WHY], text[TOKEN_TEXT];
+	struct rng rng;
+	struct rig t;
+	bool kept;
+
+	rng_init(&rng, 9);
+	target_open(&t, TARGET_BLOCKS, 5);
+	repl_mess(r, r->root, &rng, 50);
+	snap(r, "s1");
+	snap(r, "s2");
+	repl_send(r->fs, "main", "s1", NULL, NULL, MARK_BYTES, &s);
+	s.len /= 2;
+	repl_receive(t.fs, "copy", &s, false, &kept, &token);
+	sim_check(kept, "not kept");
+	stream_token_text(&token, text);
+	sim_ok(stream_token_parse(text, &second));
+	text[7] ^= 1;
+	sim_check(stream_token_parse(text, &second) == -EINVAL, "a token that was changed");
+	sim_check(send_run(r->fs, &o, NULL, NULL, &stats, why) == -EINVAL && why[0], "of another snapshot");
+	repl_send(r->fs, "main", "s1", NULL, &token, MARK_BYTES, &rest);
+	sim_check(repl_receive(t.fs, "other", &rest, false, &kept, &second) == -ENOENT, "into another volume");
+	rest.len = rest.len * 2 / 3;
+	repl_receive(t.fs, "copy", &rest, false, &kept, &second);
+	sim_check(kept && second.number > token.number, "not kept further");
+	stream_free(&rest);
+	repl_send(r->fs, "main", "s1", NULL, &token, MARK_BYTES, &rest);
+	sim_check(repl_receive(t.fs, "copy", &rest, false, &kept, &token) == -EPROTO, "from where it was before");
+	stream_free(&rest);
+	repl_send(r->fs, "main", "s1", NULL, &second, MARK_BYTES, &rest);
+	receive_ok(&t, "copy", &rest);
+	repl_same(r->fs, "main@s1", t.fs, "copy");
+	stream_free(&rest);
+	stream_free(&s);
+	target_close(&t);
+}
+
+/* Any bit that is wrong is found out. */
+static void test_flip(struct rig *r)
+{
+	struct stream_token token;
+	struct stream s;
+	struct rng rng;
+	struct rig t;
+	bool kept;
+
+	rng_init(&rng, 6);
+	target_open(&t, TARGET_BLOCKS, 5);
+	repl_mess(r, r->root, &rng, 20);
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	for (unsigned i = 0; i < 150; i++) {
+		size_t at = i < 100 ? stream_record(&s, rng_below(&rng, stream_records(&s))) + i % 30 :
+			    rng_below(&rng, s.len);
+		uint8_t bit = 1u << rng_below(&rng, 8);
+		int rc;
+
+		at = i < 17 ? i : at < s.len ? at : s.len - 1;
+		s.data[at] ^= bit;
+		rc = repl_receive(t.fs, "copy", &s, false, &kept, &token);
+		sim_check(rc == -EBADMSG || rc == -EPIPE, "bit %x of byte %zu: %s", bit, at, sim_err(rc));
+		s.data[at] ^= bit;
+		repl_expect_nothing(t.fs, "copy");
+	}
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	target_close(&t);
+}
+
+static void test_full(struct rig *r)
+{
+	struct stream_token token;
+	struct fs_id a = rig_create(r, "a");
+	uint64_t before;
+	struct stream s;
+	struct rig t;
+	bool kept;
+
+	target_open(&t, 6000, 5);
+	for (unsigned i = 0; i < 40; i++)
+		rig_write(r, a, (uint64_t)i << 20, 1 << 20, 1 + i);
+	snap(r, "s1");
+	before = sim_free_blocks(t.fs);
+	repl_send(r->fs, "main", "s1", NULL, NULL, 4 << 20, &s);
+	sim_check(repl_receive(t.fs, "copy", &s, false, &kept, &token) == -ENOSPC && !kept, "it fits?");
+	repl_expect_nothing(t.fs, "copy");
+	sim_check(sim_free_blocks(t.fs) + 8 >= before, "space is gone for good");
+	stream_free(&s);
+	target_close(&t);
+}
+
+/* The power goes after each of some parts of it. */
+static void test_power(struct rig *r)
+{
+	struct receive *x;
+	struct stream s;
+	struct rng rng;
+	struct rig t;
+	unsigned n;
+	int rc;
+
+	rng_init(&rng, 7);
+	repl_mess(r, r->root, &rng, 40);
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, MARK_BYTES, &s);
+	n = stream_records(&s);
+	target_open(&t, TARGET_BLOCKS, 5);
+	for (unsigned i = 3; i <= n; i += 1 + n / 12) {
+		struct fs_volume_info v;
+
+		sim_ok(receive_open(t.fs, "copy", false, &x));
+		sim_ok(receive_feed(x, s.data, stream_record(&s, i)));
+		rig_power_cut(&t, i % 2 ? DEV_SIM_CUT_DROP : DEV_SIM_CUT_SUBSET, i);
+		receive_forget(x);	/* what was in memory is gone with the power */
+		sim_ok(unfinished_sweep(t.fs));
+		sim_check(fs_volume_find(t.fs, "copy", &v) == -ENOENT, "half of it is there");
+		rc = unfinished_forget(t.fs, "copy");
+		sim_check(!rc || rc == -ENOENT, "forgetting: %s", sim_err(rc));
+		repl_expect_nothing(t.fs, "copy");
+	}
+	receive_ok(&t, "copy", &s);
+	repl_same(r->fs, "main@s1", t.fs, "copy");
+	stream_free(&s);
+	target_close(&t);
+}
+
+/* ---- the wrong target -------------------------------------------------------------------------- */
+
+static int try(struct rig *t, const char *volume, const struct stream *s, bool force)
+{
+	struct stream_token token;
+	bool kept;
+
+	return repl_receive(t->fs, volume, s, force, &kept, &token);
+}
+
+static void test_target(struct rig *r)
+{
+	struct stream all, more;
+	struct fs_id a = rig_create(r, "a");
+	struct fs_volume_info v;
+	struct fs_attr x;
+	struct rig t;
+
+	target_open(&t, TARGET_BLOCKS, 5);
+	rig_write(r, a, 0, 100000, 1);
+	snap(r, "s1");
+	rig_write(r, a, 0, 100, 2);
+	snap(r, "s2");
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &all);
+	repl_send(r->fs, "main", "s2", "s1", NULL, 0, &more);
+	sim_check(try(&t, "copy", &more, false) == -ENOENT, "no base at all");
+	sim_ok(fs_volume_create(&t.req, "copy", &v));
+	sim_check(try(&t, "copy", &all, false) == -EEXIST, "over another volume");
+	sim_check(try(&t, "copy", &more, false) == -ENOENT, "the base is another");
+	sim_ok(fs_volume_destroy(&t.req, "copy"));
+	sim_ok(try(&t, "copy", &all, false));
+	sim_ok(fs_lookup_path(&t.req, "copy", "/a", &x));
+	sim_ok(fs_hold(t.fs, x.id));
+	sim_check(try(&t, "copy", &more, false) == -EBUSY, "somebody has it open");
+	fs_unhold(t.fs, x.id);
+	rig_write(&t, x.id, 0, 10, 3);
+	sim_check(try(&t, "copy", &more, false) == -ENOTSYNC, "it has changed");
+	repl_same(r->fs, "main@s1", t.fs, "copy@s1");
+	rig_expect(&t, x.id, 0, 10, 3);
+	sim_ok(try(&t, "copy", &more, true));
+	repl_same(r->fs, "main@s2", t.fs, "copy");
+	sim_check(try(&t, "copy", &more, true) == -EEXIST, "twice");
+	rig_expect(&t, x.id, 0, 100, 2);	/* by the handle of before */
+	sim_ok(fs_snapshot_destroy(&t.req, "copy", "s1"));
+	sim_ok(unfinished_sweep(t.fs));
+	stream_free(&all);
+	stream_free(&more);
+	target_close(&t);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct rig_test tests[] = {
+		{ "random-1", test_random_1, 24000, 0, false },
+		{ "random-2", test_random_2, 24000, 0, false },
+		{ "random-3", test_random_3, 24000, 0, true },
+		{ "random-few-refs", test_random_4, 24000, 4, false },
+		{ "sharing", test_sharing, 24000, 0, false },
+		{ "ranges", test_ranges, 24000, 0, false },
+		{ "edges", test_edges, 24000, 0, false },
+		{ "numbers", test_numbers, 24000, 0, false },
+		{ "cut", test_cut, 24000, 0, false },
+		{ "resume", test_resume, 24000, 0, false },
+		{ "flip", test_flip, 24000, 0, false },
+		{ "full", test_full, 24000, 0, false },
+		{ "power", test_power, 24000, 0, false },
+		{ "target", test_target, 24000, 0, false },
+	};
+
+	return rig_main(tests, sizeof(tests) / sizeof(*tests), argc, argv);
+}
