@@ -328,6 +328,45 @@ static void leaf_body(void *arg)
 	dev_close(w.d);
 }
 
+/* More pages than may be dirty at a time: the new tree is made over several checkpoints. */
+static void large_body(void *arg)
+{
+	enum { LINKS = 140000 };
+	struct fs_id dir, file = { 0 };
+	struct fs_check_opts o = { .repair = true, .memory = 16 << 20 };
+	struct fs_attr a;
+	struct edit e;
+	struct work w;
+	char name[40];
+
+	new_pool(&w);
+	dir = make(&w, w.root, "d", FS_DIR);
+	for (unsigned i = 0; i < LINKS; i++) {
+		snprintf(name, sizeof(name), "one of many names, number %u", i);
+		if (i % 10000)
+			REQUIRE(!fs_link(&w.req, file, dir, (struct fs_name){ name, strlen(name) }, false, &a,
+					 NULL));
+		else
+			file = make(&w, dir, name, FS_REG);
+	}
+	REQUIRE(!fs_close(w.fs));
+	e.d = w.d;
+	REQUIRE(inode_get(&e, dir.ino).dir_pages > 3000);
+	edit_get(&e, inode_get(&e, dir.ino).root, &u);
+	edit_get(&e, ptr(u.slots[0]), &u);
+	dev_sim_flip_bit(w.d, ptr(u.slots[0]), 4000);
+	REQUIRE(check(w.d) == 1);
+	REQUIRE(!fs_check_with(w.d, &o, NULL, NULL, NULL) && !check(w.d));
+	REQUIRE(inode_get(&e, dir.ino).entries == LINKS);
+	open_fs(&w);
+	for (unsigned i = 0; i < LINKS; i += 7) {
+		snprintf(name, sizeof(name), "/d/one of many names, number %u", i);
+		REQUIRE(there(&w, name));
+	}
+	REQUIRE(!fs_close(w.fs));
+	dev_close(w.d);
+}
+
 struct cut { unsigned at, seen; };
 
 static void cut_the_power(void *arg, struct dev *d, const struct dev_io *io)
@@ -384,6 +423,7 @@ static void test_directories(void **state)
 
 	in_fiber(inner_body);
 	in_fiber(leaf_body);
+	in_fiber(large_body);
 	in_fiber(cut_prepare);
 	for (cut_at = 1; cut_at; cuts++)
 		in_fiber(cut_body);
