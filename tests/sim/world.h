@@ -235,6 +235,7 @@ void client_share(struct client *c);
 /* ---- world_volumes.c ---- */
 void travels_start(struct client *c);	/* before all faults: makes its first volume */
 void travels_end(struct client *c);	/* looks at all of them */
+void travels_removed(struct client *c, const struct file *f);
 /* Something with its volumes, or WORK in one. */
 void client_travel(struct client *c, void (*work)(struct client *c));
 

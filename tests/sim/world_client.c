@@ -475,6 +475,8 @@ void client_remove(struct client *c, struct file *f)
 	uint32_t n = 0;
 
 	f->doubt = true;
+	if (c->travels)
+		travels_removed(c, f);
 	for (uint32_t i = 0; i < c->npending; i++)
 		if (c->pending[i].file != f)
 			c->pending[n++] = c->pending[i];

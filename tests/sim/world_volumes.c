@@ -20,6 +20,7 @@
 #define PLACES 3
 #define PASTS 2				/* snapshots of each */
 #define GONE_MAX 16
+#define REMOVED_BITS 4096
 enum { NOENT = 2, IO = 5, ROFS = 30, STALE = 70 };
 
 /* MAYBE: a call that makes or destroys it was not answered. */
@@ -43,15 +44,32 @@ struct travels {
 	struct place *here;
 	uint8_t gone[GONE_MAX][HANDLE_BYTES];
 	unsigned ngone;
+	uint8_t removed[REMOVED_BITS / 8];	/* a bit by the handle of each file that he has removed */
 	uint64_t change;		/* the greatest change number that he has seen */
 };
 
 /* ---- what is gone -------------------------------------------------------------------------- */
 
+static unsigned removed_bit(const uint8_t *fh)
+{
+	return text_hash((const char *)fh, HANDLE_BYTES) % REMOVED_BITS;
+}
+
+void travels_removed(struct client *c, const struct file *f)
+{
+	unsigned bit = removed_bit(f->fh);
+
+	c->travels->removed[bit / 8] |= 1 << bit % 8;
+}
+
+/* What was removed while it was open may be in a snapshot without a name, and come back with that. */
 static void gone_add(struct client *c, const uint8_t *fh)
 {
 	struct travels *t = c->travels;
+	unsigned bit = removed_bit(fh);
 
+	if (t->removed[bit / 8] & 1 << bit % 8)
+		return;
 	memcpy(t->gone[t->ngone < GONE_MAX ? t->ngone++ : rng_below(&c->rng, GONE_MAX)], fh, HANDLE_BYTES);
 }
 
