@@ -401,9 +401,9 @@ static uint64_t apply_faults(struct sim *s, struct dev_io *io, uint64_t *delay_n
 			p->lose = true;
 			break;
 		case DEV_SIM_MISDIRECT:
-			if (f->f.target > s->dev.nblocks - io->nblocks)
-				die(s, "a misdirected write would leave the disk");
 			block = f->f.target;
+			if (block > s->dev.nblocks - io->nblocks)
+				block = s->dev.nblocks - io->nblocks;
 			break;
 		case DEV_SIM_FLIP_READ:
 			p->flip = true;

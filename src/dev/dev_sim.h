@@ -75,7 +75,8 @@ struct dev_sim_fault {
 	uint64_t nth;		/* the n-th such request from now on; 0 and 1: the next */
 	bool for_good;		/* and all after it */
 	uint64_t first_block, nblocks;	/* only requests that touch these; nblocks 0: any */
-	uint64_t target;	/* DEV_SIM_MISDIRECT: the block that it hits */
+	uint64_t target;	/* DEV_SIM_MISDIRECT: the block that it hits first, or the
+				 * disk's last ones where it would go past them */
 	uint64_t delay_ns;
 };
 #define DEV_SIM_MAX_FAULTS 16
