@@ -73,6 +73,7 @@ struct fleet {
 	enum fleet_state state;
 	uint64_t version;		/* of the golden share: 1 at first, raised by a recompose */
 	json_t *settings;		/* an object, see settings.c for its keys */
+	json_t *goldens;		/* {"1": "vms:/golden/debian12@1"}: what shares are of */
 	json_t *snapshots;		/* NULL, or by tag and machine: snapshots.c */
 	struct machine *machines;	/* by number */
 	size_t n;
@@ -94,6 +95,10 @@ uint64_t setting_number(const struct fleet *f, const char *key);
 /* The keys, in the order in which people are shown them; NULL ends them. */
 const char *setting_key(unsigned i);
 bool setting_is_number(const char *key);
+
+/* What the fleet's golden share of that version is of; "" if that isn't known.  NULL forgets it. */
+const char *fleet_golden(const struct fleet *f, uint64_t version);
+void fleet_golden_set(struct fleet *f, uint64_t version, const char *golden);
 
 /* ---- plan.c ----------------------------------------------------------------------------- */
 

@@ -44,11 +44,11 @@ int fleet_encode(const struct fleet *f, struct buf *ret_text)
 
 	for (i = 0; i < f->n && !failed; i++)
 		failed = json_array_append_new(list, machine_json(&f->machines[i]));
-	j = json_pack("{s:i,s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:O,s:O*,s:o}", "format", FORMAT, "version",
+	j = json_pack("{s:i,s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:O,s:O*,s:O*,s:o}", "format", FORMAT, "version",
 		      (json_int_t)f->version, "fleet", f->name,
 		      "state", states[f->state], "created", f->created, "volume", f->volume,
 		      "volume_uuid", f->volume_uuid, "pool_uuid", f->pool_uuid, "settings",
-		      f->settings, "snapshots", f->snapshots, "machines", list);
+		      f->settings, "goldens", f->goldens, "snapshots", f->snapshots, "machines", list);
 	buf_init(ret_text, (size_t)256 << 20);
 	failed |= !j || json_dump_callback(j, buf_take, ret_text, JSON_INDENT(1));
 	json_decref(j);
@@ -232,6 +232,23 @@ static int head_take(const json_t *j, struct fleet *f, char why[FLEET_WHY])
 	return state_take(j, f, why);
 }
 
+/* Older ones know of the newest only. */
+static int goldens_take(json_t *j, struct fleet *f, char why[FLEET_WHY])
+{
+	const char *key;
+	json_t *v;
+
+	if (j && !json_is_object(j))
+		return refuse(why, -EINVAL, "goldens: must be an object");
+	json_object_foreach(j, key, v)
+		if (!json_is_string(v))
+			return refuse(why, -EINVAL, "goldens: %.40s: must be text", key);
+	f->goldens = json_incref(j);
+	if (!*fleet_golden(f, f->version))
+		fleet_golden_set(f, f->version, setting_text(f, "golden"));
+	return 0;
+}
+
 int fleet_decode(const char *text, size_t len, struct fleet *f, char why[FLEET_WHY])
 {
 	json_error_t error;
@@ -250,6 +267,8 @@ int fleet_decode(const char *text, size_t len, struct fleet *f, char why[FLEET_W
 		err = settings_complete(f->settings, f->name, why);
 	if (!err)
 		err = machines_take(json_object_get(j, "machines"), f, why);
+	if (!err)
+		err = goldens_take(json_object_get(j, "goldens"), f, why);
 	if (!err)
 		err = snapshots_take(json_object_get(j, "snapshots"), f, why);
 	json_decref(j);

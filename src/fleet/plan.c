@@ -28,6 +28,7 @@ void fleet_init(struct fleet *f)
 void fleet_done(struct fleet *f)
 {
 	json_decref(f->settings);
+	json_decref(f->goldens);
 	json_decref(f->snapshots);
 	free(f->machines);
 	fleet_init(f);
@@ -155,6 +156,7 @@ int fleet_grow(struct fleet *f, uint64_t count, char why[FLEET_WHY])
 	int err;
 
 	wanted.machines = NULL;
+	wanted.goldens = NULL;
 	wanted.snapshots = NULL;
 	wanted.settings = json_copy(f->settings);
 	json_object_set_new(wanted.settings, "count", json_integer((json_int_t)count));
@@ -179,6 +181,32 @@ void fleet_shrink(struct fleet *f, uint64_t count)
 		json_object_foreach_safe(f->snapshots, next, tag, machines)
 			tag_forget(f, tag, f->machines[f->n - 1].name);
 	json_object_set_new(f->settings, "count", json_integer((json_int_t)count));
+}
+
+static const char *version_key(uint64_t version, char buf[24])
+{
+	snprintf(buf, 24, "%" PRIu64, version);
+	return buf;
+}
+
+const char *fleet_golden(const struct fleet *f, uint64_t version)
+{
+	char key[24];
+	const char *s = json_string_value(json_object_get(f->goldens, version_key(version, key)));
+
+	return s ? s : "";
+}
+
+void fleet_golden_set(struct fleet *f, uint64_t version, const char *golden)
+{
+	char key[24];
+
+	if (!f->goldens)
+		f->goldens = json_object();
+	if (golden)
+		json_object_set_new(f->goldens, version_key(version, key), json_string(golden));
+	else
+		json_object_del(f->goldens, version_key(version, key));
 }
 
 struct machine *fleet_machine(const struct fleet *f, const char *name)

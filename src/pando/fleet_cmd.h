@@ -53,15 +53,16 @@ int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, 
 int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want);
 /* FILES, as POST /v1/files takes them, into FOLDER of the fleet, MODE or what they have of their own; *FILES
  * is a new list then. */
+json_t *json_base64(const void *data, size_t len);
 int fleet_files_send(struct cmd *c, const struct fleet *f, const char *folder, const char *mode,
 		     bool replace, json_t **files);
 int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uint64_t *count);
 /* Empty data disks, for a fleet that has them. */
 int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want);
 /* Golden shares of versions that no machine has; or all. */
-int fleet_shares_remove(struct cmd *c, const struct fleet *f, bool unused_only);
+int fleet_shares_remove(struct cmd *c, struct fleet *f, bool unused_only);
 /* Everything in its folder, the manifest last; and the folder. */
-int fleet_files_remove(struct cmd *c, const struct fleet *f);
+int fleet_files_remove(struct cmd *c, struct fleet *f);
 /* One of its files or folders, if it is there; RECURSIVE: with all that is in it. */
 int fleet_file_remove(struct cmd *c, const struct fleet *f, const char *name, bool recursive);
 

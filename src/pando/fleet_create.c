@@ -12,7 +12,7 @@
  * Each step makes only what is missing.  So the command can be given again after any failure,
  * then with the fleet's name alone, and it goes on where it was.
  */
-#include "pando/fleet_cmd.h"
+#include "pando/golden.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -125,6 +125,8 @@ static int given_compare(struct creation *x)
 			x->changed = true;
 			continue;
 		}
+		if (!strcmp(key, "golden") && golden_is(setting_text(&x->f, key), json_string_value(value)))
+			continue;
 		if (!has || !json_equal(has, value))
 			return fail("%s: there is a fleet of this name, with another %s; give none to "
 				    "complete it, or destroy it first", x->f.name, key);
@@ -190,6 +192,7 @@ void now_text(char buf[32])
 static int fleet_begin(struct creation *x, const char *name)
 {
 	struct fleet *f = &x->f;
+	CLEANUP_FREE char *image = NULL;
 	char why[FLEET_WHY];
 	struct objpath golden;
 	int err;
@@ -200,6 +203,11 @@ static int fleet_begin(struct creation *x, const char *name)
 		return usage(x->c, "%s: there is no such fleet yet; say --golden and --count", name);
 	if (settings_complete(f->settings, name, why))
 		return usage(x->c, "%s", why);
+	err = golden_resolve(x->c, setting_text(f, "golden"), &image);
+	if (err)
+		return err;
+	json_object_set_new(f->settings, "golden", json_string(image));
+	fleet_golden_set(f, f->version, image);
 	err = cmd_object(x->c, setting_text(f, "golden"), &golden);
 	if (err)
 		return err;

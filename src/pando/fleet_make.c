@@ -188,25 +188,32 @@ int fleet_files_send(struct cmd *c, const struct fleet *f, const char *folder, c
 	return err;
 }
 
+json_t *json_base64(const void *data, size_t len)
+{
+	size_t cap = sodium_base64_encoded_len(len, sodium_base64_VARIANT_ORIGINAL);
+	char *text = malloc(cap);
+	json_t *j;
+
+	if (!text)
+		return NULL;
+	sodium_bin2base64(text, cap, data, len, sodium_base64_VARIANT_ORIGINAL);
+	j = json_string(text);
+	free(text);
+	return j;
+}
+
 static int seed_add(const struct fleet *f, const struct machine *m, json_t *files, size_t *bytes)
 {
 	CLEANUP_BUF struct buf image = { 0 };
-	char why[FLEET_WHY], *text;
+	char why[FLEET_WHY];
 	uint64_t size;
-	size_t cap;
 
 	if (machine_seed(f, m, &image, &size, why))
 		return fail("%s: %s", m->name, why);
-	cap = sodium_base64_encoded_len(image.len, sodium_base64_VARIANT_ORIGINAL);
-	text = malloc(cap);
-	if (!text)
-		return fail("out of memory");
-	sodium_bin2base64(text, cap, (unsigned char *)image.data, image.len,
-			  sodium_base64_VARIANT_ORIGINAL);
-	json_array_append_new(files, json_pack("{s:o,s:s,s:I}", "name", json_sprintf("%s.img", m->name),
-					       "data", text, "size", (json_int_t)size));
-	*bytes += cap;
-	free(text);
+	json_array_append_new(files, json_pack("{s:o,s:o,s:I}", "name", json_sprintf("%s.img", m->name),
+					       "data", json_base64(image.data, image.len), "size",
+					       (json_int_t)size));
+	*bytes += image.len / 3 * 4 + 4;
 	return DONE;
 }
 
@@ -279,9 +286,10 @@ int fleet_file_remove(struct cmd *c, const struct fleet *f, const char *name, bo
 
 /* One share for each version that a machine's disk may have come from, or none at all: not even
  * that of a recompose that was cut short before it was written down. */
-int fleet_shares_remove(struct cmd *c, const struct fleet *f, bool unused_only)
+int fleet_shares_remove(struct cmd *c, struct fleet *f, bool unused_only)
 {
 	char name[40] = "/";
+	bool changed = false;
 	uint64_t v;
 	size_t i;
 	int err = DONE;
@@ -293,11 +301,13 @@ int fleet_shares_remove(struct cmd *c, const struct fleet *f, bool unused_only)
 			continue;
 		golden_share_name(v, name + 1, sizeof(name) - 1);
 		err = fleet_file_remove(c, f, name, false);
+		changed |= *fleet_golden(f, v) != 0;
+		fleet_golden_set(f, v, NULL);
 	}
-	return err;
+	return err || !changed || !unused_only ? err : fleet_save(c, f, false);
 }
 
-int fleet_files_remove(struct cmd *c, const struct fleet *f)
+int fleet_files_remove(struct cmd *c, struct fleet *f)
 {
 	int err = fleet_file_remove(c, f, "/disks", true);
 

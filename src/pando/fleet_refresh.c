@@ -4,6 +4,7 @@
  * one.
  */
 #include "pando/fleet_life.h"
+#include "pando/golden.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,7 @@ static int version_begin(struct life *l, const char *golden)
 		return DONE;
 	f->version++;
 	json_object_set_new(f->settings, "golden", json_string(golden));
+	fleet_golden_set(f, f->version, golden);
 	golden_share_name(f->version, name + 1, sizeof(name) - 1);
 	err = fleet_file_remove(l->c, f, name, false);	/* left by one that was cut short */
 	if (!err)
@@ -166,14 +168,16 @@ static int recompose_look(struct life *l, const char *golden)
 int fleet_recompose(struct cmd *c)
 {
 	struct life l = { .c = c };
-	const char *golden = cmd_option(c, "golden");
+	CLEANUP_FREE char *golden = NULL;
 	uint64_t timeout_s, at_once = 4;
 	int err = timeout_take(c, &timeout_s);
 
 	if (!err)
 		err = cmd_number(c, "at-once", &at_once);
-	if (!err && (!golden || !at_once))
-		err = usage(c, golden ? "--at-once: must be 1 or more" : "say which image with --golden");
+	if (!err && (!cmd_option(c, "golden") || !at_once))
+		err = usage(c, at_once ? "say which image with --golden" : "--at-once: must be 1 or more");
+	if (!err)
+		err = golden_resolve(c, cmd_option(c, "golden"), &golden);
 	if (!err)
 		err = life_begin(&l);
 	if (!err)

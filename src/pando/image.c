@@ -88,8 +88,7 @@ enum image_format image_format_of(const void *head, size_t len)
 
 /* ---- qemu-img --------------------------------------------------------------------------- */
 
-/* Runs ARGV with standard output going to OUT_FD; its exit code, or 127. */
-static int program_run(char *const argv[], int out_fd)
+int program_run(char *const argv[], int out_fd, int err_fd)
 {
 	posix_spawn_file_actions_t actions;
 	int err, status;
@@ -97,6 +96,7 @@ static int program_run(char *const argv[], int out_fd)
 
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, err_fd, STDERR_FILENO);
 	err = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	if (err)
@@ -134,7 +134,7 @@ int image_convert(const char *src, enum image_format from, const char *dst, enum
 	char *argv[] = { "qemu-img", "convert", terminal ? "-p" : "-q", "-f",
 			 (char *)format_names[from], "-O", (char *)format_names[to], src_path,
 			 dst_path, NULL };
-	int code = src_path && dst_path ? program_run(argv, STDERR_FILENO) : 1;
+	int code = src_path && dst_path ? program_run(argv, STDERR_FILENO, STDERR_FILENO) : 1;
 
 	return code || interrupted ? program_fail(src, code) : DONE;
 }
@@ -151,7 +151,7 @@ int image_check_alone(const char *src, enum image_format from)
 
 	if (!out || !src_path)
 		return fail("%s: cannot make a temporary file: %s", src, strerror(errno));
-	code = program_run(argv, fileno(out));
+	code = program_run(argv, fileno(out), STDERR_FILENO);
 	if (code)
 		return code == 127 ? program_fail(src, code)
 				   : fail("%s: qemu-img cannot read it as %s; name its format with "

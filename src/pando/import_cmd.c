@@ -5,7 +5,7 @@
  * What is a hole or zero in the source is not sent.  pandod keeps the file without a name
  * until everything is there; so whatever goes wrong on the way, nothing is left behind.
  */
-#include "pando/pando.h"
+#include "pando/prepare.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +32,7 @@ struct import {
 	uint64_t size, done, sent;
 	char *buf;
 	char id[64];
+	struct imported *what;
 };
 
 static int read_fail(struct import *m)
@@ -303,6 +304,8 @@ static int format_find(struct import *m, enum image_format *ret)
 			return read_fail(m);
 		*ret = image_format_of(head, (size_t)n);
 	}
+	if (m->stream && m->what->prepare)
+		return usage(m->c, "%s: only a file can be prepared", m->name);
 	if (m->stream && *ret != IMAGE_RAW)
 		return usage(m->c, "%s: only raw data can come from a pipe", m->name);
 	return DONE;
@@ -320,6 +323,8 @@ static int source_convert(struct import *m, enum image_format format)
 	if (err)
 		return err;
 	err = image_convert(m->name, format, path, IMAGE_RAW);
+	if (!err && m->what->prepare)
+		err = image_prepare(path, m->name, &m->what->removed);
 	/* the name is not needed any more: so nothing is left, however this ends */
 	close(m->fd);
 	m->fd = -1;
@@ -336,45 +341,53 @@ static int source_convert(struct import *m, enum image_format format)
 	return err;
 }
 
-static int import_print(struct import *m, const json_t *file)
+static int import_run(struct import *m)
 {
-	char size[SIZE_TEXT], mapped[SIZE_TEXT];
+	int err;
 
-	if (m->c->json)
-		return print_json(file);
+	interrupt_catch();
+	err = source_open(m);
+	if (!err)
+		err = format_find(m, &m->what->format);
+	if (!err && (m->what->format != IMAGE_RAW || m->what->prepare))
+		err = source_convert(m, m->what->format);
+	if (!err)
+		err = import_fd(m, &m->what->file);
+	m->what->size = m->size;
+	if (m->fd > STDIN_FILENO)
+		close(m->fd);
 	progress_end();
-	printf("%s: %s imported, %s of it data\n", m->object, size_text(m->size, size),
-	       size_text(json_u64(file, "mapped"), mapped));
-	return print_done();
+	return err;
 }
 
-int image_import(struct cmd *c)
+int image_import_to(struct cmd *c, const char *file, const char *object, struct imported *ret)
 {
-	struct import m = { .c = c, .name = c->argv[0], .object = c->argv[1], .fd = -1 };
+	struct import m = { .c = c, .name = file, .object = object, .fd = -1, .what = ret };
 	CLEANUP_FREE char *buf = aligned_alloc(4096, PIECE);
-	enum image_format format;
 	struct objpath path;
-	json_t *file = NULL, *probe = json_object();
+	json_t *probe = json_object();
 	int err = owner_options(c, probe);
 
 	json_decref(probe);
 	m.buf = buf;
 	if (!err)
-		err = buf ? cmd_object(c, m.object, &path) : fail("out of memory");
-	if (err)
-		return err;
-	interrupt_catch();
-	err = source_open(&m);
-	if (!err)
-		err = format_find(&m, &format);
-	if (!err && format != IMAGE_RAW)
-		err = source_convert(&m, format);
-	if (!err)
-		err = import_fd(&m, &file);
-	if (!err)
-		err = import_print(&m, file);
-	json_decref(file);
-	if (m.fd > STDIN_FILENO)
-		close(m.fd);
+		err = buf ? cmd_object(c, object, &path) : fail("out of memory");
+	return err ? err : import_run(&m);
+}
+
+int image_import(struct cmd *c)
+{
+	struct imported got = { .prepare = false };
+	char size[SIZE_TEXT], mapped[SIZE_TEXT];
+	int err = image_import_to(c, c->argv[0], c->argv[1], &got);
+
+	if (!err && c->json) {
+		err = print_json(got.file);
+	} else if (!err) {
+		printf("%s: %s imported, %s of it data\n", c->argv[1], size_text(got.size, size),
+		       size_text(json_u64(got.file, "mapped"), mapped));
+		err = print_done();
+	}
+	json_decref(got.file);
 	return err;
 }

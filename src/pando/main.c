@@ -81,6 +81,12 @@ static const struct option_row export_options[] = {
 	{ "replace", NULL, "replace an existing file, in the moment the export is complete" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row golden_import_options[] = {
+	{ "note", "TEXT", "what people should know of it, one line" },
+	{ "prepare", NULL, "remove the system's identity: machine-id, SSH host keys, logs, seeds" },
+	{ "format", "FORMAT", "raw, qcow2, vmdk, vhdx or vpc (default: by its first bytes)" },
+	{ NULL, NULL, NULL },
+};
 static const struct option_row fleet_create_options[] = {
 	{ "golden", "VOLUME:/path", "the image that all disks are clones of, raw" },
 	{ "count", "N", "how many machines" },
@@ -237,6 +243,18 @@ static const struct verb verbs[] = {
 	  NULL, rm_options, file_rm },
 	{ NULL, "mkdir", "VOLUME:/path...", 1, 1000000, VERB_ONLINE, "make directories", NULL,
 	  owner_rows, file_mkdir },
+	{ "golden", "import", "FILE VOLUME:/golden/NAME", 2, 2, VERB_ONLINE | VERB_JSON,
+	  "import a golden image as its next version",
+	  "It becomes VOLUME:/golden/NAME@N, raw.  Fleets name a version, or NAME for the newest.  --prepare "
+	  "needs the package e2fsprogs, and an image with a root in an ext4 file system; FILE itself stays as "
+	  "it is.", golden_import_options, golden_import },
+	{ "golden", "list", "", 0, 0, VERB_ONLINE | VERB_JSON, "list the golden images, and who uses them", NULL,
+	  NULL, golden_list },
+	{ "golden", "show", "VOLUME:/golden/NAME[@N]", 1, 1, VERB_ONLINE | VERB_JSON,
+	  "show a golden image, one version or all", NULL, NULL, golden_show },
+	{ "golden", "retire", "VOLUME:/golden/NAME@N", 1, 1, VERB_ONLINE,
+	  "remove a golden image that no fleet uses",
+	  "Its number is not given again.", NULL, golden_retire },
 	{ "fleet", "create", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "make machines from a golden image",
 	  "Each has a disk, a clone of the image, and a seed from which cloud-init takes its name and "
 	  "addresses at the first boot; both in VOLUME:/fleets/FLEET, with the fleet's manifest.  After a "

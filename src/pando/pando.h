@@ -131,9 +131,24 @@ enum image_format image_format_of(const void *head, size_t len);
 int image_convert(const char *src, enum image_format from, const char *dst, enum image_format to);
 /* FAILED with a message if an image needs other files that it names (a backing file). */
 int image_check_alone(const char *src, enum image_format from);
+/* Runs ARGV with its output going there; its exit code, or 127. */
+int program_run(char *const argv[], int out_fd, int err_fd);
 /* A temporary file in $TMPDIR, else beside NEAR; its path is the caller's to free and unlink. */
 int temp_make(const char *near, bool beside, char **ret_path, int *ret_fd);
 bool is_zero(const void *p, size_t len);
+
+/* ---- import_cmd.c ----------------------------------------------------------------------- */
+
+/* What an import is beside FILE and OBJECT: prepared (prepare.h), and what came of it. */
+struct imported {
+	bool prepare;
+	unsigned removed;		/* by preparing */
+	enum image_format format;	/* of FILE */
+	uint64_t size;
+	json_t *file;			/* its attributes; the caller's */
+};
+/* By the options of C.  An exit code, after a message if it isn't DONE. */
+int image_import_to(struct cmd *c, const char *file, const char *object, struct imported *ret);
 
 /* ---- verbs ------------------------------------------------------------------------------ */
 
@@ -161,6 +176,11 @@ int file_rm(struct cmd *c);
 int file_clone(struct cmd *c);
 int image_import(struct cmd *c);
 int image_export(struct cmd *c);
+
+int golden_import(struct cmd *c);
+int golden_list(struct cmd *c);
+int golden_show(struct cmd *c);
+int golden_retire(struct cmd *c);
 
 int fleet_create(struct cmd *c);
 int fleet_list(struct cmd *c);
