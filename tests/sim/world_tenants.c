@@ -147,10 +147,22 @@ static void relearn_file(struct client *c, struct file *f)
 		f->tags[b] = 0;
 }
 
+/* A pool that became read-only shows what its last calls did, whose callers were told of a failure: it is
+ * gone with the next life of the server. */
+static bool stays(const struct world *w)
+{
+	struct fs_status st;
+
+	if (!w->up)
+		return false;
+	fs_status(w->fs, &st);
+	return !st.readonly;
+}
+
 static void relearn(struct client *c)
 {
 	struct tenancy *t = c->tenancy;
-	uint64_t change = t->change;
+	uint64_t change = t->change, epoch = c->w->epoch;
 	uint32_t restored = c->w->restored;
 	bool newer = restored > t->restored;
 
@@ -166,7 +178,7 @@ static void relearn(struct client *c)
 		if (f->exists)
 			note_change(c, f, newer, &change);
 	}
-	t->known = steady(c);
+	t->known = steady(c) && stays(c->w) && c->w->epoch == epoch;
 	if (t->known) {
 		t->restored = restored;
 		t->change = change;
@@ -194,6 +206,8 @@ static void make(struct client *c)
 	*f = (struct file){ .serial = ++c->serial };
 	snprintf(f->name, sizeof(f->name), "s%u", f->serial);
 	v = c->nfs->create(c, f->name);
+	world_tell(c->w, "client %u: create %s in the shared volume: status %u%s", c->id, f->name, v.status,
+		   v.restarted ? ", over a restart" : "");
 	if (v.status && !(v.status == EXIST && v.restarted)) {
 		failed(c, "CREATE", v);
 		return;
@@ -237,6 +251,8 @@ static void write_some(struct client *c)
 	}
 	v = c->nfs->write(c, f, (uint64_t)block * MBLOCK, buf, n * MBLOCK, 2, &committed, &verifier);
 	free(buf);
+	world_tell(c->w, "client %u: write %#x of %s, blocks %u+%u, in the shared volume: status %u%s", c->id, c->op,
+		   f->name, block, n, v.status, v.restarted ? ", over a restart" : "");
 	if (v.status) {
 		failed(c, "WRITE", v);
 		return;
@@ -270,6 +286,8 @@ static void drop(struct client *c)
 	if (!f)
 		return;
 	v = c->nfs->remove(c, f->name, false);
+	world_tell(c->w, "client %u: remove %s in the shared volume: status %u%s", c->id, f->name, v.status,
+		   v.restarted ? ", over a restart" : "");
 	f->exists = false;
 	if (v.status && !(v.status == NOENT && v.restarted))
 		failed(c, "REMOVE", v);
