@@ -59,6 +59,11 @@ struct admin {
 	struct upload *uploads[UPLOADS_MAX];
 	struct timer upload_timer;
 	bool upload_sweeping;
+	/* send_api.c's and receive_api.c's, of the loop's thread: */
+	struct sending *sends[8];
+	struct receiving *receives[8];
+	struct timer send_timer, receive_timer;
+	bool send_sweeping, receive_sweeping, receives_swept;
 	/* schedule_run.c's, of the loop's thread: */
 	struct timer schedule_timer;
 	bool schedule_looking, schedule_stopping;

@@ -110,6 +110,7 @@ static const struct err_row {
 	{ EDAMAGED, 500, "damaged", "damaged on the pool's device; stop pandod and run "
 	  "'pando pool check'" },
 	{ ENOMEM, 503, "no_memory", "pandod is short of memory; try again later" },
+	{ ETXTBSY, 409, "busy", "is being sent ('pando send'); wait until that is done, or stop it" },
 	{ EBUSY, 409, "busy", "is in use by another request; try again" },
 	{ EPERM, 403, "forbidden", "not permitted" },
 	{ EACCES, 403, "forbidden", "not permitted" },

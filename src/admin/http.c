@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "admin/repl_api.h"
 #include "admin/size.h"
 #include "base/fiber.h"
 #include "base/log.h"
@@ -58,6 +59,15 @@ static const struct route routes[] = {
 	{ "PUT", "/v1/uploads/*", BODY_DATA, "offset", put_upload, put_upload_data },
 	{ "POST", "/v1/uploads/*", BODY_JSON, "size", post_upload, NULL },
 	{ "DELETE", "/v1/uploads/*", BODY_NONE, "", delete_upload, NULL },
+	{ "POST", "/v1/sends", BODY_JSON, "snapshot from resume", post_sends, NULL },
+	{ "GET", "/v1/sends/*", BODY_NONE, "", get_send, NULL },
+	{ "DELETE", "/v1/sends/*", BODY_NONE, "", delete_send, NULL },
+	{ "GET", "/v1/receives", BODY_NONE, "", get_receives, NULL },
+	{ "POST", "/v1/receives", BODY_JSON, "volume force", post_receives, NULL },
+	{ "DELETE", "/v1/receives", BODY_NONE, "volume", delete_receives, NULL },
+	{ "PUT", "/v1/receives/*", BODY_DATA, "", put_receive, put_receive_data },
+	{ "POST", "/v1/receives/*", BODY_JSON, "", post_receive, NULL },
+	{ "DELETE", "/v1/receives/*", BODY_NONE, "", delete_receive, NULL },
 };
 
 const struct route *route_find(const char *method, const char *url, const char **ret_name,
@@ -357,11 +367,14 @@ int admin_start(const struct admin_config *cfg, struct admin **ret_admin, char *
 		return err;
 	uploads_init(a);
 	schedules_init(a);
+	sends_init(a);
+	receives_init(a);
 	a->daemon = mhd_start(a);
 	if (!a->daemon) {
 		snprintf(why, why_len, "%s: the management server does not start (memory or "
 			 "threads are short)", cfg->socket_path);
 		timer_cancel(&a->schedule_timer);
+		timer_cancel(&a->receive_timer);
 		socket_close(cfg->socket_path, a->listen_fd, a->lock_fd);
 		return -ENOMEM;
 	}
@@ -409,6 +422,8 @@ void admin_stop(struct admin *a)
 	pthread_join(thread, NULL);
 	uploads_stop(a);
 	schedules_stop(a);
+	sends_stop(a);
+	receives_stop(a);
 	socket_close(a->cfg.socket_path, a->listen_fd, a->lock_fd);
 	free(a);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The fiber that looks at all volumes' schedules, once a minute and when one has changed. */
 #include "admin/admin_int.h"
+#include "admin/repl_api.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,8 @@ static int look_at_kind(struct admin *a, const struct fs_volume_info *v, enum sc
 	err = fs_snapshot_find(a->cfg.fs, v->name, name, &s);
 	if (err == -ENOENT)
 		err = fs_snapshot_create(&req, v->name, name, NULL);
-	while (!err && find_old(a->cfg.fs, v->id, kind, keep, &s))
+	/* One that is being sent goes the next time. */
+	while (!err && find_old(a->cfg.fs, v->id, kind, keep, &s) && !sends_use(a, v->name, s.name))
 		err = fs_snapshot_destroy(&req, v->name, s.name);
 	return err == -ENOENT ? 0 : err;	/* somebody else was faster */
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Snapshots: list, create, restore, destroy; and volumes made of them. */
 #include "admin/admin_int.h"
+#include "admin/repl_api.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +180,8 @@ static int destroy_run(struct call *c, void *arg)
 	struct snapshot_args *a = arg;
 	int err = volume_there(c, a->at.volume);
 
+	if (!err && sends_use(c->admin, a->at.volume, a->at.snapshot))
+		err = -ETXTBSY;
 	if (!err)
 		err = fs_snapshot_destroy(&c->req, a->at.volume, a->at.snapshot);
 	return err ? err : fs_wait_stable(c->admin->cfg.fs, c->req.stable_seq);

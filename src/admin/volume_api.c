@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Volumes: list, create, show, set, destroy. */
 #include "admin/admin_int.h"
+#include "admin/repl_api.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -280,6 +281,8 @@ static int destroy_snapshots(struct call *c, uint32_t volume, const char *name)
 	struct fs_snapshot_info s;
 	int err;
 
+	if (sends_use(c->admin, name, NULL))
+		return -ETXTBSY;
 	while (!(err = fs_snapshot_next(c->admin->cfg.fs, volume, 0, &s))) {
 		err = fs_snapshot_destroy(&c->req, name, s.name);
 		if (err && err != -ENOENT)

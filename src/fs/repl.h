@@ -69,6 +69,8 @@ int fs_pieces(struct fs_req *req, struct fs_pieces *p);
 #define FS_HIDDEN_PREFIX ".receive-"
 bool volume_name_hidden(const char *name);
 int fs_hidden_create(struct fs_req *req, const char *name, struct fs_volume_info *ret_info);
+/* fs_system_dir(), but what isn't there is not made: -ENOENT. */
+int fs_system_find(struct fs_req *req, const char *name, struct fs_id *ret_dir);
 /* Of a snapshot of a volume, with its quota. */
 int fs_hidden_clone(struct fs_req *req, const char *volume, const char *snapshot, const char *name,
 		    struct fs_volume_info *ret_info);

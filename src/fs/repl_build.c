@@ -76,6 +76,23 @@ int fs_hidden_find(struct fs *fs, const char *name, struct fs_volume_info *ret_i
 	return err ? err : volume_get_any(fs, id, ret_info);
 }
 
+int fs_system_find(struct fs_req *req, const char *name, struct fs_id *ret_dir)
+{
+	struct fs_name n = { name, (uint32_t)strlen(name) };
+	struct fs_volume_info v = { 0 };
+	struct fs_attr a;
+	int err;
+
+	do {
+		err = volume_next_any(req->fs, v.id, &v);
+	} while (!err && strcmp(v.name, VOLUME_SYSTEM_NAME));
+	if (!err)
+		err = fs_lookup(req, v.root, n, &a, NULL);
+	if (!err)
+		*ret_dir = a.id;
+	return err;
+}
+
 int fs_hidden_destroy(struct fs_req *req, const char *name)
 {
 	struct volume_op o = { .req = req, .name = name, .now = fs_now() };

@@ -76,6 +76,20 @@ static const struct option_row import_options[] = {
 	{ "owner", "UID[:GID]", "numeric owner and group (default 0:0)" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row send_options[] = {
+	{ "from", "SNAPSHOT", "send what has changed since this older one" },
+	{ "resume", "TOKEN", "go on with what was interrupted; its receiver says the token" },
+	{ "output", "FILE", "write it to FILE, which is there when it is whole" },
+	{ NULL, NULL, NULL },
+};
+
+static const struct option_row receive_options[] = {
+	{ "force", NULL, "take back what has changed in the volume, also while clients have files open" },
+	{ "list", NULL, "show what was interrupted, and can go on" },
+	{ "forget", NULL, "drop what was interrupted for VOLUME" },
+	{ NULL, NULL, NULL },
+};
+
 static const struct option_row export_options[] = {
 	{ "format", "FORMAT", "raw, qcow2, vmdk, vhdx or vpc (default raw)" },
 	{ "replace", NULL, "replace an existing file, in the moment the export is complete" },
@@ -226,6 +240,14 @@ static const struct verb verbs[] = {
 	{ NULL, "export", "VOLUME:/path FILE", 2, 2, VERB_ONLINE, "copy a file out of the pool",
 	  "Holes stay holes.  The file may be in use: what is exported is one point in time, a "
 	  "clone that is there, as .pando-export-..., while it is read.", export_options, image_export },
+	{ NULL, "send", "VOLUME@SNAPSHOT", 1, 1, VERB_ONLINE, "send a snapshot as a stream",
+	  "To standard output, which 'pando receive' takes, here or on another machine.  What is shared "
+	  "between files travels once.  --from sends only what has changed since an older snapshot.",
+	  send_options, cmd_send },
+	{ NULL, "receive", "VOLUME [FILE]", 0, 2, VERB_ONLINE | VERB_JSON, "receive a stream as a volume",
+	  "From FILE or standard input.  The volume, or its new state, appears with its snapshot when all has "
+	  "come and is right; until then nothing of it can be seen.  What was interrupted can go on: the "
+	  "message, and --list, say how.", receive_options, cmd_receive },
 	{ NULL, "clone", "VOLUME:/source VOLUME:/clone", 2, 2, VERB_ONLINE | VERB_JSON,
 	  "make a clone of a file, or many at once",
 	  "The time does not depend on the file's size, and the clones are durable when the "

@@ -176,6 +176,8 @@ int file_rm(struct cmd *c);
 int file_clone(struct cmd *c);
 int image_import(struct cmd *c);
 int image_export(struct cmd *c);
+int cmd_send(struct cmd *c);
+int cmd_receive(struct cmd *c);
 
 int golden_import(struct cmd *c);
 int golden_list(struct cmd *c);

@@ -16,7 +16,7 @@
 
 struct fs;
 
-#define SEND_MARK_BYTES ((uint64_t)256 << 20)	/* of stream between two marks */
+#define SEND_MARK_BYTES ((uint64_t)64 << 20)	/* of stream between two marks */
 #define SEND_MEMORY ((size_t)96 << 20)		/* for what may be met again */
 #define SEND_WHY 400
 

@@ -46,6 +46,8 @@ void kept_map_name(const uint8_t uuid[16], uint32_t volume, char name[FILE_NAME_
 	snprintf(name + 32, FILE_NAME_MAX - 32, "-%u.map", volume);
 }
 
+static int gone(int err) { return err == -ENOENT ? 0 : err; }
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
 int receive_file(struct fs_req *req, const char *name, bool create, struct fs_id *ret)
@@ -137,8 +139,6 @@ int unfinished_write(struct fs_req *req, const char *key, struct unfinished *u)
 	return err ? err : fs_wait_stable(req->fs, req->stable_seq);
 }
 
-static int gone(int err) { return err == -ENOENT ? 0 : err; }
-
 int unfinished_drop(struct fs *fs, const char *key)
 {
 	char hidden[FS_VOLUME_NAME_MAX + 1], name[FILE_NAME_MAX];
@@ -165,7 +165,7 @@ static int names_read(struct fs_req *req, struct names *ret)
 	const struct fs_dirent *e;
 	uint64_t cookie = 2;
 	struct fs_id dir;
-	int err = fs_system_dir(req, RECEIVE_DIR, &dir);
+	int err = fs_system_find(req, RECEIVE_DIR, &dir);
 
 	*ret = (struct names){ malloc(NAMES_MAX * sizeof(*ret->a)), 0 };
 	if (!err && (!list.buf || !ret->a))
@@ -180,7 +180,7 @@ static int names_read(struct fs_req *req, struct names *ret)
 		}
 	}
 	free(list.buf);
-	return err;
+	return gone(err);
 }
 
 /* Whose state, or map, a file is. */
