@@ -130,12 +130,12 @@ static void xml_escape(struct buf *b, const char *s)
 
 /* PATH in the fleet's volume: as QEMU reaches it over NFS, or as the host has mounted it. */
 static void xml_disk(struct buf *b, const struct fleet *f, const char *path, const char *target,
-		     const char *more)
+		     const char *format, const char *more)
 {
 	const char *mounted = setting_text(f, "path");
 
-	buf_printf(b, "    <disk type='%s' device='disk'>\n      <driver name='qemu' type='raw'/>\n",
-		   mounted ? "file" : "network");
+	buf_printf(b, "    <disk type='%s' device='disk'>\n      <driver name='qemu' type='%s'/>\n",
+		   mounted ? "file" : "network", format);
 	if (mounted) {
 		buf_append_str(b, "      <source file='");
 		xml_escape(b, mounted);
@@ -154,13 +154,13 @@ static void xml_disks(struct buf *b, const struct fleet *f, const struct machine
 	char path[200];
 
 	machine_disk_path(f, m, path, sizeof(path));
-	xml_disk(b, f, path, "vda", "");
+	xml_disk(b, f, path, "vda", strcmp(disk_suffix(f), ".vhd") ? "raw" : "vpc", "");
 	machine_seed_path(f, m, path, sizeof(path));
-	xml_disk(b, f, path, "vdb", "      <readonly/>\n");
+	xml_disk(b, f, path, "vdb", "raw", "      <readonly/>\n");
 	if (!setting_number(f, "data"))
 		return;
 	machine_data_path(f, m, path, sizeof(path));
-	xml_disk(b, f, path, "vdc", "");
+	xml_disk(b, f, path, "vdc", "raw", "");
 }
 
 /* The network's name needs no escapes: settings.c allows no such letters. */

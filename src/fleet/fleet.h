@@ -27,6 +27,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/buf.h"
 
@@ -92,6 +93,9 @@ int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY]);
 /* NULL: not set.  The text lives as long as the settings. */
 const char *setting_text(const struct fleet *f, const char *key);
 uint64_t setting_number(const struct fleet *f, const char *key);
+#define EXPIRES_MAX 315360000		/* seconds: ten years */
+/* When its time is over; 0: never. */
+time_t fleet_expiry(const struct fleet *f);
 /* The keys, in the order in which people are shown them; NULL ends them. */
 const char *setting_key(unsigned i);
 bool setting_is_number(const char *key);
@@ -144,12 +148,23 @@ int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret
 int machine_xml(const struct fleet *f, const struct machine *m, const char *type,
 		struct buf *ret_xml, char why[FLEET_WHY]);
 
+/* ".raw", or ".vhd": what disks' names end in. */
+const char *disk_suffix(const struct fleet *f);
 /* Where its files are, in the volume: "/fleets/NAME/disks/MACHINE.raw". */
 void machine_disk_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
 void machine_seed_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
 void machine_data_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
 /* The golden share's name in the fleet's folder: "golden.raw", or "golden-2.raw". */
 void golden_share_name(uint64_t version, char *buf, size_t cap);
+
+/* ---- formats.c: what other hypervisors want beside a raw disk ---------------------------- */
+
+#define VHD_FOOTER 512
+/* What makes a fixed VHD of a raw disk, behind it. */
+void vhd_footer(uint64_t disk_bytes, const char *uuid, unsigned char ret[VHD_FOOTER]);
+/* A VMDK descriptor of a raw disk at the relative path EXTENT, and a machine as VMware's .vmx.  -ENOMEM. */
+int vmdk_descriptor(uint64_t disk_bytes, const char *extent, uint32_t id, struct buf *ret);
+int machine_vmx(const struct fleet *f, const struct machine *m, struct buf *ret);
 
 /* In the domain's metadata: whose it is. */
 #define FLEET_XMLNS "urn:pando:fleet:1"

@@ -219,9 +219,14 @@ struct machine *fleet_machine(const struct fleet *f, const char *name)
 	return NULL;
 }
 
+const char *disk_suffix(const struct fleet *f)
+{
+	return strcmp(setting_text(f, "format"), "vhd") ? ".raw" : ".vhd";
+}
+
 void machine_disk_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap)
 {
-	snprintf(buf, cap, "/fleets/%s/disks/%s.raw", f->name, m->name);
+	snprintf(buf, cap, "/fleets/%s/disks/%s%s", f->name, m->name, disk_suffix(f));
 }
 
 void golden_share_name(uint64_t version, char *buf, size_t cap)

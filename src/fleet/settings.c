@@ -23,6 +23,7 @@ static const struct setting {
 	{ "cpus", NUMBER, 1, 1024, NULL, 1 },
 	{ "memory", NUMBER, 1 << 20, (uint64_t)1 << 46, NULL, 1 << 30 },
 	{ "data", NUMBER, 1 << 20, (uint64_t)1 << 46, NULL, 0 },	/* default: none */
+	{ "expires", NUMBER, 60, EXPIRES_MAX, NULL, 0 },	/* seconds; default: never */
 	{ "network", TEXT, 1, 100, "default", 0 },
 	{ "addresses", TEXT, 1, 120, NULL, 0 },
 	{ "format", TEXT, 1, 8, "raw", 0 },
@@ -64,6 +65,19 @@ const char *setting_text(const struct fleet *f, const char *key)
 uint64_t setting_number(const struct fleet *f, const char *key)
 {
 	return (uint64_t)json_integer_value(json_object_get(f->settings, key));
+}
+
+time_t fleet_expiry(const struct fleet *f)
+{
+	struct tm tm = { 0 };
+
+	if (!setting_number(f, "expires") ||
+	    sscanf(f->created, "%d-%d-%dT%d:%d:%dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
+		   &tm.tm_sec) != 6)
+		return 0;
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	return timegm(&tm) + (time_t)setting_number(f, "expires");
 }
 
 /* ---- one by one ------------------------------------------------------------------------- */
@@ -192,6 +206,12 @@ static int place_check(const char *key, const char *text, char why[FLEET_WHY])
 					     text) : 0;
 }
 
+static int format_check(const char *text, char why[FLEET_WHY])
+{
+	return strcmp(text, "raw") && strcmp(text, "vhd") && strcmp(text, "vmware") ?
+		refuse(why, -EINVAL, "format: %s: is none that is known here; write raw, vhd or vmware", text) : 0;
+}
+
 /* A domain without these could not be told from others', or would be the same for all. */
 static int domain_check(const char *text, char why[FLEET_WHY])
 {
@@ -226,9 +246,8 @@ int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY])
 		err = network_check(setting_text(&f, "network"), why);
 	if (!err)
 		err = addresses_check(setting_text(&f, "addresses"), setting_number(&f, "count"), why);
-	if (!err && strcmp(setting_text(&f, "format"), "raw"))
-		err = refuse(why, -EINVAL, "format: %s: only raw disks can be made so far",
-			     setting_text(&f, "format"));
+	if (!err)
+		err = format_check(setting_text(&f, "format"), why);
 	if (!err)
 		err = place_check("path", setting_text(&f, "path"), why);
 	if (!err)

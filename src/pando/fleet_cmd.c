@@ -9,18 +9,32 @@
 
 /* ---- list ------------------------------------------------------------------------------- */
 
+/* NULL: never. */
+static const char *expiry_text(const struct fleet *f, char buf[32])
+{
+	time_t over = fleet_expiry(f);
+	struct tm tm;
+
+	if (!over)
+		return NULL;
+	gmtime_r(&over, &tm);
+	strftime(buf, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return buf;
+}
+
 static int list_add(void *arg, struct fleet *f, const char *why)
 {
+	char over[32];
 	json_t *j;
 
 	if (why)
 		j = json_pack("{s:s,s:s,s:s,s:s}", "fleet", f->name, "volume", f->volume, "state",
 			      "unreadable", "reason", why);
 	else
-		j = json_pack("{s:s,s:s,s:s,s:I,s:s,s:s,s:s*}", "fleet", f->name, "volume", f->volume,
+		j = json_pack("{s:s,s:s,s:s,s:I,s:s,s:s,s:s*,s:s*}", "fleet", f->name, "volume", f->volume,
 			      "state", fleet_state_name(f->state), "machines", (json_int_t)f->n,
 			      "golden", setting_text(f, "golden"), "created", f->created, "connect",
-			      setting_text(f, "connect"));
+			      setting_text(f, "connect"), "expires", expiry_text(f, over));
 	return json_array_append_new(arg, j) ? fail("out of memory") : DONE;
 }
 
@@ -31,7 +45,8 @@ static int list_print(const json_t *list)
 	char machines[24];
 	size_t i;
 
-	table_init(&t, "llrlll", "FLEET", "VOLUME", "MACHINES", "STATE", "GOLDEN IMAGE", "HYPERVISOR");
+	table_init(&t, "llrllll", "FLEET", "VOLUME", "MACHINES", "STATE", "GOLDEN IMAGE", "HYPERVISOR",
+		   "EXPIRES");
 	json_array_foreach(list, i, f) {
 		bool known = json_object_get(f, "machines") != NULL;
 
@@ -42,6 +57,7 @@ static int list_print(const json_t *list)
 		table_cell(&t, json_text(f, "state"));
 		table_cell(&t, known ? json_text(f, "golden") : json_text(f, "reason"));
 		table_cell(&t, *json_text(f, "connect") ? json_text(f, "connect") : "none");
+		table_cell(&t, *json_text(f, "expires") ? json_text(f, "expires") : "never");
 	}
 	return table_print(&t);
 }
@@ -170,13 +186,16 @@ static void settings_print(const struct fleet *f)
 {
 	char size[SIZE_TEXT];
 	const char *key, *text;
+	char over[32];
 	unsigned i;
 
 	for (i = 0; (key = setting_key(i)); i++) {
 		text = setting_text(f, key);
 		if (!json_object_get(f->settings, key))
 			continue;
-		if (!strcmp(key, "memory") || !strcmp(key, "data"))
+		if (!strcmp(key, "expires"))
+			printf("%-15s %s\n", key, expiry_text(f, over) ? over : "never");
+		else if (!strcmp(key, "memory") || !strcmp(key, "data"))
 			printf("%-15s %s\n", key, size_text(setting_number(f, key), size));
 		else if (setting_is_number(key))
 			printf("%-15s %llu\n", key, (unsigned long long)setting_number(f, key));

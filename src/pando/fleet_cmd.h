@@ -16,6 +16,9 @@
 int fleet_find(struct cmd *c, const char *name, struct fleet *f, bool *ret_found);
 /* The same, where a missing one is a failure. */
 int fleet_load(struct cmd *c, const char *name, struct fleet *f);
+/* The same for who changes it: nobody else does until fleet_unlock(). */
+int fleet_load_locked(struct cmd *c, const char *name, struct fleet *f);
+int fleet_lock(struct cmd *c, const struct fleet *f);	/* fleet_lock.c */
 /* FN for every fleet of the pool; WHY is NULL, or says what is wrong with its manifest, and then
  * only F's name and volume are known.  Ends at the first that isn't DONE. */
 int fleet_each(struct cmd *c, int (*fn)(void *arg, struct fleet *f, const char *why), void *arg);
@@ -66,6 +69,18 @@ int fleet_files_remove(struct cmd *c, struct fleet *f);
 /* One of its files or folders, if it is there; RECURSIVE: with all that is in it. */
 int fleet_file_remove(struct cmd *c, const struct fleet *f, const char *name, bool recursive);
 
+/* ---- fleet_formats.c: for other hypervisors than QEMU ------------------------------------ */
+
+/* Whether disks of so many bytes can be made in the fleet's format. */
+int format_check(const struct fleet *f, const char *golden, uint64_t size);
+/* fleet_disks_clone() of one version, for a fleet of VHDs. */
+int vhds_clone(struct cmd *c, const struct fleet *f, uint64_t version, const char *prefix, machine_want want,
+	       uint64_t *count, uint64_t *elapsed_us);
+/* What VMware registers, for a fleet of that format; disks and seeds are there. */
+int fleet_vmware_put(struct cmd *c, const struct fleet *f, machine_want want);
+/* Takes has_seed from those that lack it. */
+int vmware_survey(struct cmd *c, struct fleet *f, const json_t *index, struct fleet_files *files);
+
 /* ---- fleet_snapshot.c: their disks as they were at some time ----------------------------- */
 
 /* Sets what of FILES is about snapshots.  INDEX: the machines by name. */
@@ -109,7 +124,7 @@ const char *domain_text(const struct machine *m, char buf[96]);
  * when nothing has been found to be in the way. */
 int fleet_complete(struct cmd *c, struct fleet *f, bool changed);
 /* Whether machines' disks can be made of this image. */
-int golden_look(struct cmd *c, const char *golden);
+int golden_look(struct cmd *c, const struct fleet *f, const char *golden);
 
 #define FRESH_PREFIX ".fresh-"		/* of disks on their way to replace others */
 

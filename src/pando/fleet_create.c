@@ -60,6 +60,28 @@ static int template_read(const char *option, const char *file, json_t **ret)
 	return *ret ? DONE : fail("%s: is not UTF-8 text", file);
 }
 
+/* "30d" in seconds. */
+static int lifetime_take(struct cmd *c, const char *text, json_t **ret)
+{
+	static const struct { char unit; unsigned seconds; } rows[] = {
+		{ 'm', 60 }, { 'h', 3600 }, { 'd', 86400 }, { 'w', 604800 },
+	};
+	size_t len = strlen(text), i;
+	char digits[12] = "";
+	uint64_t n;
+
+	for (i = 0; i < 4 && len && len < sizeof(digits); i++) {
+		if (text[len - 1] != rows[i].unit)
+			continue;
+		memcpy(digits, text, len - 1);
+		if (number_parse(digits, &n) || !n || n > EXPIRES_MAX / rows[i].seconds)
+			break;
+		*ret = json_integer((json_int_t)(n * rows[i].seconds));
+		return DONE;
+	}
+	return usage(c, "--expires %s: write a number with m, h, d or w, such as 30d, ten years at most", text);
+}
+
 /* One option's value as the setting KEY; *ret stays NULL when it wasn't given. */
 static int option_take(struct cmd *c, const char *option, const char *key, json_t **ret)
 {
@@ -71,6 +93,8 @@ static int option_take(struct cmd *c, const char *option, const char *key, json_
 		return DONE;
 	if (!strcmp(key, "user_data") || !strcmp(key, "network_config") || !strcmp(key, "domain"))
 		return template_read(option, text, ret);
+	if (!strcmp(key, "expires"))
+		return lifetime_take(c, text, ret);
 	if (setting_is_number(key)) {
 		err = strcmp(key, "memory") && strcmp(key, "data") ? cmd_number(c, option, &number)
 								   : cmd_size(c, option, &number);
@@ -120,7 +144,7 @@ static int given_compare(struct creation *x)
 			    x->f.name);
 	json_object_foreach(x->given, key, value) {
 		has = json_object_get(x->f.settings, key);
-		if (!has && !strcmp(key, "connect")) {	/* it had no hypervisor: now it has */
+		if ((!has && !strcmp(key, "connect")) || !strcmp(key, "expires")) {	/* these may come later */
 			json_object_set(x->f.settings, key, value);
 			x->changed = true;
 			continue;
@@ -149,13 +173,12 @@ static int uuid_get(struct cmd *c, const char *path, const char *name, char ret[
 	return DONE;
 }
 
-int golden_look(struct cmd *c, const char *golden)
+int golden_look(struct cmd *c, const struct fleet *f, const char *golden)
 {
 	CLEANUP_BUF struct buf head = { .max = 4096 };
 	enum image_format format;
 	struct request r;
 	json_t *j;
-	bool regular;
 	int err;
 
 	request_init(&r, "GET", "/v1/files", NULL);
@@ -163,10 +186,11 @@ int golden_look(struct cmd *c, const char *golden)
 	err = client_call(c, &r, &j);
 	if (err)
 		return err;
-	regular = !strcmp(json_text(j, "type"), "file");
+	err = strcmp(json_text(j, "type"), "file") ? fail("%s: is not a file; name a disk image", golden) :
+						     format_check(f, golden, json_u64(j, "size"));
 	json_decref(j);
-	if (!regular)
-		return fail("%s: is not a file; name a disk image", golden);
+	if (err)
+		return err;
 	request_init(&r, "GET", "/v1/data", NULL);
 	request_arg(&r, "path", golden);
 	request_arg_u64(&r, "length", 512);
@@ -218,7 +242,7 @@ static int fleet_begin(struct creation *x, const char *name)
 		err = uuid_get(x->c, "/v1/volumes/", f->volume, f->volume_uuid);
 	if (!err && fleet_plan(f, why))
 		err = usage(x->c, "%s", why);
-	return err ? err : golden_look(x->c, setting_text(f, "golden"));
+	return err ? err : golden_look(x->c, f, setting_text(f, "golden"));
 }
 
 /* A mistake in a template is found before anything is made. */
@@ -295,6 +319,8 @@ static int storage_make(struct creation *x)
 {
 	int err = fleet_folders_make(x->c, &x->f);
 
+	if (!err && !x->exists)
+		err = fleet_lock(x->c, &x->f);
 	if (!err && (!x->exists || x->changed))
 		err = fleet_save(x->c, &x->f, !x->exists);
 	if (!err && !x->files.golden)
@@ -464,6 +490,18 @@ static int look_and_make(struct creation *x)
 	return err;
 }
 
+/* What was read before it was locked may have changed. */
+static int relook(struct creation *x)
+{
+	int err = fleet_lock(x->c, &x->f);
+
+	if (err)
+		return err;
+	fleet_done(&x->f);
+	x->exists = x->changed = false;
+	return fleet_look(x);
+}
+
 int fleet_create(struct cmd *c)
 {
 	struct creation x = { .c = c, .given = json_object(), .started_ns = clock_ns() };
@@ -471,6 +509,8 @@ int fleet_create(struct cmd *c)
 
 	interrupt_catch();
 	err = fleet_look(&x);
+	if (!err && x.exists && !cmd_option(c, "dry-run"))
+		err = relook(&x);
 	if (!err)
 		err = look_and_make(&x);
 	fleet_done(&x.f);

@@ -6,7 +6,10 @@
 #include "pando/fleet_life.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+
+#include "base/cleanup.h"
 
 #define SHUTDOWN_S 60			/* that a system is given to shut down */
 #define ASK_AGAIN_S 10			/* a system that was just booting may not have heard it */
@@ -39,7 +42,7 @@ struct crew_work work_of(const struct life *l, const char *what, machine_want wa
 
 int life_begin(struct life *l)
 {
-	int err = fleet_load(l->c, l->c->argv[0], &l->f);
+	int err = fleet_load_locked(l->c, l->c->argv[0], &l->f);
 
 	interrupt_catch();
 	return err ? err : fleet_choose(l->c, &l->f);
@@ -211,7 +214,8 @@ int leftovers_remove(struct life *l)
 	for (i = 0; i < l->f.n && !err; i++) {
 		if (!l->f.machines[i].has_fresh)
 			continue;
-		snprintf(name, sizeof(name), "/disks/" FRESH_PREFIX "%s.raw", l->f.machines[i].name);
+		snprintf(name, sizeof(name), "/disks/" FRESH_PREFIX "%s%s", l->f.machines[i].name,
+			 disk_suffix(&l->f));
 		err = fleet_file_remove(l->c, &l->f, name, false);
 	}
 	return err;
@@ -239,7 +243,7 @@ static int surplus_remove(struct life *l)
 		m = &l->f.machines[i];
 		if (!m->chosen)
 			continue;
-		snprintf(name, sizeof(name), "/disks/%s.raw", m->name);
+		snprintf(name, sizeof(name), "/disks/%s%s", m->name, disk_suffix(&l->f));
 		err = fleet_file_remove(l->c, &l->f, name, false);
 		snprintf(name, sizeof(name), "/seeds/%s.img", m->name);
 		if (!err)
@@ -247,6 +251,9 @@ static int surplus_remove(struct life *l)
 		snprintf(name, sizeof(name), "/data/%s.raw", m->name);
 		if (!err)
 			err = fleet_file_remove(l->c, &l->f, name, false);
+		snprintf(name, sizeof(name), "/vmware/%s", m->name);
+		if (!err)
+			err = fleet_file_remove(l->c, &l->f, name, true);
 	}
 	return err;
 }
@@ -346,16 +353,61 @@ static int destroy(struct life *l)
 	return err ? err : fleet_files_remove(l->c, &l->f);
 }
 
-int fleet_destroy(struct cmd *c)
+static int destroy_named(struct cmd *c, char *name)
 {
 	struct life l = { .c = c };
-	int err = life_begin(&l);
+	int err;
 
+	c->argv = &name;
+	c->argc = 1;
+	err = life_begin(&l);
 	if (!err)
 		err = destroy_look(&l);
 	if (!err)
 		err = destroy(&l);
 	hv_close(l.hv);
 	fleet_done(&l.f);
+	fleet_unlock(c);
 	return err;
+}
+
+int fleet_destroy(struct cmd *c)
+{
+	return destroy_named(c, c->argv[0]);
+}
+
+/* ---- expire ----------------------------------------------------------------------------- */
+
+static int over_add(void *arg, struct fleet *f, const char *why)
+{
+	time_t over = why ? 0 : fleet_expiry(f);
+
+	if (over && over <= time(NULL))
+		json_array_append_new(arg, json_string(f->name));
+	return DONE;
+}
+
+int fleet_expire(struct cmd *c)
+{
+	json_t *over = json_array(), *gone = json_array(), *name;
+	size_t i;
+	int err = fleet_each(c, over_add, over);
+	bool dry = cmd_option(c, "dry-run") != NULL;
+
+	json_array_foreach(over, i, name) {
+		CLEANUP_FREE char *copy = strdup(json_string_value(name));
+
+		if (!copy || interrupted || (!dry && destroy_named(c, copy))) {
+			err = FAILED;
+			continue;
+		}
+		json_array_append(gone, name);
+		if (!c->json)
+			printf("%s: %s\n", copy, dry ? "would be removed" : "removed");
+	}
+	if (c->json && print_json(gone))
+		err = FAILED;
+	json_decref(over);
+	json_decref(gone);
+	return err ? err : print_done();
 }

@@ -99,8 +99,8 @@ static json_t *disk_names(const struct fleet *f, const char *prefix, machine_wan
 
 	for (i = 0; i < f->n; i++)
 		if (want(&f->machines[i]) && (!version || f->machines[i].version == version))
-			json_array_append_new(names, json_sprintf("%s%s.raw", prefix,
-								  f->machines[i].name));
+			json_array_append_new(names, json_sprintf("%s%s%s", prefix, f->machines[i].name,
+								  disk_suffix(f)));
 	return names;
 }
 
@@ -143,7 +143,9 @@ int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, 
 		for (i = 0; i < f->n; i++)
 			if (f->machines[i].version > v && f->machines[i].version < last)
 				last = f->machines[i].version;
-		err = disks_clone(c, f, v, disk_names(f, prefix, want, v), count, elapsed_us);
+		err = strcmp(disk_suffix(f), ".vhd") ?
+			disks_clone(c, f, v, disk_names(f, prefix, want, v), count, elapsed_us) :
+			vhds_clone(c, f, v, prefix, want, count, elapsed_us);
 	}
 	return err;
 }
@@ -238,7 +240,7 @@ int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uin
 	if (!err)
 		err = fleet_files_send(c, f, "/seeds", "0600", true, &files);
 	json_decref(files);
-	return err;
+	return err ? err : fleet_vmware_put(c, f, want);
 }
 
 /* One hole each.  Somebody's data is in those that are there: none is ever replaced. */
@@ -316,10 +318,14 @@ int fleet_files_remove(struct cmd *c, struct fleet *f)
 	if (!err)
 		err = fleet_file_remove(c, f, "/data", true);
 	if (!err)
+		err = fleet_file_remove(c, f, "/vmware", true);
+	if (!err)
 		err = fleet_file_remove(c, f, "/snapshots", true);
 	if (!err)
 		err = fleet_shares_remove(c, f, false);
 	if (!err)
 		err = fleet_file_remove(c, f, "/fleet.json", false);
+	if (!err)
+		err = fleet_file_remove(c, f, "/lock", false);
 	return err ? err : fleet_file_remove(c, f, "", false);
 }

@@ -117,6 +117,8 @@ static int batch_move(struct life *l, uint64_t timeout_s)
 	if (!err)
 		err = disks_refresh(l);
 	if (!err)
+		err = fleet_vmware_put(l->c, &l->f, is_chosen);	/* the image may be of another size */
+	if (!err)
 		err = fleet_save(l->c, &l->f, false);
 	return err ? err : machines_resume(l);
 }
@@ -159,7 +161,7 @@ static int recompose_look(struct life *l, const char *golden)
 	if (!err && l->f.state != FLEET_READY)
 		err = fail("%s: is %s; finish that first", l->f.name, fleet_state_name(l->f.state));
 	if (!err)
-		err = golden_look(l->c, golden);
+		err = golden_look(l->c, &l->f, golden);
 	if (!err)
 		err = refresh_look(l);
 	return err ? err : l->hv ? fleet_no_foreign(&l->f) : DONE;

@@ -39,6 +39,11 @@ static void foreign_note(struct tag_survey *s, const char *name)
 			 s->folder ? "/" : "", name);
 }
 
+static const char *suffix_of(const struct fleet *f, const char *folder)
+{
+	return strcmp(folder, "disks") ? ".raw" : disk_suffix(f);
+}
+
 static int tag_file(void *arg, const json_t *entry)
 {
 	struct tag_survey *s = arg;
@@ -46,7 +51,7 @@ static int tag_file(void *arg, const json_t *entry)
 	size_t len = strlen(name);
 	char machine[FLEET_LABEL_MAX + 1], seen[FLEET_LABEL_MAX + 16];
 
-	if (len < 5 || len - 4 > FLEET_LABEL_MAX || strcmp(name + len - 4, ".raw") ||
+	if (len < 5 || len - 4 > FLEET_LABEL_MAX || strcmp(name + len - 4, suffix_of(s->f, s->folder)) ||
 	    strcmp(json_text(entry, "type"), "file")) {
 		foreign_note(s, name);
 		return DONE;
@@ -84,7 +89,8 @@ static void lost_find(struct tag_survey *s)
 
 	json_object_foreach(machines, machine, j)
 		for (i = 0; i < folders; i++) {
-			snprintf(name, sizeof(name), "%s/%s.raw", i ? "data" : "disks", machine);
+			snprintf(name, sizeof(name), "%s/%s%s", i ? "data" : "disks", machine,
+				 suffix_of(s->f, i ? "data" : "disks"));
 			if (s->chosen_only && !fleet_machine(s->f, machine)->chosen)
 				continue;
 			if (!json_object_get(s->seen, name) && !*s->files->lost)
@@ -183,7 +189,7 @@ static int tag_begin(struct life *l, const char **ret_tag)
 	if (slash)
 		*slash++ = 0;
 	interrupt_catch();
-	err = fleet_load(l->c, slash ? name : l->c->argv[0], &l->f);
+	err = fleet_load_locked(l->c, slash ? name : l->c->argv[0], &l->f);
 	if (err)
 		return err;
 	if (slash)
@@ -235,6 +241,7 @@ static int tag_folders_make(struct life *l, const char *tag)
  * its folder TO, in place of what is there. */
 static int files_clone(struct life *l, const char *volume, const char *from, const char *to)
 {
+	const char *suffix = suffix_of(&l->f, strrchr(from, '/') + 1);
 	json_t *files = json_array();
 	size_t i;
 	int err = DONE;
@@ -244,9 +251,9 @@ static int files_clone(struct life *l, const char *volume, const char *from, con
 
 		if (!l->f.machines[i].chosen)
 			continue;
-		json_array_append_new(files, json_pack("{s:o,s:o}", "name", json_sprintf("%s.raw", name), "src",
-						       json_sprintf("%s:/fleets/%s%s/%s.raw", volume,
-								    l->f.name, from, name)));
+		json_array_append_new(files, json_pack("{s:o,s:o}", "name", json_sprintf("%s%s", name, suffix), "src",
+						       json_sprintf("%s:/fleets/%s%s/%s%s", volume,
+								    l->f.name, from, name, suffix)));
 		if (json_array_size(files) == CLONES_BATCH)
 			err = fleet_files_send(l->c, &l->f, to, NULL, true, &files);
 	}
@@ -344,7 +351,8 @@ static int tag_files_remove(struct cmd *c, const struct fleet *f, const char *ta
 	int i, err = DONE;
 
 	for (i = 0; i < 2 && !err; i++) {
-		snprintf(name, sizeof(name), "/snapshots/%s/%s/%s.raw", tag, i ? "data" : "disks", machine);
+		snprintf(name, sizeof(name), "/snapshots/%s/%s/%s%s", tag, i ? "data" : "disks", machine,
+			 suffix_of(f, i ? "data" : "disks"));
 		err = fleet_file_remove(c, f, name, false);
 	}
 	return err;
@@ -465,6 +473,8 @@ static int rollback(struct life *l, const char *tag, uint64_t timeout_s)
 			tag_has(&l->f, tag, l->f.machines[i].name, &l->f.machines[i].version);
 			l->done++;
 		}
+	if (!err)
+		err = fleet_vmware_put(l->c, &l->f, is_chosen);
 	if (!err)
 		err = fleet_save(l->c, &l->f, false);
 	return err ? err : machines_resume(l);

@@ -3,6 +3,7 @@
  * Which fleets there are, and what they have, by the management API.  In a fleet's volume:
  *
  *	/fleets/NAME/fleet.json		the manifest: the first that is made, the last that goes
+ *	/fleets/NAME/lock		while a command changes the fleet (fleet_lock.c)
  *	/fleets/NAME/golden.raw		a clone of the golden image, from which all disks come:
  *					what becomes of the image itself is of no importance then;
  *	/fleets/NAME/golden-2.raw	and of the next, after a recompose
@@ -46,6 +47,16 @@ static int file_read(struct cmd *c, const char *path, const json_t *stat, struct
 		return fail("%s: has %llu bytes, which is no fleet's manifest", path,
 			    (unsigned long long)size);
 	buf_init(&piece, 2 * DATA_PIECE);
+	if (size < DATA_PIECE / 2) {
+		/* most are read in one go, and may be replaced at any time by another command */
+		request_init(&r, "GET", "/v1/data", NULL);
+		request_arg(&r, "path", path);
+		request_arg_u64(&r, "length", DATA_PIECE);
+		err = client_data(c, &r, &piece);
+		if (!err && buf_append(ret, piece.data, piece.len))
+			err = fail("out of memory");
+		size = 0;
+	}
 	while (!err && ret->len < size) {
 		request_init(&r, "GET", "/v1/data", NULL);
 		request_arg(&r, "path", path);
@@ -166,6 +177,19 @@ int fleet_load(struct cmd *c, const char *name, struct fleet *f)
 	if (!err && !found)
 		err = fail("%s: no such fleet; 'pando fleet list' shows what there is", name);
 	return err;
+}
+
+/* What was read before it was locked may have changed. */
+int fleet_load_locked(struct cmd *c, const char *name, struct fleet *f)
+{
+	int err = fleet_load(c, name, f);
+
+	if (!err)
+		err = fleet_lock(c, f);
+	if (err)
+		return err;
+	fleet_done(f);
+	return fleet_load(c, name, f);
 }
 
 int entries_each(struct cmd *c, const char *path, entry_fn fn, void *arg)
@@ -301,7 +325,7 @@ static int survey_top(void *arg, const json_t *entry)
 	if (!strncmp(name, "golden", 6) && (name[6] == '.' || name[6] == '-'))
 		json_object_set_new(s->shares, name, json_true());
 	else if (strcmp(name, "fleet.json") && strcmp(name, "disks") && strcmp(name, "seeds") &&
-		 strcmp(name, "data") && strcmp(name, "snapshots"))
+		 strcmp(name, "data") && strcmp(name, "snapshots") && strcmp(name, "vmware") && strcmp(name, "lock"))
 		foreign_note(s, name);
 	return DONE;
 }
@@ -345,11 +369,13 @@ int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files)
 	err = entries_each(c, path, survey_top, &s);
 	for (i = 0; i < 3 && !err; i++) {
 		s.folder = fleet_folders[i] + 1;
-		s.suffix = i == 1 ? ".img" : ".raw";
+		s.suffix = i == 0 ? disk_suffix(f) : i == 1 ? ".img" : ".raw";
 		fleet_path(f, fleet_folders[i], path, sizeof(path));
 		err = entries_each(c, path, survey_file, &s);
 	}
 	ret_files->golden = !err && shares_complete(&s);
+	if (!err)
+		err = vmware_survey(c, f, s.index, ret_files);
 	if (!err)
 		err = tags_survey(c, f, s.index, ret_files);
 	json_decref(s.index);

@@ -114,11 +114,12 @@ static const struct option_row fleet_create_options[] = {
 	{ "user-data", "FILE", "template of cloud-init's user data" },
 	{ "network-config", "FILE", "template of cloud-init's network configuration" },
 	{ "domain", "FILE", "template of libvirt's domain XML, instead of the one that is built in" },
-	{ "format", "FORMAT", "of the disks: raw" },
+	{ "format", "FORMAT", "of the disks: raw, vhd, or vmware for what ESXi registers (default raw)" },
 	{ "server", "ADDRESS", "where the hypervisor reaches pandod by NFS (default 127.0.0.1)" },
 	{ "path", "PATH", "where the hypervisor has mounted the volume: disks are files there" },
 	{ "console", "DIR", "libvirt keeps each serial console's output there, as NAME.log" },
 	{ "connect", "URI", "libvirt's address of the hypervisor, as qemu:///system; none for none" },
+	{ "expires", "TIME", "when its time is over, as 12h, 30d or 8w from now: see 'fleet expire'" },
 	{ "start", "[=N]", "start the machines, N of them at once (default 4)" },
 	{ "overcommit", NULL, "start them although the host hasn't memory for all" },
 	{ "keep-going", NULL, "after a machine's failure, go on with the others" },
@@ -181,6 +182,12 @@ static const struct option_row fleet_resize_options[] = {
 static const struct option_row fleet_destroy_options[] = {
 	{ "force", NULL, "also if machines are running" },
 	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
+
+static const struct option_row fleet_expire_options[] = {
+	{ "force", NULL, "also if machines are running" },
+	{ "dry-run", NULL, "remove nothing: show which would be" },
 	{ NULL, NULL, NULL },
 };
 
@@ -308,6 +315,9 @@ static const struct verb verbs[] = {
 	  "started again.  The snapshot stays.", fleet_rollback_options, fleet_rollback },
 	{ "fleet", "resize", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "give a fleet more machines, or fewer",
 	  "Those with the highest numbers go first.", fleet_resize_options, fleet_resize },
+	{ "fleet", "expire", "", 0, 0, VERB_ONLINE | VERB_JSON, "remove the fleets whose time is over",
+	  "Those that were made with --expires, as 'fleet destroy' does.  One that cannot be removed is told of, "
+	  "and the others have their turn.", fleet_expire_options, fleet_expire },
 	{ "fleet", "destroy", "FLEET", 1, 1, VERB_ONLINE, "remove a fleet with all its machines",
 	  "There is no question and no way back.", fleet_destroy_options, fleet_destroy },
 };
@@ -572,6 +582,7 @@ static int verb_run(const struct verb *v, int argc, char **argv)
 		c.socket = socket_path;
 	}
 	err = v->run(&c);
+	fleet_unlock(&c);
 	client_done(&c);
 	return err;
 }

@@ -48,6 +48,7 @@ struct cmd {
 	bool json;
 	const char *socket;
 	const char *values[OPTIONS_MAX];	/* of verb->options, NULL: not given */
+	char lock[300];			/* the fleet's that is held; "": none (fleet_lock.c) */
 	void *curl;			/* client.c's */
 };
 
@@ -184,6 +185,7 @@ int golden_list(struct cmd *c);
 int golden_show(struct cmd *c);
 int golden_retire(struct cmd *c);
 
+void fleet_unlock(struct cmd *c);	/* the lock that C holds, if it does */
 int fleet_create(struct cmd *c);
 int fleet_list(struct cmd *c);
 int fleet_show(struct cmd *c);
@@ -195,6 +197,7 @@ int fleet_rollback(struct cmd *c);
 int fleet_resize(struct cmd *c);
 int fleet_recompose(struct cmd *c);
 int fleet_destroy(struct cmd *c);
+int fleet_expire(struct cmd *c);
 
 /* --mode and --owner into a request's body. */
 int owner_options(const struct cmd *c, json_t *body);
