@@ -123,7 +123,7 @@ struct receive_args {
 	char id[UPLOAD_ID_LEN + 1];
 	/* out: */
 	char why[OBJNAME_WHY + TOKEN_TEXT + 100];
-	bool kept, done;
+	bool kept;
 	struct stream_token token;
 	struct fs_snapshot_info info;
 	uint64_t bytes;
@@ -218,19 +218,18 @@ void post_receives(struct call *c)
 /* ---- data --------------------------------------------------------------------------------------- */
 
 /* It is over.  WHY gets what is known, and from where it can go on. */
-static void over(struct receive_args *a, struct receiving **slot, bool cut)
+static void over(struct receive_args *a, struct receiving **slot)
 {
 	char reason[OBJNAME_WHY], text[TOKEN_TEXT];
 
-	snprintf(reason, sizeof(reason), "%s", cut ? "the stream ended before its end" :
-		 receive_why((*slot)->r));
+	snprintf(reason, sizeof(reason), "%s", receive_why((*slot)->r));
 	a->kept = receiving_end(slot, &a->token);
 	stream_token_text(&a->token, text);
 	if (a->kept)
 		snprintf(a->why, sizeof(a->why), "%s; what had come is kept, and 'pando send --resume %s' goes on",
 			 reason, text);
 	else
-		snprintf(a->why, sizeof(a->why), "%s%s", reason, cut ? "; nothing of it was kept" : "");
+		snprintf(a->why, sizeof(a->why), "%s", reason);
 }
 
 static int feed_run(struct call *c, void *arg)
@@ -250,7 +249,7 @@ static int feed_run(struct call *c, void *arg)
 	x->users--;
 	x->last_ns = loop_now_ns();
 	if (err)
-		over(a, slot, false);
+		over(a, slot);
 	return err;
 }
 
@@ -318,6 +317,7 @@ static int end_run(struct call *c, void *arg)
 {
 	struct receive_args *a = arg;
 	struct receiving **slot = slot_of(c->admin, c->name), *x;
+	int err;
 
 	if (!slot)
 		return -ENOKEY;
@@ -325,15 +325,13 @@ static int end_run(struct call *c, void *arg)
 	memcpy(a->volume, x->volume, sizeof(a->volume));
 	if (x->users)
 		return -EBUSY;
-	a->done = receive_is_done(x->r);
+	x->users++;
+	err = a->force ? -EPIPE : receive_finish(x->r);
+	x->users--;
 	a->info = *receive_result(x->r);
 	a->bytes = receive_bytes(x->r);
-	if (!a->done) {
-		over(a, slot, true);
-		return a->force ? 0 : -EPIPE;
-	}
-	receiving_end(slot, &a->token);
-	return 0;
+	over(a, slot);
+	return a->force ? 0 : err;
 }
 
 void post_receive(struct call *c)

@@ -264,9 +264,10 @@ static int do_attach(struct txn *t, void *arg)
 		err = take_over(t, o, v, &from);
 	if (err)
 		return err;
-	log_payload(t, RECORD_ATTACH, &o->p, sizeof(o->p), o->now);
-	if (!t->apply)
+	if (!t->apply) {
+		log_payload(t, RECORD_ATTACH, &o->p, sizeof(o->p), o->now);
 		return 0;
+	}
 	if (!o->p.base) {
 		catalog_rename(fs, v, o->p.volume);
 		memset(v->name, 0, sizeof(v->name));
@@ -274,6 +275,7 @@ static int do_attach(struct txn *t, void *arg)
 	}
 	fill(t, o, v, s, root);
 	snapshot_info_fill(&o->info, s, i->generation);
+	log_payload(t, RECORD_ATTACH, &o->p, sizeof(o->p), o->now);
 	return 0;
 }
 
@@ -320,9 +322,10 @@ static int do_inode_set(struct txn *t, void *arg)
 
 	if (err)
 		return err;
-	log_payload(t, RECORD_INODE_SET, p, sizeof(*p), o->now);
-	if (!t->apply)
+	if (!t->apply) {
+		log_payload(t, RECORD_INODE_SET, p, sizeof(*p), o->now);
 		return 0;
+	}
 	i->mode = p->mode & 07777;
 	i->uid = p->uid;
 	i->gid = p->gid;
@@ -334,6 +337,7 @@ static int do_inode_set(struct txn *t, void *arg)
 	i->origin_ino = p->origin_ino;
 	i->origin_generation = p->origin_generation;
 	i->change = txn_event(t);
+	log_payload(t, RECORD_INODE_SET, p, sizeof(*p), o->now);	/* its event is over then */
 	return 0;
 }
 

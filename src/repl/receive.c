@@ -369,7 +369,7 @@ static int finish(struct receive *r)
 	char from[FILE_NAME_MAX], to[FILE_NAME_MAX];
 	int err;
 
-	r->keep = false;
+	r->keep = false;		/* the marks go */
 	err = snapshots_drop(r);
 	if (!err)
 		err = inomap_save(&r->map, &r->req, r->map_file);
@@ -394,7 +394,8 @@ static int end(struct receive *r, const struct stream_head *h, const uint8_t *bo
 
 	if (h->len != sizeof(*e) || e->records + 1 != h->seq || e->data_bytes != r->data_bytes || !r->cleaned)
 		return receive_fail(r, -EPROTO, "the stream ends with other sums than it has");
-	return finish(r);
+	r->ended = true;
+	return 0;
 }
 
 /* ---- the frame ------------------------------------------------------------------------------ */
@@ -467,11 +468,11 @@ static int feed(struct receive *r, const uint8_t *data, size_t len)
 	int err = 0;
 
 	while (!err) {
+		if (r->ended)
+			return len ? broken(r, "there is something behind the end of the stream") : 0;
 		err = wanted(r, &want);
 		if (!err && r->in_len == want) {
 			err = part(r);
-			if (!err && r->done)
-				return len ? broken(r, "there is something behind the end of the stream") : 0;
 			continue;
 		}
 		if (err || !len)
@@ -485,17 +486,27 @@ static int feed(struct receive *r, const uint8_t *data, size_t len)
 	return err;
 }
 
-int receive_feed(struct receive *r, const void *data, size_t len)
+/* ERR is how it ends: that is told. */
+static int result(struct receive *r, int err)
 {
-	if (r->done && len && !r->err)
-		r->err = broken(r, "there is something behind the end of the stream");
-	if (!r->err)
-		r->err = feed(r, data, len);
+	r->err = err;
 	if (r->err && !r->why[0])
 		receive_fail(r, r->err, "%s", r->err == -ENOSPC ? "the pool is full; nothing of it was kept" :
 			     r->err == -EDQUOT ? "the volume's quota is too small for it; nothing of it was kept" :
 			     err_text(r->err));
 	return r->err;
+}
+
+int receive_feed(struct receive *r, const void *data, size_t len)
+{
+	return r->err ? r->err : result(r, feed(r, data, len));
+}
+
+int receive_finish(struct receive *r)
+{
+	if (!r->err && !r->ended)
+		receive_fail(r, -EPIPE, "the stream ended before its end");
+	return r->err ? r->err : result(r, r->ended ? finish(r) : -EPIPE);
 }
 
 /* ---- opening, closing ----------------------------------------------------------------------- */
@@ -523,7 +534,6 @@ int receive_open(struct fs *fs, const char *volume, bool force, struct receive *
 	return 0;
 }
 
-bool receive_is_done(const struct receive *r) { return r->done; }
 const char *receive_why(const struct receive *r) { return r->why; }
 const struct fs_snapshot_info *receive_result(const struct receive *r) { return &r->result; }
 uint64_t receive_bytes(const struct receive *r) { return r->data_bytes; }

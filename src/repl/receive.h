@@ -7,7 +7,7 @@
  *                          │           │    says how it was
  *                          │           └──> cut, crash: kept; the stream that goes on from there finds it
  *                          └──> cut before the first mark; or refused: nothing is left
- *              END ──> attached: there, with its snapshot
+ *              END, and nothing behind it ──> receive_finish() ──> there, with its snapshot
  *
  * All calls in fibers; they wait.  One receiver for each target volume at a time is the caller's to see to.
  */
@@ -32,14 +32,15 @@ int receive_open(struct fs *fs, const char *volume, bool force, struct receive *
  * for; -ENOSPC, -EDQUOT, and others.  Then it is over, receive_why() says why, and receive_close() follows.
  */
 int receive_feed(struct receive *r, const void *data, size_t len);
-bool receive_is_done(const struct receive *r);	/* the END has come, and all is stable */
+/* The stream is over: what it was becomes visible, and is stable.  -EPIPE: its END has not come. */
+int receive_finish(struct receive *r);
 const char *receive_why(const struct receive *r);
-/* What was received, once it is done. */
+/* What was received, once it is finished. */
 const struct fs_snapshot_info *receive_result(const struct receive *r);
 uint64_t receive_bytes(const struct receive *r);	/* of data */
 
 /*
- * Frees it.  What is not done is kept, if it can go on from a mark: then true, and RET says from where.
+ * Frees it.  What is not finished is kept, if it can go on from a mark: then true, and RET says from where.
  * Else nothing is left of it.
  */
 bool receive_close(struct receive *r, struct stream_token *ret);

@@ -41,7 +41,7 @@ struct receive {
 	int err;			/* it is over */
 	uint8_t *in;			/* what is not a whole record yet; aligned for its structs */
 	size_t in_len;
-	bool magic_seen, begun, cleaned, done;
+	bool magic_seen, begun, cleaned, ended, done;
 	bool keep;			/* what has come up to the last mark is good */
 	bool hidden_made;
 	uint64_t seq, chain, data_bytes;

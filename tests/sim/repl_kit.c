@@ -76,19 +76,20 @@ int repl_receive(struct fs *fs, const char *volume, const struct stream *s, bool
 {
 	struct stream_token token;
 	struct receive *r;
-	bool kept, done;
+	bool kept;
 	int rc;
 
 	sim_ok(receive_open(fs, volume, force, &r));
 	rc = repl_feed(r, s->data, s->len, s->len);
-	done = receive_is_done(r);
-	sim_check(!rc || (receive_why(r)[0] && !done), "a failure that says nothing, or is none");
+	if (!rc)
+		rc = receive_finish(r);
+	sim_check(!rc == !receive_why(r)[0], "a failure that says nothing, or is none");
 	kept = receive_close(r, &token);
 	if (ret_kept) {
 		*ret_kept = kept;
 		*ret_token = token;
 	}
-	return rc ? rc : done ? 0 : -EPIPE;
+	return rc;
 }
 
 size_t stream_record(const struct stream *s, unsigned i)

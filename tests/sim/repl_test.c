@@ -30,8 +30,9 @@ static void receive_ok(struct rig *t, const char *volume, const struct stream *s
 
 	sim_ok(receive_open(t->fs, volume, false, &r));
 	rc = repl_feed(r, s->data, s->len, 5);
+	if (!rc)
+		rc = receive_finish(r);
 	sim_check(!rc, "receiving %s: %s", volume, receive_why(r));
-	sim_check(receive_is_done(r), "the end has come, and it is not done");
 	sim_check(!receive_close(r, &token), "kept, though it is done");
 }
 
