@@ -54,7 +54,7 @@ static const struct route routes[] = {
 	{ "GET", "/v1/diff", BODY_NONE, "a b offset limit quick", get_diff, NULL },
 	{ "GET", "/v1/volume-diff", BODY_NONE, "a b after quick names", get_volume_diff, NULL },
 	{ "POST", "/v1/clones", BODY_JSON, "src dst count start names recursive", post_clones, NULL },
-	{ "POST", "/v1/uploads", BODY_JSON, "path replace size data mode uid gid", post_uploads,
+	{ "POST", "/v1/uploads", BODY_JSON, "path replace size data like mode uid gid", post_uploads,
 	  NULL },
 	{ "PUT", "/v1/uploads/*", BODY_DATA, "offset", put_upload, put_upload_data },
 	{ "POST", "/v1/uploads/*", BODY_JSON, "size", post_upload, NULL },

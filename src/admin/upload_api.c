@@ -110,7 +110,8 @@ void uploads_stop(struct admin *a)
 /* ---- begin ------------------------------------------------------------------------------ */
 
 struct upload_args {
-	struct objpath dst;
+	struct objpath dst, like;
+	bool has_like, like_failed;
 	bool replace;
 	uint64_t size, data;
 	struct fs_setattr set;
@@ -147,7 +148,7 @@ static int room_check(struct call *c, struct upload_args *u)
 }
 
 static int upload_make(struct call *c, const struct upload_args *a, const struct fs_attr *dir,
-		       struct upload *u)
+		       const struct fs_attr *like, struct upload *u)
 {
 	uint32_t mode = a->set.mask & FS_SET_MODE ? a->set.mode : 0644;
 	struct fs_setattr set = a->set;
@@ -164,10 +165,12 @@ static int upload_make(struct call *c, const struct upload_args *a, const struct
 	if (err)
 		return err;
 	u->file = attr.id;
+	if (a->has_like)
+		err = fs_clone_range(&c->req, like->id, 0, u->file, 0, 0, NULL);
 	set.mask &= FS_SET_UID | FS_SET_GID;
 	set.mask |= a->has_size ? FS_SET_SIZE : 0;
 	set.size = a->size;
-	if (set.mask)
+	if (!err && set.mask)
 		err = fs_setattr(&c->req, u->file, &set, NULL);
 	if (err)
 		fs_forget(&c->req, u->file);
@@ -178,15 +181,19 @@ static int begin_run(struct call *c, void *arg)
 {
 	struct upload_args *a = arg;
 	struct upload **slot, *u;
-	struct fs_attr dir;
+	struct fs_attr dir, like;
 	int err = dst_check(c, &a->dst, a->replace, &dir);
 
+	if (!err && a->has_like) {
+		err = path_lookup(&c->req, &a->like, &like);
+		a->like_failed = err;
+	}
 	if (!err)
 		err = room_check(c, a);
 	if (err)
 		return err;
 	u = calloc(1, sizeof(*u));
-	err = u ? upload_make(c, a, &dir, u) : -ENOMEM;
+	err = u ? upload_make(c, a, &dir, &like, u) : -ENOMEM;
 	slot = upload_slot(c->admin, NULL);
 	if (!err && !slot) {
 		fs_forget(&c->req, u->file);
@@ -209,7 +216,9 @@ static void upload_fail(struct call *c, struct upload_args *u, int err)
 {
 	char need[SIZE_TEXT], have[SIZE_TEXT];
 
-	if (err == -ENOMEDIUM)
+	if (u->like_failed)
+		call_fail_err(c, err, "%s:%s", u->like.volume, u->like.path);
+	else if (err == -ENOMEDIUM)
 		call_fail_err(c, err, "%s", u->dst.volume);
 	else if (err == -EDOM)
 		call_fail(c, 507, "no_space", "%s:%s: needs %s, and the pool has %s left; remove "
@@ -239,6 +248,9 @@ void post_uploads(struct call *c)
 		return;
 	}
 	a->has_size = arg_given(c, "size");
+	a->has_like = arg_given(c, "like");
+	if (a->has_like && !arg_path(c, "like", &a->like))
+		return;
 	if (!arg_live_path(c, "path", &a->dst) || !arg_bool(c, "replace", &a->replace) ||
 	    !arg_number(c, "size", FS_MAX_SIZE, &a->size) ||
 	    !arg_number(c, "data", INT64_MAX, &a->data) || !arg_owner(c, &a->set))

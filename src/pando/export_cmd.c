@@ -29,6 +29,7 @@ struct export {
 	const char *object, *file;
 	const char *from;		/* what is read: the clone, or the object */
 	char *clone;			/* NULL: none was made */
+	const char *mark;		/* of a qcow2; NULL: none */
 	char changed[40];		/* when the object was, last */
 	int fd;
 	uint64_t size, inode, generation, data_bytes;
@@ -283,6 +284,8 @@ static int export_run(struct export *x, enum image_format format)
 	clone_remove(x);
 	if (!err && format != IMAGE_RAW)
 		err = place_convert(x, &temp, format);
+	if (!err && x->mark)
+		err = image_bitmap_add(temp, x->mark);
 	if (!err && fsync(x->fd))
 		err = write_fail(x);
 	if (!err)
@@ -297,18 +300,25 @@ static int export_run(struct export *x, enum image_format format)
 
 int image_export(struct cmd *c)
 {
-	struct export x = { .c = c, .object = c->argv[0], .from = c->argv[0],
-			    .file = c->argv[1], .fd = -1 };
 	enum image_format format = IMAGE_RAW;
-	char size[SIZE_TEXT], data[SIZE_TEXT];
 	struct objpath path;
-	int err = cmd_object(c, x.object, &path);
+	int err = cmd_object(c, c->argv[0], &path);
 
 	if (err)
 		return err;
 	if (cmd_option(c, "format") && image_format_parse(cmd_option(c, "format"), &format))
 		return usage(c, "--format %s: not a format that is known here",
 			     cmd_option(c, "format"));
+	return image_export_as(c, c->argv[0], c->argv[1], format, NULL);
+}
+
+int image_export_as(struct cmd *c, const char *object, const char *file, enum image_format format,
+		    const char *mark)
+{
+	struct export x = { .c = c, .object = object, .from = object, .file = file, .mark = mark, .fd = -1 };
+	char size[SIZE_TEXT], data[SIZE_TEXT];
+	int err;
+
 	interrupt_catch();
 	buf_init(&x.buf, PIECE + 1);
 	err = export_run(&x, format);

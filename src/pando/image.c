@@ -171,6 +171,44 @@ int image_check_alone(const char *src, enum image_format from)
 	return code;
 }
 
+/* ---- bitmaps ---------------------------------------------------------------------------- */
+
+int image_bitmap_add(const char *path, const char *name)
+{
+	CLEANUP_FREE char *plain = plain_path(path);
+	char *argv[] = { "qemu-img", "bitmap", "--add", "--disable", "-f", "qcow2", plain, (char *)name, NULL };
+	int code = plain ? program_run(argv, STDERR_FILENO, STDERR_FILENO) : 1;
+
+	return code ? fail("%s: qemu-img could not mark it (its message is above); it takes QEMU 5.1 or newer",
+			   path) : DONE;
+}
+
+int image_bitmap_find(const char *path, const char *prefix, char **ret_name)
+{
+	CLEANUP_FREE char *plain = plain_path(path);
+	char *argv[] = { "qemu-img", "info", "--output=json", "-f", "qcow2", plain, NULL };
+	CLEANUP_FILE FILE *out = tmpfile();
+	const json_t *all, *b;
+	json_t *info;
+	size_t i;
+	int code;
+
+	*ret_name = NULL;
+	if (!out || !plain)
+		return fail("%s: cannot make a temporary file: %s", path, strerror(errno));
+	code = program_run(argv, fileno(out), STDERR_FILENO);
+	if (code)
+		return code == 127 ? program_fail(path, code) : fail("%s: qemu-img cannot read it as qcow2", path);
+	rewind(out);
+	info = json_loadf(out, 0, NULL);
+	all = json_object_get(json_object_get(json_object_get(info, "format-specific"), "data"), "bitmaps");
+	json_array_foreach(all, i, b)
+		if (!*ret_name && !strncmp(json_text(b, "name"), prefix, strlen(prefix)))
+			*ret_name = strdup(json_text(b, "name"));
+	json_decref(info);
+	return DONE;
+}
+
 /* ---- temporary files -------------------------------------------------------------------- */
 
 int temp_make(const char *near, bool beside, char **ret_path, int *ret_fd)

@@ -76,6 +76,15 @@ static const struct option_row import_options[] = {
 	{ "owner", "UID[:GID]", "numeric owner and group (default 0:0)" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row checkout_options[] = {
+	{ "replace", NULL, "replace an existing FILE" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row checkin_options[] = {
+	{ "force", NULL, "FILE wins, although the disk in the pool has changed too" },
+	{ "discard", NULL, "the disk in the pool wins: FILE's changes are given up" },
+	{ NULL, NULL, NULL },
+};
 static const struct option_row send_options[] = {
 	{ "from", "SNAPSHOT", "send what has changed since this older one" },
 	{ "resume", "TOKEN", "go on with what was interrupted; its receiver says the token" },
@@ -247,6 +256,12 @@ static const struct verb verbs[] = {
 	{ NULL, "export", "VOLUME:/path FILE", 2, 2, VERB_ONLINE, "copy a file out of the pool",
 	  "Holes stay holes.  The file may be in use: what is exported is one point in time, a "
 	  "clone that is there, as .pando-export-..., while it is read.", export_options, image_export },
+	{ NULL, "checkout", "VOLUME:/path FILE", 2, 2, VERB_ONLINE, "take a virtual disk away as a qcow2",
+	  "What the disk is like is kept beside it, as a clone with a hidden name, until the check-in.",
+	  checkout_options, cmd_checkout },
+	{ NULL, "checkin", "FILE VOLUME:/path", 2, 2, VERB_ONLINE, "bring back what has changed in it",
+	  "Only what differs is written, and takes space; the disk becomes what FILE is in one step.  It is "
+	  "refused when the disk in the pool has changed as well.", checkin_options, cmd_checkin },
 	{ NULL, "send", "VOLUME@SNAPSHOT", 1, 1, VERB_ONLINE, "send a snapshot as a stream",
 	  "To standard output, which 'pando receive' takes, here or on another machine.  What is shared "
 	  "between files travels once.  --from sends only what has changed since an older snapshot.",

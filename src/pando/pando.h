@@ -151,6 +151,14 @@ struct imported {
 /* By the options of C.  An exit code, after a message if it isn't DONE. */
 int image_import_to(struct cmd *c, const char *file, const char *object, struct imported *ret);
 
+/* OBJECT to FILE, which gets a bitmap named MARK (qcow2) unless that is NULL.  export_cmd.c */
+int image_export_as(struct cmd *c, const char *object, const char *file, enum image_format format,
+		    const char *mark);
+/* Adds a bitmap, which tracks nothing, to a qcow2; or finds the first whose name begins with PREFIX: NULL if
+ * there is none, else the caller's to free. */
+int image_bitmap_add(const char *path, const char *name);
+int image_bitmap_find(const char *path, const char *prefix, char **ret_name);
+
 /* ---- verbs ------------------------------------------------------------------------------ */
 
 int pool_create(struct cmd *c);
@@ -177,6 +185,8 @@ int file_rm(struct cmd *c);
 int file_clone(struct cmd *c);
 int image_import(struct cmd *c);
 int image_export(struct cmd *c);
+int cmd_checkout(struct cmd *c);
+int cmd_checkin(struct cmd *c);
 int cmd_send(struct cmd *c);
 int cmd_receive(struct cmd *c);
 
