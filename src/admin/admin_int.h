@@ -68,6 +68,10 @@ struct admin {
 	struct timer schedule_timer;
 	bool schedule_looking, schedule_stopping;
 	int schedule_error;		/* the last that was logged */
+	/* account_api.c's, of the loop's thread: */
+	struct account_kept *accounts;
+	unsigned accounts_running;
+	bool stopping;			/* long looks are to end */
 };
 
 struct call;
@@ -210,6 +214,9 @@ void post_clones(struct call *c);		/* clone_api.c */
 
 void get_diff(struct call *c);			/* diff_api.c */
 void get_volume_diff(struct call *c);		/* vdiff_api.c */
+
+void get_account(struct call *c);		/* account_api.c */
+void accounts_stop(struct admin *a);
 
 void post_files(struct call *c);			/* many_api.c */
 void post_renames(struct call *c);

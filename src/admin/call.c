@@ -112,6 +112,7 @@ static const struct err_row {
 	{ ENOMEM, 503, "no_memory", "pandod is short of memory; try again later" },
 	{ ETXTBSY, 409, "busy", "is being sent ('pando send'); wait until that is done, or stop it" },
 	{ EBUSY, 409, "busy", "is in use by another request; try again" },
+	{ EINTR, 503, "stopping", "pandod is being stopped; try again when it runs" },
 	{ EPERM, 403, "forbidden", "not permitted" },
 	{ EACCES, 403, "forbidden", "not permitted" },
 };

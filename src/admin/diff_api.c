@@ -72,6 +72,7 @@ static int diff_run(struct call *c, void *arg)
 		if (a->d.next == UINT64_MAX)
 			break;
 		fiber_yield();
+		err = c->admin->stopping ? -EINTR : 0;
 	}
 	return err;
 }

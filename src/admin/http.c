@@ -51,6 +51,7 @@ static const struct route routes[] = {
 	{ "GET", "/v1/extents", BODY_NONE, "path inode generation offset limit", get_extents,
 	  NULL },
 	{ "GET", "/v1/data", BODY_NONE, "path inode generation offset length", get_data, NULL },
+	{ "GET", "/v1/account", BODY_NONE, "object exact", get_account, NULL },
 	{ "GET", "/v1/diff", BODY_NONE, "a b offset limit quick", get_diff, NULL },
 	{ "GET", "/v1/volume-diff", BODY_NONE, "a b after quick names", get_volume_diff, NULL },
 	{ "POST", "/v1/clones", BODY_JSON, "src dst count start names recursive", post_clones, NULL },
@@ -414,6 +415,7 @@ void admin_stop(struct admin *a)
 	struct stopper s = { .admin = a, .waiter = fiber_self() };
 	pthread_t thread;
 
+	a->stopping = true;
 	MHD_quiesce_daemon(a->daemon);
 	while (pthread_create(&thread, NULL, stopper_thread, &s))
 		loop_sleep_ns(10 * 1000 * 1000);
@@ -424,6 +426,7 @@ void admin_stop(struct admin *a)
 	schedules_stop(a);
 	sends_stop(a);
 	receives_stop(a);
+	accounts_stop(a);
 	socket_close(a->cfg.socket_path, a->listen_fd, a->lock_fd);
 	free(a);
 }

@@ -59,6 +59,8 @@ static int count_changed(struct call *c, struct vdiff_args *a, const struct fs_v
 		for (unsigned i = 0; !err && i < a->diff.n; i++)
 			*ret += a->diff.ranges[i].len;
 		fiber_yield();
+		if (!err && c->admin->stopping)
+			err = -EINTR;
 	}
 	return err == -ESTALE ? 0 : err;	/* it was removed meanwhile */
 }

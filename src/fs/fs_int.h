@@ -12,6 +12,7 @@
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
  *     clone.c     clones; clone_tree.c  of whole directories; range.c  clones of ranges, holes; allocate.c  room for what will be written
  *     xattr.c     extended attributes
+ *     account.c   where the space went; account_count.c  what of it is stored, what would be freed
  *     diff.c      what differs between two files, two volumes;  names.c  all names below a directory
  *     record.c    log records: what goes in, and replay
  *     repl_read.c what replication reads; repl_build.c  hidden volumes, and how they are attached (repl.h)

@@ -64,6 +64,10 @@ static const struct option_row clone_options[] = {
 	{ "start", "N", "number of the first of them (default 1)" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row account_options[] = {
+	{ "exact", NULL, "count now what is stored, and what removing it would free" },
+	{ NULL, NULL, NULL },
+};
 static const struct option_row diff_options[] = {
 	{ "summary", NULL, "print totals alone" },
 	{ "quick", NULL, "read no data: what is not the same block differs, though the bytes may be equal" },
@@ -274,6 +278,9 @@ static const struct verb verbs[] = {
 	  "make a clone of a file, or many at once",
 	  "The time does not depend on the file's size, and the clones are durable when the "
 	  "command returns: all of them, or none.", clone_options, file_clone },
+	{ NULL, "account", "[OBJECT]...", 0, 100000, VERB_ONLINE | VERB_JSON, "show where the space went",
+	  "OBJECT is VOLUME, VOLUME@SNAPSHOT, VOLUME:/directory or VOLUME:/file; without any, the pool.  What has to be counted is "
+	  "counted with --exact, and remembered, with its age, for later.", account_options, cmd_account },
 	{ NULL, "diff", "[A] B", 1, 2, VERB_ONLINE | VERB_JSON,
 	  "show what differs between two files, volumes or snapshots",
 	  "A and B are files, VOLUME:/path or VOLUME@SNAPSHOT:/path, whose ranges are listed that differ; or VOLUME and "

@@ -177,6 +177,7 @@ int snapshot_create(struct cmd *c);
 int snapshot_list(struct cmd *c);
 int snapshot_restore(struct cmd *c);
 int snapshot_destroy(struct cmd *c);
+int cmd_account(struct cmd *c);
 int cmd_diff(struct cmd *c);
 int file_ls(struct cmd *c);
 int file_stat(struct cmd *c);
