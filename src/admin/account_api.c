@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the space went: of the pool, a volume, a snapshot, a directory, a file.  What takes a walk is counted when it is
- * asked for, and kept in memory, with its age, for those who don't ask.
+ * Where the space went: of the pool, a volume, a snapshot, a directory, a file.  What takes a walk is
+ * counted when it is asked for, and kept in memory, with its age, for those who don't ask.
  */
 #include "admin/admin_int.h"
 

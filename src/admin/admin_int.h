@@ -215,6 +215,8 @@ void post_clones(struct call *c);		/* clone_api.c */
 void get_diff(struct call *c);			/* diff_api.c */
 void get_volume_diff(struct call *c);		/* vdiff_api.c */
 
+void get_family(struct call *c);			/* family_api.c */
+
 void get_account(struct call *c);		/* account_api.c */
 void accounts_stop(struct admin *a);
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See account.h.  What is asked about is a set of trees: the content and the attributes of files, or the inode files of
- * volumes and snapshots.  All of its pointers are walked along, for each question as often as memory wants
- * it: what they lead to (stored), and what would go if they went (freed).
+ * See account.h.  What is asked about is a set of trees: the content and the attributes of files, or the
+ * inode files of volumes and snapshots.  All of its pointers are walked along, for each question as often
+ * as memory wants it: what they lead to (stored), and what would go if they went (freed).
  *
- * A block has its own count even where something above it is shared: then what is below belongs to others too, whatever the
- * counts say.  Of volumes and snapshots that needs no thought, since the walk doesn't go into what is shared.  Of a
- * file it is asked whether everything from the volume's root down to its inode has one pointer; if not, a
- * snapshot or a clone of the volume has the same inode, and deleting the file would free nothing.
+ * A block has its own count even where something above it is shared: then what is below belongs to others
+ * too, whatever the counts say.  Of volumes and snapshots that needs no thought, since the walk doesn't go
+ * into what is shared.  Of a file it is asked whether everything from the volume's root down to its inode
+ * has one pointer; if not, a snapshot or a clone of the volume has the same inode, and deleting the file
+ * would free nothing.
  */
 #include "fs/account_int.h"
 
@@ -111,7 +112,7 @@ static int walk(struct account *x, enum root root, struct fs_id id)
 
 /* ---- what is in it ---------------------------------------------------------------------- */
 
-struct look { struct fs_id id; struct inode i; struct volume *v; uint64_t files, mapped; };
+struct look { struct fs_id id; struct inode i; uint64_t files, mapped; };
 
 static int do_look(struct txn *t, void *arg)
 {

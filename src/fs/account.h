@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the space went: of the pool, a volume, a snapshot, a directory, a file.  docs/account.md says what the numbers
- * mean, and why they can be believed.  Part of the door into storage, as fs.h.
+ * Where the space went: of the pool, a volume, a snapshot, a directory, a file.  docs/account.md says what
+ * the numbers mean, and why they can be believed.  Part of the door into storage, as fs.h.
  *
- * Logical numbers (files, size, mapped) are what users see: du, df and quotas count so.  `stored` is every block that is
- * reached from the object, once.  `exclusive` is what would be free if the object was deleted: every block all of
- * whose pointers are in what is deleted, found by doing to counts, on paper, what deleting does.
+ * Logical numbers (files, size, mapped) are what users see: du, df and quotas count so.  `stored` is every
+ * block that is reached from the object, once.  `exclusive` is what would be free if the object was
+ * deleted: every block all of whose pointers are in what is deleted, found by doing to counts, on paper,
+ * what deleting does.
  *
- * An exact account takes many bounded steps, between which others are served: `moved` says that the pool was changed
- * meanwhile, so that the numbers are of no one instant.  Each is still of blocks that were found.
+ * An exact account takes many bounded steps, between which others are served: `moved` says that the pool
+ * was changed meanwhile, so that the numbers are of no one instant.  Each is still of blocks that were
+ * found.
  */
 #ifndef FS_ACCOUNT_H
 #define FS_ACCOUNT_H
@@ -53,8 +55,9 @@ struct fs_account {
 	unsigned passes;		/* over what is in it, for want of memory */
 };
 /*
- * -EBUSY: a scrub holds the pool, and nobody can tell whose a block is meanwhile (the rest of the pool, and all that is
- * not exact, can be had).  -E2BIG: not within the memory.  -EINTR.  Only for the management side: -EPERM.
+ * -EBUSY: a scrub holds the pool, and nobody can tell whose a block is meanwhile (the rest of the pool,
+ * and all that is not exact, can be had).  -E2BIG: not within the memory.  -EINTR.  Only for the
+ * management side: -EPERM.
  */
 int fs_account(struct fs_req *req, struct fs_account *a);
 

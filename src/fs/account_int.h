@@ -9,10 +9,11 @@
 #include "tree/scan.h"
 
 /*
- * What dropping pointers frees.  Of a block with one pointer, that is known at once.  Of others it is remembered how many
- * pointers have been dropped, and with the last the walk goes into it: as the reaper does (tree/reap.c).  Blocks of data
- * among them are looked at in PARTS passes over the whole, each of those with another remainder: so memory is
- * bounded, but for index blocks that are shared, of which there is one for 512 blocks.
+ * What dropping pointers frees.  Of a block with one pointer, that is known at once.  Of others it is
+ * remembered how many pointers have been dropped, and with the last the walk goes into it: as the reaper
+ * does (tree/reap.c).  Blocks of data among them are looked at in PARTS passes over the whole, each of
+ * those with another remainder: so memory is bounded, but for index blocks that are shared, of which there
+ * is one for 512 blocks.
  */
 struct freed_slot { uint64_t block; uint32_t dropped; };
 struct freed {

@@ -5,11 +5,11 @@
  * storage: what fs.h says of its functions is true of these.
  *
  * Unless quick is asked for, blocks that are not the same are compared byte by byte, and equal ones are no
- * difference; a hole equals a block of zeros.  Quick reads no data: what is not the same block differs, and so does
- * a hole from a block of zeros.
+ * difference; a hole equals a block of zeros.  Quick reads no data: what is not the same block differs,
+ * and so does a hole from a block of zeros.
  *
- * Each call is one bounded step, which sees one instant; `next` leads to the next step.  What is written meanwhile
- * shows if it is behind `next`.  Who wants one instant for all of it compares snapshots.
+ * Each call is one bounded step, which sees one instant; `next` leads to the next step.  What is written
+ * meanwhile shows if it is behind `next`.  Who wants one instant for all of it compares snapshots.
  */
 #ifndef FS_DIFF_H
 #define FS_DIFF_H

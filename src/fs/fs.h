@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The door into storage: everything above (NFS, management, the simulator, fuzzers) calls
- * these functions and no others.  (account.h, diff.h and names.h belong to it.)
+ * these functions and no others.  (account.h, diff.h, family.h and names.h belong to it.)
  *
  * All run on the loop's thread that opened the pool, in a fiber, and may wait unless said
  * otherwise.  All return 0 or a negative code (base/err.h); results through ret_ parameters

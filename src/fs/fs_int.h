@@ -13,6 +13,7 @@
  *     clone.c     clones; clone_tree.c  of whole directories; range.c  clones of ranges, holes; allocate.c  room for what will be written
  *     xattr.c     extended attributes
  *     account.c   where the space went; account_count.c  what of it is stored, what would be freed
+ *     family.c    what a file was cloned from, and all clones of that
  *     diff.c      what differs between two files, two volumes;  names.c  all names below a directory
  *     record.c    log records: what goes in, and replay
  *     repl_read.c what replication reads; repl_build.c  hidden volumes, and how they are attached (repl.h)

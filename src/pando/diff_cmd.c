@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What differs: between two files, a file and its origin, two volumes or snapshots.  What comes in is printed page by page. */
+/* What differs: between two files, a file and its origin, two volumes or snapshots.  What comes in is
+ * printed page by page. */
 #include "pando/pando.h"
 
 #include <errno.h>

@@ -68,6 +68,10 @@ static const struct option_row account_options[] = {
 	{ "exact", NULL, "count now what is stored, and what removing it would free" },
 	{ NULL, NULL, NULL },
 };
+static const struct option_row tree_options[] = {
+	{ "exact", NULL, "count for each what removing it would free" },
+	{ NULL, NULL, NULL },
+};
 static const struct option_row diff_options[] = {
 	{ "summary", NULL, "print totals alone" },
 	{ "quick", NULL, "read no data: what is not the same block differs, though the bytes may be equal" },
@@ -286,6 +290,8 @@ static const struct verb verbs[] = {
 	  "A and B are files, VOLUME:/path or VOLUME@SNAPSHOT:/path, whose ranges are listed that differ; or VOLUME and "
 	  "VOLUME@SNAPSHOT, whose files are listed: + added, - removed, M content, A attributes, R renamed, T times alone.  "
 	  "A file alone is compared with what it was cloned from.  What both share costs nothing.", diff_options, cmd_diff },
+	{ NULL, "tree", "VOLUME:/path", 1, 1, VERB_ONLINE | VERB_JSON, "show the family tree of a file",
+	  "What it was cloned from, and all that was cloned from that, in all volumes.", tree_options, cmd_tree },
 	{ NULL, "ls", "VOLUME:/path", 1, 1, VERB_ONLINE | VERB_JSON, "list a directory", NULL, NULL,
 	  file_ls },
 	{ NULL, "stat", "VOLUME:/path", 1, 1, VERB_ONLINE | VERB_JSON, "show a file's attributes",

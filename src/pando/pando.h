@@ -179,6 +179,7 @@ int snapshot_restore(struct cmd *c);
 int snapshot_destroy(struct cmd *c);
 int cmd_account(struct cmd *c);
 int cmd_diff(struct cmd *c);
+int cmd_tree(struct cmd *c);
 int file_ls(struct cmd *c);
 int file_stat(struct cmd *c);
 int file_mkdir(struct cmd *c);

@@ -5,7 +5,8 @@
  * on what has changed.
  *
  * The trees may be of any two depths: the shallower one hangs at the left edge of a taller one whose other
- * slots are holes.  A hole differs from every block, also from one of zeros: what is in the blocks is not looked at.
+ * slots are holes.  A hole differs from every block, also from one of zeros: what is in the blocks is not
+ * looked at.
  */
 #ifndef TREE_DIFF_H
 #define TREE_DIFF_H
@@ -16,8 +17,8 @@ struct tree_change { uint64_t index; uint64_t a, b; };	/* a leaf's two blocks; 0
 
 /*
  * The leaves from FIRST on to which A and B lead by different pointers, in order: up to MAX of them, into
- * RET.  One call looks at so many index blocks at most as a pass may: *ret_next is where to go on, UINT64_MAX when
- * nothing is left, and *ret_n may be 0 before that.
+ * RET.  One call looks at so many index blocks at most as a pass may: *ret_next is where to go on,
+ * UINT64_MAX when nothing is left, and *ret_n may be 0 before that.
  *
  * For load passes, which wait for what is missing; what waits between two calls is the caller's: leaves
  * before *ret_next are as they were in the call that came to them.  -EDAMAGED.

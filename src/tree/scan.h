@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A walk along all pointers that are reached from one, each once for each way to it, in the order of their places:
- * volume table, volume, inode, leaf.  Who asks for it sees each pointer with the count of its block, and says whether the
- * walk is to go into the block.
+ * A walk along all pointers that are reached from one, each once for each way to it, in the order of their
+ * places: volume table, volume, inode, leaf.  Who asks for it sees each pointer with the count of its
+ * block, and says whether the walk is to go into the block.
  *
- * Nothing is held between two steps.  Each finds its way down from the beginning to the place where the last one ended, by
- * indexes and never by addresses: so what was freed or moved meanwhile is not looked at, and no block is ever
- * taken for what it was before.  What doesn't change meanwhile is seen exactly once.
+ * Nothing is held between two steps.  Each finds its way down from the beginning to the place where the
+ * last one ended, by indexes and never by addresses: so what was freed or moved meanwhile is not looked
+ * at, and no block is ever taken for what it was before.  What doesn't change meanwhile is seen exactly
+ * once.
  */
 #ifndef TREE_SCAN_H
 #define TREE_SCAN_H

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The account, against what really becomes free: after random operations, clones of all kinds and snapshots, it is asked
- * what a file, a directory, a snapshot or a volume holds alone; then that is deleted, and just so many blocks must
- * have become free.
+ * The account, against what really becomes free: after random operations, clones of all kinds and
+ * snapshots, it is asked what a file, a directory, a snapshot or a volume holds alone; then that is
+ * deleted, and just so many blocks must have become free.
  *
  *   account_test [--seed N] [--seeds K] [--rounds N] [--fresh]
  *
- * Deleting a name in a volume that has snapshots also copies what they share on the way to it.  So that the comparison
- * is exact, the way is written to before the account is asked.  Or a snapshot is taken just then: nothing may be free by deleting.
+ * Deleting a name in a volume that has snapshots also copies what they share on the way to it.  So that
+ * the comparison is exact, the way is written to before the account is asked.  Or a snapshot is taken just
+ * then: nothing may be free by deleting.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 
 #include "base/err.h"
 #include "fs/account.h"
+#include "fs/family.h"
 #include "sim.h"
 #include "sim_disk.h"
 
@@ -29,6 +31,7 @@ struct test {
 	struct fs *fs;
 	struct model *m;
 	uint64_t asked[8], freed[8];	/* by kind: how often, and how many blocks in all */
+	uint64_t relatives;
 	unsigned parts;			/* accounts that took more passes than two */
 };
 
@@ -225,6 +228,39 @@ static void ask_beside(struct test *t)
 	struct side s[3] = { { t, true }, { t, false }, { t, true } };
 
 	sim_parallel(side_fn, s, sizeof(s[0]), 3);
+}
+
+/* Every relative is there; all clones of the file beside it are among them. */
+static void ask_family(struct test *t)
+{
+	struct mnode *n = gen_node(&t->gen, t->m, FS_REG);
+	struct fs_family f;
+	struct fs_req req;
+	unsigned clones = 0, found = 0;
+
+	if (!n)
+		return;
+	fs_req_admin(&req, t->fs);
+	sim_ok(fs_family(&req, n->id, &f));
+	for (uint32_t i = 0; i < f.n; i++) {
+		const struct mnode *r = model_find(t->m, f.r[i].id), *up;
+
+		sim_check(r && r->size == f.r[i].size && f.r[i].path, "a relative that is not there");
+		up = i ? model_find(t->m, f.r[f.r[i].parent].id) : NULL;
+		sim_check(!up || f.r[i].by_volume || (r->origin.ino == up->id.ino &&
+						      r->origin.generation == up->id.generation),
+			  "it was cloned from another");
+		found += up == n && !f.r[i].by_volume && r->id.volume == n->id.volume;
+	}
+	for (uint32_t i = 0; i < t->m->nnodes; i++) {
+		const struct mnode *c = t->m->nodes[i];
+
+		clones += c->type == FS_REG && c->id.volume == n->id.volume && c->origin.ino == n->id.ino &&
+			  c->origin.generation == n->id.generation;
+	}
+	sim_check(found == clones, "%u clones of it, %u were found", clones, found);
+	t->relatives += f.n;
+	fs_family_done(&f);
 }
 
 /* ---- deleting ---------------------------------------------------------------------------- */
@@ -458,6 +494,8 @@ static void one_round(struct test *t)
 		ask_pool(t);
 	if (rng_one_in(&t->rng, 4))
 		ask_du(t);
+	if (rng_one_in(&t->rng, 2))
+		ask_family(t);
 	switch (rng_below(&t->rng, 8)) {
 	case 0: case 1: case 2:
 		delete_file(t);
@@ -538,13 +576,14 @@ int main(int argc, char **argv)
 			 (unsigned long long)s, (unsigned long long)rounds);
 		sim_run(run_seed, &t);
 		printf("seed %llu: max_refs %u, freed as said: files %llu (%llu blocks), directories %llu (%llu), snapshots "
-		       "%llu (%llu), volumes %llu (%llu); %u in parts\n", (unsigned long long)s, t.cfg.max_refs,
+		       "%llu (%llu), volumes %llu (%llu); %u in parts, %llu relatives\n", (unsigned long long)s, t.cfg.max_refs,
 		       (unsigned long long)t.asked[FS_ACCOUNT_FILE], (unsigned long long)t.freed[FS_ACCOUNT_FILE],
 		       (unsigned long long)t.asked[FS_ACCOUNT_TREE], (unsigned long long)t.freed[FS_ACCOUNT_TREE],
 		       (unsigned long long)t.asked[FS_ACCOUNT_SNAPSHOT],
 		       (unsigned long long)t.freed[FS_ACCOUNT_SNAPSHOT],
 		       (unsigned long long)t.asked[FS_ACCOUNT_VOLUME_ALL],
-		       (unsigned long long)t.freed[FS_ACCOUNT_VOLUME_ALL], t.parts);
+		       (unsigned long long)t.freed[FS_ACCOUNT_VOLUME_ALL], t.parts,
+		       (unsigned long long)t.relatives);
 	}
 	return 0;
 }
