@@ -323,8 +323,8 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 		   c->op, f->name, block, n, stable, v.status, committed);
 	if (v.status) {
 		client_excuse(c, "WRITE", v.status);
-		/* By NFSv3 each sending is executed, and only the last one answered. */
-		if (v.status == NOSPC && (c->launched == 1 || c->nfs == &nfs4))
+		/* By NFSv3, and in a new session, each sending is executed, and only the last one answered. */
+		if (v.status == NOSPC && !v.restarted && (c->launched == 1 || c->nfs == &nfs4))
 			take_back(c, f, nblocks);
 		else
 			client_forget(c, f);
@@ -626,7 +626,7 @@ void client_clone_into(struct client *c, struct file *f, const struct file *gold
 	f->doubt = false;
 	if (v.status) {
 		client_excuse(c, "CLONE", v.status);
-		if (v.status != NOSPC)
+		if (v.status != NOSPC || v.restarted)
 			client_forget(c, f);
 		return;
 	}
