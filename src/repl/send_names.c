@@ -157,5 +157,5 @@ int send_names(struct sender *s)
 		err = send_each(s, news);
 	if (!err)
 		err = send_each(s, links);
-	return err ? err : send_record(s, S_CLEAN, NULL, 0, 0);
+	return err ? err : send_record(s, S_CLEAN, "", 0, 0);
 }
