@@ -456,7 +456,8 @@ int fs_family(struct fs_req *req, struct fs_id id, struct fs_family *ret)
 	if (!err)
 		err = list_descents(f);
 	if (!err) {
-		qsort(f->d, f->n, sizeof(*f->d), by_parent);
+		if (f->n)
+			qsort(f->d, f->n, sizeof(*f->d), by_parent);
 		err = gather(f, &first, &out);
 	}
 	if (!err)
