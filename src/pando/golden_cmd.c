@@ -11,9 +11,11 @@
  */
 #include "pando/golden.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "admin/size.h"
 #include "base/cleanup.h"
@@ -345,13 +347,18 @@ int golden_import(struct cmd *c)
 	struct imported got = { .prepare = cmd_option(c, "prepare") != NULL };
 	char golden[GOLDEN_PATH], created[32];
 	struct golden_name g;
-	json_t *known;
+	json_t *known = json_pack("[s,s]", note ? note : "", source ? source + 1 : c->argv[0]);
 	int err = name_take(c, c->argv[1], &g);
 
 	if (!err && g.version)
 		err = usage(c, "%s: give the name alone; the next version is pando's to find", c->argv[1]);
 	if (!err && note && (strlen(note) > NOTE_MAX || strpbrk(note, "\n\r")))
 		err = usage(c, "--note: one line of %d bytes is the most", NOTE_MAX);
+	if (!err && !known)
+		err = usage(c, "FILE's name and --note must be UTF-8 text");
+	json_decref(known);
+	if (!err && strcmp(c->argv[0], "-") && access(c->argv[0], R_OK))
+		err = fail("%s: %s", c->argv[0], strerror(errno));
 	if (!err)
 		err = version_new(c, &g, golden);
 	if (!err)
@@ -361,7 +368,8 @@ int golden_import(struct cmd *c)
 		known = json_pack("{s:s,s:s,s:s,s:s,s:b}", "created", created, "note", note ? note : "", "source",
 				  source ? source + 1 : c->argv[0], "format", image_format_name(got.format), "prepared",
 				  got.prepare);
-		err = known ? known_write(c, golden, known) : usage(c, "--note: must be UTF-8 text");
+		err = known ? known_write(c, golden, known) : fail("%s: is there, but without its note: out of memory",
+								   golden);
 		json_decref(known);
 	}
 	if (!err)
