@@ -232,19 +232,30 @@ static void over(struct receive_args *a, struct receiving **slot)
 		snprintf(a->why, sizeof(a->why), "%s", reason);
 }
 
-static int feed_run(struct call *c, void *arg)
+/* Whom the call is about: nobody else works on it until users is 0 again. */
+static int take(struct call *c, struct receive_args *a, struct receiving ***ret)
 {
-	struct receive_args *a = arg;
-	struct receiving **slot = slot_of(c->admin, c->name), *x;
-	int err;
+	struct receiving **slot = slot_of(c->admin, c->name);
 
 	if (!slot)
 		return -ENOKEY;
-	x = *slot;
-	memcpy(a->volume, x->volume, sizeof(a->volume));
-	if (x->users)
+	memcpy(a->volume, (*slot)->volume, sizeof(a->volume));
+	if ((*slot)->users)
 		return -EBUSY;
-	x->users++;
+	(*slot)->users++;
+	*ret = slot;
+	return 0;
+}
+
+static int feed_run(struct call *c, void *arg)
+{
+	struct receive_args *a = arg;
+	struct receiving **slot, *x;
+	int err = take(c, a, &slot);
+
+	if (err)
+		return err;
+	x = *slot;
 	err = receive_feed(x->r, c->body, c->body_len);
 	x->users--;
 	x->last_ns = loop_now_ns();
@@ -316,16 +327,12 @@ void put_receive(struct call *c)
 static int end_run(struct call *c, void *arg)
 {
 	struct receive_args *a = arg;
-	struct receiving **slot = slot_of(c->admin, c->name), *x;
-	int err;
+	struct receiving **slot, *x;
+	int err = take(c, a, &slot);
 
-	if (!slot)
-		return -ENOKEY;
+	if (err)
+		return err;
 	x = *slot;
-	memcpy(a->volume, x->volume, sizeof(a->volume));
-	if (x->users)
-		return -EBUSY;
-	x->users++;
 	err = a->force ? -EPIPE : receive_finish(x->r);
 	x->users--;
 	a->info = *receive_result(x->r);
