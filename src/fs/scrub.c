@@ -28,7 +28,6 @@
 #include "base/loop.h"
 
 #define RETRY_NS 200000000ull
-#define SLICE_NS 50000000ull		/* so long it doesn't look whether it is interrupted */
 #define QUIET_NS 20000000000ull		/* so long it waits for the reaper before it says so */
 #define STATE_NAME "state"
 #define STATE_BYTES 4096
@@ -40,20 +39,14 @@ bool scrub_interrupted(const struct scrub *s)
 	return s->stop || pool_reap_wanted(s->fs->pool);
 }
 
+static bool interrupted(const void *s)
+{
+	return scrub_interrupted(s);
+}
+
 void scrub_pace(struct scrub *s, uint64_t bytes)
 {
-	uint64_t now = loop_now_ns(), due;
-
-	s->paced_bytes += bytes;
-	due = s->st.rate ? s->paced_ns + s->paced_bytes * 1000000000 / s->st.rate : 0;
-	if (now > due + 100000000) {		/* it has fallen behind: that is not made up for */
-		s->paced_ns = now;
-		s->paced_bytes = 0;
-	}
-	if (due <= now + 1000000)
-		fiber_yield();
-	for (; due > now + 1000000 && !scrub_interrupted(s); now = loop_now_ns())
-		loop_sleep_ns(due - now < SLICE_NS ? due - now : SLICE_NS);
+	pace_by(&s->pace, s->st.rate, bytes, interrupted, s);
 }
 
 void scrub_finding(struct scrub *s, const char *fmt, ...)
@@ -352,7 +345,7 @@ static int run(struct fs *fs)
 	struct scrub *s = fs->scrub;
 	int err;
 
-	s->paced_ns = 0;
+	s->pace = (struct pace){ 0 };
 	s->st.running = s->running = true;
 	err = pool_spawn(fs->pool, scrub_main, s, "scrub");
 	if (err)

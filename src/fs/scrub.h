@@ -10,6 +10,7 @@
 #define FS_SCRUB_H
 
 #include "fs/fs_int.h"
+#include "fs/pace.h"
 #include "fs/seen.h"
 #include "tree/hold.h"
 
@@ -30,7 +31,7 @@ struct scrub {
 	uint32_t nbad;
 	bool incomplete;		/* some metadata can't be read: counts tell nothing */
 	void *buf;			/* PAGE_ENTRIES blocks */
-	uint64_t paced_ns, paced_bytes;
+	struct pace pace;
 };
 
 /* Has it to stop, or to make way for whoever needs space? */
