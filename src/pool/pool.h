@@ -126,6 +126,12 @@ void txn_end(struct txn *t);
  */
 int txn_block(struct txn *t, uint64_t ptr, struct block **ret);
 
+/* Load pass: starts to read those of N blocks that aren't in the cache, for whoever comes next.  Neither waits
+ * nor fails: what needs more than a block's own read, or memory that is in use, is left out. */
+void txn_read_ahead(struct txn *t, const uint64_t *ptrs, uint32_t n);
+/* Load pass: as txn_block_as(), but what isn't in the cache, or not sound, is NULL. */
+struct block *txn_peek(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind);
+
 /* The same, for a block of LEVEL (0: a leaf) of a tree of KIND: also -EDAMAGED when it is none that can
  * be used as such.  KIND matters for leaves only. */
 int txn_block_as(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind, struct block **ret);
@@ -181,6 +187,14 @@ bool block_is_new(const struct txn *t, const struct block *b);
 
 /* The count of a block (0 in a load pass that returned -ERESTART_PASS). */
 int txn_refs(struct txn *t, uint64_t ptr, uint32_t *ret);
+
+/* What the table says of a block. */
+struct block_facts {
+	uint32_t refs;			/* as txn_refs() */
+	uint32_t crc;			/* 0: not known yet, since it has not been written */
+	bool full;			/* no further pointer to it: its count is at the limit */
+};
+int txn_look(struct txn *t, uint64_t ptr, struct block_facts *ret);
 
 /* Replay only: take over a block that the log record names, instead of allocating. */
 int txn_claim(struct txn *t, uint64_t *ptr, uint64_t block, uint32_t crc);

@@ -461,6 +461,66 @@ int txn_block(struct txn *t, uint64_t ptr, struct block **ret)
 	return -ERESTART_PASS;
 }
 
+struct block *txn_peek(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind)
+{
+	struct block *b = cache_find(t->pool, ptr_block(ptr));
+
+	if (!b || !(b->flags & B_VALID) || block_sound(t->pool, b, level, kind))
+		return NULL;
+	txn_pin(t, b);
+	return b;
+}
+
+static void start(struct pool *p, uint64_t key, uint32_t crc)
+{
+	struct block *b = cache_take(p);
+
+	if (!b)
+		return;
+	cache_insert(p, b, key);
+	b->birth = 0;
+	b->crc = crc;
+	cache_queue_read(p, b);
+}
+
+/* Its table page goes before it: then it is asked for in vain, but the next time it isn't. */
+static void start_read(struct txn *t, uint64_t addr)
+{
+	struct pool *p = t->pool;
+	uint64_t page = addr / PAGE_ENTRIES;
+	struct block *b = cache_find(p, KEY_TABLE | page);
+
+	if (b) {
+		const struct table_entry *e = (const struct table_entry *)b->data + addr % PAGE_ENTRIES;
+
+		if ((b->flags & B_VALID) && !table_page(t, page, &b) && e->refs && !cache_find(p, addr))
+			start(p, addr, e->crc);
+		return;
+	}
+	b = cache_find(p, KEY_SUMMARY | page / ZONE_PAGES);
+	if (b && (b->flags & B_VALID) && !summary_page(t, page / ZONE_PAGES, &b)) {
+		const struct summary_entry *s = (const struct summary_entry *)b->data + page % ZONE_PAGES;
+
+		if (s->slot != SLOT_NONE)
+			start(p, KEY_TABLE | page, s->crc);
+	}
+}
+
+#define READ_AHEAD_MAX 4096		/* blocks that are being read, when no more are asked for */
+
+void txn_read_ahead(struct txn *t, const uint64_t *ptrs, uint32_t n)
+{
+	struct pool *p = t->pool;
+
+	/* A cache that is small, or full of what is in use, has better things to do. */
+	if (p->nfree + p->nlru < p->nblocks / 2 || p->reads_inflight > READ_AHEAD_MAX / RUN_BLOCKS)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		if (ptr_block(ptrs[i]) && pool_block_ok(p, ptr_block(ptrs[i])))
+			start_read(t, ptr_block(ptrs[i]));
+	cache_send_reads(p);
+}
+
 /* The apply pass comes to no block that the load pass hasn't come to. */
 int txn_block_as(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind, struct block **ret)
 {
@@ -572,6 +632,24 @@ int txn_refs(struct txn *t, uint64_t ptr, uint32_t *ret)
 	if (!e->refs)
 		return -EDAMAGED;
 	*ret = foreseen_refs(t, ptr_block(ptr), e);
+	return 0;
+}
+
+int txn_look(struct txn *t, uint64_t ptr, struct block_facts *ret)
+{
+	const struct table_entry *e;
+	int err;
+
+	if (!pool_block_ok(t->pool, ptr_block(ptr)))
+		return -EDAMAGED;
+	err = table_entry(t, ptr_block(ptr), &e);
+	if (err)
+		return err;
+	if (!e->refs)
+		return -EDAMAGED;
+	ret->refs = foreseen_refs(t, ptr_block(ptr), e);
+	ret->crc = e->crc;
+	ret->full = ret->refs >= t->pool->max_refs;
 	return 0;
 }
 

@@ -84,6 +84,50 @@ int tree_lookup_range(struct txn *t, const struct tree_root *r, uint64_t first, 
 	return ret;
 }
 
+void tree_read_ahead(struct txn *t, const struct tree_root *r, uint64_t first, uint32_t count)
+{
+	for (uint64_t at = first, end = first + count; at < end && at < tree_span(r->depth);) {
+		uint64_t next = (at / INDEX_SLOTS + 1) * INDEX_SLOTS, ptr = r->ptr;
+		unsigned level = r->depth;
+		struct block *b = NULL;
+
+		if (next > end)
+			next = end;
+		while (level && ptr_of(ptr) && (b = txn_peek(t, ptr, level, TREE_FILE)) && --level)
+			ptr = slots_of(b)[(at >> (level * INDEX_BITS)) & (INDEX_SLOTS - 1)];
+		if (ptr_of(ptr) && !b)
+			txn_read_ahead(t, &ptr, 1);
+		else if (ptr_of(ptr))
+			txn_read_ahead(t, slots_of(b) + at % INDEX_SLOTS, next - at);
+		at = next;
+	}
+}
+
+int tree_owned(struct txn *t, const struct tree_root *r, uint64_t index, bool leaf, bool *ret)
+{
+	uint64_t ptr = r->ptr;
+	bool owned = true;
+
+	if (index >= tree_span(r->depth))
+		ptr = 0;
+	for (unsigned level = r->depth; ptr_of(ptr) && (level || leaf); level--) {
+		struct block_facts f;
+		struct block *b;
+		int err = txn_look(t, ptr, &f);
+
+		if (!err && level)
+			err = index_block(t, ptr, level, &b);
+		if (err)
+			return err;
+		owned &= f.refs == 1;
+		if (!level)
+			break;
+		ptr = slots_of(b)[(index >> ((level - 1) * INDEX_BITS)) & (INDEX_SLOTS - 1)];
+	}
+	*ret = owned;
+	return 0;
+}
+
 struct seek { struct txn *t; bool data; uint64_t found; unsigned looked; };
 
 /* The first fitting leaf at or after FIRST below PTR; 1: found.  Shared subtrees can unfold to more than

@@ -21,6 +21,14 @@ int tree_lookup(struct txn *t, const struct tree_root *r, uint64_t index, uint64
 int tree_lookup_range(struct txn *t, const struct tree_root *r, uint64_t first, uint32_t count,
 		      uint64_t *ret_ptrs);
 
+/* Starts to read the COUNT leaves from FIRST on, and the index blocks above them where those are missing:
+ * as txn_read_ahead(). */
+void tree_read_ahead(struct txn *t, const struct tree_root *r, uint64_t first, uint32_t count);
+
+/* Is there one way only to leaf INDEX: no block above it, nor with LEAF itself, has a second pointer to it?
+ * What is above the root is the caller's to ask. */
+int tree_owned(struct txn *t, const struct tree_root *r, uint64_t index, bool leaf, bool *ret);
+
 /*
  * Calls FN for each of COUNT leaves from FIRST on with a pointer to its slot, which it may
  * change in an apply pass (and only then).  The index blocks above are owned; the tree grows as
