@@ -5,7 +5,7 @@
  * Invariants: what lies behind a file's size reads as zeros (the tail of its last block is
  * zeroed when the size shrinks); whole blocks of zeros are holes; inode.mapped counts leaves.
  */
-#include "fs/fs_int.h"
+#include "fs/dedup.h"
 
 #include <stdlib.h>
 #include "base/loop.h"
@@ -408,12 +408,23 @@ static int claim_slot(struct txn *t, uint64_t *slot, struct write_op *o)
 	return txn_claim(t, slot, o->claim_blocks[k], o->claim_crcs[k]);
 }
 
+/* The block is there already: one more pointer to it was taken. */
+static int dup_slot(struct txn *t, uint64_t *slot, uint64_t ptr)
+{
+	uint64_t old = *slot & PTR_BLOCK_MASK;
+
+	if (t->apply)
+		*slot = ptr;
+	return old ? txn_unref(t, old) : 0;
+}
+
 static int write_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 {
 	struct write_walk *w = arg;
 	struct write_op *o = w->o;
 	uint32_t at = (o->offset + w->done) % BLOCK_SIZE;
 	uint32_t n = BLOCK_SIZE - at < o->len - w->done ? BLOCK_SIZE - at : o->len - w->done;
+	uint64_t dup = dups_ptr(o, index - w->first);
 	struct block *b;
 	int err;
 
@@ -425,6 +436,11 @@ static int write_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 	}
 	if (!t->apply && !(*slot & PTR_BLOCK_MASK))
 		o->new_blocks++;
+	if (dup) {
+		if (t->apply && o->iov)
+			cursor_copy(&w->c, NULL, n);
+		return dup_slot(t, slot, dup);
+	}
 	if (o->named && t->replay)
 		return claim_slot(t, slot, o);
 	err = txn_own_data(t, slot, n != BLOCK_SIZE, w->hint, index, o->sequential, &b);
@@ -468,6 +484,8 @@ int do_write(struct txn *t, void *arg)
 	if (!o->len)
 		return DONE;
 	err = guard_ask(t, o->req, o->id, FS_USE_CHANGE);
+	if (!err && (vol->dedup || o->dups))
+		err = dups_take(t, o);
 	if (err)
 		return err;
 	w.hint = file_hint(o->id.volume, o->id.ino);
@@ -497,6 +515,8 @@ int do_write(struct txn *t, void *arg)
 	touch_data(t, i, o->now);
 	wcc_post(&o->wcc, vol, o->id.ino, i);
 	record_write(t, o);
+	if (o->dups)
+		dups_learn(o);
 	return 0;
 }
 
@@ -539,6 +559,12 @@ static int write_prepare(struct write_op *o)
 	return 0;
 }
 
+/* Errors that may be those of blocks that were only looked at, to see if they are equal. */
+static bool may_be_dups(int err)
+{
+	return err == -EIO || err == -EDAMAGED || err == -E2BIG || err == -ENOMEM;
+}
+
 int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct iovec *iov, int niov,
 	     uint32_t len, bool stable, struct fs_wcc *ret_wcc)
 {
@@ -554,6 +580,11 @@ int fs_write(struct fs_req *req, struct fs_id id, uint64_t offset, const struct 
 	err = len ? write_prepare(&o) : 0;
 	if (!err)
 		err = fs_run(req, space_for(req->fs, id), true, stable, do_write, &o);
+	if (err < 0 && o.dups && may_be_dups(err)) {
+		dups_give_up(&o);
+		err = fs_run(req, space_for(req->fs, id), true, stable, do_write, &o);
+	}
+	dups_free(o.dups);
 	free(o.claim_blocks);
 	if (ret_wcc)
 		*ret_wcc = o.wcc;

@@ -87,7 +87,8 @@ struct volume {
 	int64_t created;		/*   48 */
 	uint64_t inodes_root;		/*   56  the inode file */
 	uint8_t inodes_depth;		/*   64 */
-	uint8_t reserved[7];
+	uint8_t dedup;			/*   65  1: what is written is compared with what there is */
+	uint8_t reserved[6];
 	uint64_t next_ino;		/*   72  inodes from here on were never used */
 	uint64_t free_ino;		/*   80  first of the free list, 0: none */
 	uint64_t files;			/*   88  inodes in use */

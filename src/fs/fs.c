@@ -74,6 +74,7 @@ static int reap_one(void *arg)
 static void fs_free(struct fs *fs)
 {
 	scrub_done(fs);
+	dedup_done(fs);
 	holds_done(fs);
 	catalog_done(fs);
 	free(fs->zeros);
@@ -163,6 +164,8 @@ int fs_open_mended(struct dev *d, const struct fs_config *cfg, const struct fs_m
 	fs->mend = mend;
 	holds_init(fs);
 	err = scrub_init(fs);
+	if (!err)
+		err = dedup_init(fs);
 	if (err)
 		snprintf(why, why_len, "out of memory");
 	else
@@ -190,6 +193,7 @@ int fs_close(struct fs *fs)
 	int err;
 
 	scrub_stop(fs);
+	dedup_stop(fs);
 	holds_stop(fs);
 	err = pool_close(fs->pool, true);
 
@@ -201,6 +205,7 @@ void fs_abandon(struct fs *fs)
 {
 	fs->holds.stopping = true;
 	scrub_stop_soon(fs);
+	dedup_stop_soon(fs);
 	pool_close(fs->pool, false);
 	fs_free(fs);
 }
@@ -331,6 +336,7 @@ void fs_status(struct fs *fs, struct fs_status *st)
 	st->blocks_read = p.read;
 	st->replayed_records = p.replayed;
 	st->open_ns = fs->open_ns;
+	st->dedup = fs->dedup_counts;
 	st->checksum_errors = p.checksum_errors;
 	st->io_errors = p.io_errors;
 	st->readonly = p.readonly;

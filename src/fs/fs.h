@@ -60,6 +60,8 @@ struct fs_config {
 	uint64_t seed;			/* of hash keys and UUIDs, when not 0 */
 	unsigned checkpoint_writes;	/* at most so many at once; few make checkpoints long */
 	uint32_t scrub_window;		/* blocks; a multiple of 512 */
+	uint32_t dedup_leaders;		/* CRCs that a pass of the job remembers */
+	uint32_t dedup_index;		/* blocks that are known to what is written */
 };
 
 /* Writes an empty pool onto D.  -ENOSPC when the device is too small (FS_MIN_BLOCKS). */
@@ -83,6 +85,13 @@ void fs_abandon(struct fs *fs);
  * restarts and can't be guessed. */
 void fs_pool_secret(struct fs *fs, uint8_t ret_key[16]);
 
+/* Of deduplication, since opening. */
+struct fs_dedup_counts {
+	uint64_t written_blocks;	/* whole blocks that were looked for, while writing */
+	uint64_t found_blocks;		/* of these, that were there already */
+	uint64_t freed_blocks;		/* by jobs in the background */
+};
+
 struct fs_status {
 	uint8_t uuid[16];
 	uint64_t size_blocks, free_blocks, reserved_blocks;	/* reserved: not for ordinary use */
@@ -98,6 +107,7 @@ struct fs_status {
 	uint64_t replayed_records;	/* at open */
 	uint64_t open_ns;		/* how long opening took */
 	uint64_t checksum_errors, io_errors;
+	struct fs_dedup_counts dedup;
 	bool readonly;
 	char reason[200];		/* why readonly; empty else */
 };
@@ -175,6 +185,34 @@ int fs_scrub_stop(struct fs *fs);	/* waits; -ENOENT: none runs */
 void fs_scrub_status(struct fs *fs, struct fs_scrub_status *ret_st);	/* never waits */
 /* Finding number I of the last one; NULL: not kept, or there is none. */
 const char *fs_scrub_finding(struct fs *fs, uint64_t i);
+
+/*
+ * Deduplication in the background: files of VOLUME whose blocks are equal share them, and blocks of zeros
+ * become holes; at RATE bytes read a second (0: as fast as it can).  What clones and snapshots share is left
+ * as it is, and others come to share it (docs/store.md).  Where it stands is kept in the pool:
+ * fs_dedup_resume(), called once after opening, goes on with one that a restart has interrupted.  -EBUSY:
+ * one runs; -ENOENT: no such volume; -EROFS.
+ */
+#define FS_DEDUP_RATE (200u << 20)	/* what is asked for when nobody says */
+struct fs_dedup_status {
+	bool running;
+	char volume[FS_VOLUME_NAME_MAX + 1];	/* empty: there never was one */
+	uint32_t volume_id;
+	uint64_t rate, started_ns, finished_ns;
+	uint64_t done_bytes, total_bytes;	/* of the volume's data */
+	uint64_t passes;			/* over it */
+	uint64_t compared_bytes;	/* data read to be compared */
+	uint64_t freed_bytes;		/* what was saved: blocks not in use any more */
+	uint64_t zero_bytes;		/* of these, such as became holes */
+	uint64_t kept_bytes;		/* equal, but shared by clones or snapshots, or at the limit of counts */
+	uint64_t differing;		/* blocks that had equal CRCs only */
+	uint64_t unreadable;		/* blocks that could not be read */
+	int result;			/* of one that has ended: 0, or why; -EINTR: it was stopped */
+};
+int fs_dedup_start(struct fs *fs, const char *volume, uint64_t rate);
+int fs_dedup_resume(struct fs *fs);
+int fs_dedup_stop(struct fs *fs);	/* waits; -ENOENT: none runs */
+void fs_dedup_status(struct fs *fs, struct fs_dedup_status *ret_st);	/* never waits */
 
 /* ---- requests ------------------------------------------------------------------------ */
 
@@ -257,6 +295,7 @@ struct fs_volume_info {
 	uint64_t files;			/* inodes in use */
 	uint64_t mapped_blocks;		/* sum over all files, before sharing */
 	uint64_t quota_blocks;		/* limit of mapped_blocks; 0: none */
+	bool dedup;			/* what is written is looked for among what there is */
 	char exports[FS_EXPORTS_MAX + 1]; /* text, the NFS layer's (nfs/exports.h); empty: its default */
 	char schedule[FS_SCHEDULE_MAX + 1]; /* of snapshots: text, the management layer's; empty: none */
 	struct fs_id root;
@@ -270,6 +309,7 @@ int fs_volume_next(struct fs *fs, uint32_t after, struct fs_volume_info *ret_inf
 int fs_volume_destroy(struct fs_req *req, const char *name);
 /* NULL/ -1: leave as it is. */
 int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int64_t quota_blocks);
+int fs_volume_set_dedup(struct fs_req *req, const char *name, bool on);
 int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *schedule);
 /*
  * The directory NAME of the pool's one hidden volume, both made when missing: where the server keeps
@@ -324,7 +364,7 @@ int fs_snapshot_destroy(struct fs_req *req, const char *volume, const char *name
 int fs_volume_restore(struct fs_req *req, const char *volume, const char *snapshot, bool force);
 /*
  * A new volume NAME with all that is in SRC now, or was in its SNAPSHOT (NULL: none): O(1), writable,
- * and independent of both from then on.  It begins with SRC's quota and exports, and no schedule.  -EEXIST.
+ * and independent of both from then on.  It begins with SRC's quota, exports and dedup, and no schedule.  -EEXIST.
  */
 int fs_volume_clone(struct fs_req *req, const char *src, const char *snapshot, const char *name,
 		    struct fs_volume_info *ret_info);

@@ -11,7 +11,7 @@
  *     lookup.c    lookup, readdir;  name.c  create, remove, link;  rename.c
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
  *     clone.c     clones; clone_tree.c  of whole directories; range.c  clones of ranges, holes; allocate.c  room for what will be written
- *     xattr.c     extended attributes
+ *     xattr.c     extended attributes;  dedup*.c  deduplication;  scrub*.c  the scrub;  pace.c  of both
  *     account.c   where the space went; account_count.c  what of it is stored, what would be freed
  *     family.c    what a file was cloned from, and all clones of that
  *     diff.c      what differs between two files, two volumes;  names.c  all names below a directory
@@ -56,6 +56,9 @@ struct holds {
 };
 
 struct scrub;
+struct dedup_job;
+struct dedup_index;
+struct write_dups;
 
 /* Which volumes and snapshots there are (catalog.c). */
 struct cat_entry;
@@ -84,6 +87,9 @@ struct fs {
 	uint32_t nreplayed, replayed_cap;
 	uint8_t *zeros;			/* a block of zeros, for holes */
 	struct scrub *scrub;
+	struct dedup_job *dedup;
+	struct dedup_index *dedup_index;	/* NULL: nothing was written that goes in */
+	struct fs_dedup_counts dedup_counts;
 	struct catalog catalog;
 	struct holds holds;
 	const struct fs_guard *guard;	/* NULL: none */
@@ -100,6 +106,12 @@ int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 uint64_t fs_now(void);
 int fs_open_mended(struct dev *d, const struct fs_config *cfg, const struct fs_mend *mend,
 		   struct fs **ret_fs, char *why, size_t why_len);
+
+/* dedup_job.c: as those of the scrub */
+int dedup_init(struct fs *fs);
+void dedup_done(struct fs *fs);
+void dedup_stop_soon(struct fs *fs);
+void dedup_stop(struct fs *fs);
 
 /* scrub.c */
 int scrub_init(struct fs *fs);
@@ -375,6 +387,8 @@ struct write_op {
 	uint32_t *claim_crcs;
 	uint32_t nclaims, claim_at;
 	uint64_t new_blocks;		/* load pass: mapped blocks more than now, at most */
+	struct write_dups *dups;	/* NULL: none are looked for */
+	bool no_dups;			/* not to be looked for */
 	struct fs_wcc wcc;
 };
 int do_write(struct txn *t, void *arg);
@@ -387,9 +401,11 @@ struct volume_op {
 	uint32_t id;
 	uint8_t uuid[16], hash_key[16];
 	int64_t quota;			/* -1: leave */
+	uint32_t dedup;			/* 0: leave; else VOLUME_DEDUP_SET, with _ON */
 	uint64_t now;
 	struct fs_volume_info info;
 };
+enum { VOLUME_DEDUP_SET = 1, VOLUME_DEDUP_ON = 2 };
 int do_volume_create(struct txn *t, void *arg);
 int do_volume_destroy(struct txn *t, void *arg);
 int do_volume_set(struct txn *t, void *arg);

@@ -7,7 +7,7 @@
  * appends it.  record_replay() fills the operation's struct from the payload and runs the same
  * do_* function as the first time, with the rights of the management side.
  */
-#include "fs/fs_int.h"
+#include "fs/dedup.h"
 #include "fs/repl.h"
 
 #include <stdlib.h>
@@ -20,6 +20,7 @@ enum record_type {
 	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12, R_CLONE_RANGE = 13, R_PUNCH = 14,
 	R_XATTR_SET = 15, R_XATTR_REMOVE = 16, R_SNAPSHOT_CREATE = 17, R_SNAPSHOT_DESTROY = 18,
 	R_VOLUME_RESTORE = 19, R_VOLUME_CLONE = 20, R_CLONE_TREE = 21,
+	R_DEDUP = 32, R_WRITE_DUP = 33, R_WRITE_NAMED_DUP = 34,
 	R_ATTACH = 40, R_INODE_SET = 41,
 };
 _Static_assert(R_ATTACH == RECORD_ATTACH && R_INODE_SET == RECORD_INODE_SET, "repl_build.c");
@@ -34,7 +35,9 @@ const char *record_name(uint16_t type)
 		[R_CLONE_RANGE] = "clone range", [R_PUNCH] = "punch", [R_XATTR_SET] = "xattr set",
 		[R_XATTR_REMOVE] = "xattr remove", [R_SNAPSHOT_CREATE] = "snapshot create",
 		[R_SNAPSHOT_DESTROY] = "snapshot destroy", [R_VOLUME_RESTORE] = "volume restore",
-		[R_VOLUME_CLONE] = "volume clone", [R_ATTACH] = "attach", [R_INODE_SET] = "set inode",
+		[R_VOLUME_CLONE] = "volume clone", [R_CLONE_TREE] = "clone tree", [R_DEDUP] = "dedup",
+		[R_WRITE_DUP] = "write with duplicates", [R_WRITE_NAMED_DUP] = "write with duplicates, named",
+		[R_ATTACH] = "attach", [R_INODE_SET] = "set inode",
 	};
 
 	return type < sizeof(names) / sizeof(*names) ? names[type] : NULL;
@@ -53,6 +56,7 @@ static void put_bytes(struct put *p, const void *v, size_t n)
 	memcpy(p->buf + p->n, v, n);
 	p->n += n;
 }
+static void put16(struct put *p, uint16_t v) { put_bytes(p, &v, 2); }
 static void put32(struct put *p, uint32_t v) { put_bytes(p, &v, 4); }
 static void put64(struct put *p, uint64_t v) { put_bytes(p, &v, 8); }
 
@@ -101,6 +105,16 @@ static const void *get_bytes(struct get *g, size_t n)
 	g->p += n;
 	g->left -= n;
 	return ret;
+}
+
+static uint16_t get16(struct get *g)
+{
+	uint16_t v = 0;
+	const void *p = get_bytes(g, 2);
+
+	if (p)
+		memcpy(&v, p, 2);
+	return v;
 }
 
 static uint32_t get32(struct get *g)
@@ -385,11 +399,41 @@ void record_setattr(struct txn *t, const struct setattr_op *o)
 	emit(t, &r);
 }
 
+void record_dedup(struct txn *t, const struct dedup_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_DEDUP, o->req, o->now);
+	put_id(&r.head, o->dst);
+	put_id(&r.head, o->src);
+	put64(&r.head, o->dst_first);
+	put64(&r.head, o->src_first);
+	put32(&r.head, o->n);
+	emit(t, &r);
+}
+
+static void put_dups(struct put *p, const struct write_dups *d)
+{
+	put32(p, d->nruns);
+	for (unsigned i = 0; i < d->nruns; i++) {
+		put_id(p, d->runs[i].src);
+		put64(p, d->runs[i].from);
+		put16(p, d->runs[i].at);
+		put16(p, d->runs[i].n);
+	}
+}
+_Static_assert(DUP_RUNS * 36 + 128 < HEAD_MAX, "the duplicates of a write fit into a head");
+
 void record_write(struct txn *t, const struct write_op *o)
 {
 	struct record r;
 
-	record_begin(&r, o->named ? R_WRITE_NAMED : R_WRITE, o->req, o->now);
+	bool dups = o->dups && o->dups->nruns;
+
+	if (dups)
+		record_begin(&r, o->named ? R_WRITE_NAMED_DUP : R_WRITE_DUP, o->req, o->now);
+	else
+		record_begin(&r, o->named ? R_WRITE_NAMED : R_WRITE, o->req, o->now);
 	put_id(&r.head, o->id);
 	put64(&r.head, o->offset);
 	put32(&r.head, o->len);
@@ -397,7 +441,10 @@ void record_write(struct txn *t, const struct write_op *o)
 	if (o->named) {
 		put_bytes(&r.head, o->zero, sizeof(o->zero));
 		r.claims = o;
-	} else {
+	}
+	if (dups)
+		put_dups(&r.head, o->dups);
+	if (!o->named) {
 		r.data = o->iov;
 		r.ndata = o->niov;
 		r.data_len = o->len;
@@ -436,6 +483,7 @@ void record_volume_set(struct txn *t, const struct volume_op *o)
 	put64(&r.head, o->quota);
 	put32(&r.head, o->schedule != NULL);
 	put_str(&r.head, o->schedule);
+	put32(&r.head, o->dedup);
 	emit(t, &r);
 }
 
@@ -652,11 +700,69 @@ static int replay_setattr(struct replay *r)
 	return run(r, do_setattr, &o);
 }
 
+static int replay_dedup(struct replay *r)
+{
+	struct dedup_op o = { .req = &r->req, .now = r->rec->time_ns };
+
+	o.dst = r->result = get_id(&r->g);
+	o.src = get_id(&r->g);
+	o.dst_first = get64(&r->g);
+	o.src_first = get64(&r->g);
+	o.n = get32(&r->g);
+	if (!o.n || o.n > DEDUP_RUN || o.dst_first > FS_MAX_SIZE / BLOCK_SIZE ||
+	    o.src_first > FS_MAX_SIZE / BLOCK_SIZE)
+		return -EDAMAGED;
+	return run(r, do_dedup, &o);
+}
+
+/* Runs of whole blocks of the write, each after the one before it. */
+static int get_dups(struct replay *r, struct write_op *o)
+{
+	uint32_t n = get32(&r->g), end = 0;
+	struct write_dups *d;
+
+	if (n > DUP_RUNS)
+		return -EDAMAGED;
+	d = o->dups = dups_new((o->offset + o->len + BLOCK_SIZE - 1) / BLOCK_SIZE - o->offset / BLOCK_SIZE);
+	if (!d)
+		return -ENOMEM;
+	for (d->nruns = 0; d->nruns < n; d->nruns++) {
+		struct dup_run *u = &d->runs[d->nruns];
+
+		u->src = get_id(&r->g);
+		u->from = get64(&r->g);
+		u->at = get16(&r->g);
+		u->n = get16(&r->g);
+		if (u->at < end || !u->n || u->at + u->n > d->nblocks || u->from > FS_MAX_SIZE / BLOCK_SIZE)
+			return -EDAMAGED;
+		end = u->at + u->n;
+	}
+	/* The first and the last block may not be whole. */
+	if (n && ((!d->runs[0].at && o->offset % BLOCK_SIZE) ||
+		  (end == d->nblocks && (o->offset + o->len) % BLOCK_SIZE)))
+		return -EDAMAGED;
+	return 0;
+}
+
+/* A block of zeros is none of them. */
+static bool dups_are_data(const struct write_op *o)
+{
+	const struct write_dups *d = o->dups;
+
+	for (unsigned i = 0; d && i < d->nruns; i++)
+		for (unsigned k = d->runs[i].at; k < d->runs[i].at + d->runs[i].n; k++)
+			if (o->zero[k / 8] >> k % 8 & 1)
+				return false;
+	return true;
+}
+
 static int replay_write(struct replay *r)
 {
 	struct write_op o = { .req = &r->req, .now = r->rec->time_ns };
+	bool dups = r->rec->type == R_WRITE_DUP || r->rec->type == R_WRITE_NAMED_DUP;
 	struct iovec data;
 	const void *p;
+	int err = 0;
 
 	o.id = r->result = get_id(&r->g);
 	o.offset = get64(&r->g);
@@ -664,7 +770,7 @@ static int replay_write(struct replay *r)
 	o.drop_suid = get32(&r->g);
 	if (r->g.bad || !o.len || o.len > FS_IO_MAX || o.offset > (uint64_t)FS_MAX_SIZE - o.len)
 		return -EDAMAGED;
-	o.named = r->rec->type == R_WRITE_NAMED;
+	o.named = r->rec->type == R_WRITE_NAMED || r->rec->type == R_WRITE_NAMED_DUP;
 	if (o.named) {
 		p = get_bytes(&r->g, sizeof(o.zero));
 		if (p)
@@ -672,15 +778,21 @@ static int replay_write(struct replay *r)
 		o.claim_blocks = (uint64_t *)r->claim_blocks;
 		o.claim_crcs = (uint32_t *)r->claim_crcs;
 		o.nclaims = r->nclaims;
-	} else {
+	}
+	if (dups)
+		err = get_dups(r, &o);
+	if (!err && !o.named) {
 		data = (struct iovec){ (void *)get_bytes(&r->g, o.len), o.len };
-		if (r->g.bad)
-			return -EDAMAGED;
+		err = r->g.bad ? -EDAMAGED : 0;
 		o.iov = &data;
 		o.niov = 1;
 	}
-	write_replay_prepare(&o);
-	return run(r, do_write, &o);
+	if (!err) {
+		write_replay_prepare(&o);
+		err = dups_are_data(&o) ? run(r, do_write, &o) : -EDAMAGED;
+	}
+	dups_free(o.dups);
+	return err;
 }
 
 static int replay_volume(struct replay *r)
@@ -713,6 +825,8 @@ static int replay_volume(struct replay *r)
 			schedule = get_str(&r->g, FS_SCHEDULE_MAX);
 			o.schedule = set ? schedule : NULL;
 		}
+		if (r->g.left)		/* and those of before deduplication here */
+			o.dedup = get32(&r->g);
 		err = run(r, do_volume_set, &o);
 	}
 	free(schedule);
@@ -761,7 +875,8 @@ static int dispatch(struct replay *r)
 	case R_PUNCH: return replay_punch(r);
 	case R_XATTR_SET: case R_XATTR_REMOVE: return replay_xattr(r);
 	case R_SETATTR: return replay_setattr(r);
-	case R_WRITE: case R_WRITE_NAMED: return replay_write(r);
+	case R_DEDUP: return replay_dedup(r);
+	case R_WRITE: case R_WRITE_NAMED: case R_WRITE_DUP: case R_WRITE_NAMED_DUP: return replay_write(r);
 	case R_VOLUME_CREATE: case R_VOLUME_DESTROY: case R_VOLUME_SET: return replay_volume(r);
 	case R_SNAPSHOT_CREATE: case R_SNAPSHOT_DESTROY: case R_VOLUME_RESTORE: case R_VOLUME_CLONE:
 		return replay_snapshot(r);

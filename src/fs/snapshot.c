@@ -166,6 +166,7 @@ static int create(struct txn *t, struct snapshot_op *o)
 	n->state = VOLUME_SNAPSHOT;
 	n->parent = vol;
 	n->quota = 0;			/* it has none, and no exports, of its own */
+	n->dedup = 0;
 	memset(n->exports, 0, sizeof(n->exports));
 	catalog_add(fs, n);
 	snapshot_info_fill(&o->info, n, generation);
@@ -291,6 +292,7 @@ static int clone(struct txn *t, struct snapshot_op *o)
 	n->origin_fsid = src->fsid;
 	n->restored = txn_event(t);
 	n->quota = v->quota;
+	n->dedup = v->dedup;
 	memcpy(n->exports, v->exports, sizeof(n->exports));
 	catalog_add(fs, n);
 	volume_info_fill(&o->vinfo, n, generation);

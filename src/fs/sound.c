@@ -76,6 +76,8 @@ static const char *volume_wrong(const struct volume *v, unsigned k)
 	if (!all_zero(v->reserved, sizeof(v->reserved)) || v->reserved2 ||
 	    !all_zero(v->reserved3, sizeof(v->reserved3)) || !all_zero(v->reserved4, sizeof(v->reserved4)))
 		return "a volume record with reserved fields that are not zero";
+	if (v->dedup > 1)
+		return "a volume record with an impossible setting";
 	return root_verify(v->inodes_root, v->inodes_depth);
 }
 

@@ -28,6 +28,7 @@ void volume_info_fill(struct fs_volume_info *info, const struct volume *v, uint6
 	info->files = v->files;
 	info->mapped_blocks = v->mapped;
 	info->quota_blocks = v->quota;
+	info->dedup = v->dedup;
 	snprintf(info->exports, sizeof(info->exports), "%.*s", FS_EXPORTS_MAX, v->exports);
 	snprintf(info->schedule, sizeof(info->schedule), "%.*s", FS_SCHEDULE_MAX, v->schedule);
 	info->root = (struct fs_id){ v->id, 0, FS_ROOT_INO, root_generation };
@@ -402,6 +403,8 @@ int do_volume_set(struct txn *t, void *arg)
 	}
 	if (o->quota >= 0)
 		v->quota = o->quota;
+	if (o->dedup)
+		v->dedup = !!(o->dedup & VOLUME_DEDUP_ON);
 	if (o->schedule) {
 		memset(v->schedule, 0, sizeof(v->schedule));
 		memcpy(v->schedule, o->schedule, strlen(o->schedule));
@@ -416,6 +419,14 @@ int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *sch
 
 	return strlen(schedule) > FS_SCHEDULE_MAX ? -ENAMETOOLONG :
 	       fs_run(req, SPACE_ORDINARY, true, true, do_volume_set, &o);
+}
+
+int fs_volume_set_dedup(struct fs_req *req, const char *name, bool on)
+{
+	struct volume_op o = { .req = req, .name = name, .quota = -1, .now = fs_now(),
+			       .dedup = VOLUME_DEDUP_SET | (on ? VOLUME_DEDUP_ON : 0) };
+
+	return fs_run(req, SPACE_ORDINARY, true, true, do_volume_set, &o);
 }
 
 int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int64_t quota_blocks)

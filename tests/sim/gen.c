@@ -209,6 +209,11 @@ static void gen_write(struct gen *g, struct model *m, struct op *op)
 	op->seed = rng_u64(&g->rng) | 4;
 	if (rng_one_in(&g->rng, 5))
 		op->seed = below(g, 3) + 16 * below(g, 4);	/* zeros, and equal blocks */
+	if (g->equal && rng_one_in(&g->rng, 2)) {
+		op->seed = 3 + 16 * below(g, 3);
+		if (rng_one_in(&g->rng, 2))
+			op->offset = op->offset / MBLOCK * MBLOCK;
+	}
 	op->stable = rng_one_in(&g->rng, 4);
 }
 

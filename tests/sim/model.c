@@ -412,7 +412,7 @@ void model_noderec(const struct mnode *n, struct noderec *ret)
 	if (n->type == FS_REG || n->type == FS_LNK)
 		ret->size = n->size;
 	if (n->content) {
-		ret->mapped = (uint64_t)n->content->n * MBLOCK;
+		ret->mapped = model_mapped(n);
 		ret->content = n->content->sum;
 	}
 	if (n->target)

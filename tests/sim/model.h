@@ -201,6 +201,10 @@ uint64_t text_hash(const char *s, size_t len);
 /* Of all attributes up to one, from that of those before it (0 of none). */
 uint64_t xattr_hash(uint64_t before, const char *name, uint32_t name_len, uint64_t value);
 
+/* The first block of zeros of N that is mapped, from byte OFFSET on; UINT64_MAX. */
+uint64_t model_zero_block(const struct mnode *n, uint64_t offset);
+void model_forget_zeros(struct mnode *n, uint64_t offset);	/* it is a hole by now */
+uint64_t model_mapped(const struct mnode *n);	/* bytes, as they are compared (sim_zeros_vanish) */
 void model_noderec(const struct mnode *n, struct noderec *ret);
 uint64_t model_hash(const struct model *m);	/* without what has no name */
 uint64_t model_orphans_hash(const struct model *m);

@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "model_int.h"
+#include "sim.h"
 
 static void *xrealloc(void *p, size_t n)
 {
@@ -81,7 +82,7 @@ void noderec_print(const struct noderec *r, char *buf, size_t len)
 
 /*
  * Low bits of the seed: 0 all zeros, 1 every other block zero, 2 zero but for the last byte of
- * each block; else noise.  A byte depends on the seed and its place in the file only, so that
+ * each block, 3 the same five blocks again and again; else noise.  A byte depends on the seed and its place in the file only, so that
  * two writes of one seed agree where they overlap (equal blocks are worth meeting too).
  */
 void op_pattern(uint64_t seed, uint64_t offset, unsigned char *buf, uint32_t len)
@@ -91,8 +92,11 @@ void op_pattern(uint64_t seed, uint64_t offset, unsigned char *buf, uint32_t len
 	for (uint32_t i = 0; i < len;) {
 		uint64_t at = offset + i, word = at / 8;
 		uint32_t skip = at % 8, n = 8 - skip;
-		uint64_t block = at / MBLOCK, z = (seed ^ word * 0x9e3779b97f4a7c15ULL) + word;
+		uint64_t block = at / MBLOCK, z;
 
+		if (shape == 3)
+			word = at % MBLOCK / 8 + block % 5 * MBLOCK;
+		z = (seed ^ word * 0x9e3779b97f4a7c15ULL) + word;
 		if (n > len - i)
 			n = len - i;
 		z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
@@ -349,6 +353,33 @@ uint32_t model_read(const struct mnode *n, uint64_t offset, uint32_t len, unsign
 		done += k;
 	}
 	return len;
+}
+
+uint64_t model_zero_block(const struct mnode *n, uint64_t offset)
+{
+	const struct mcontent *c = n->content;
+	uint32_t i = content_find(c, (offset + MBLOCK - 1) / MBLOCK);
+
+	while (i < c->n && c->e[i].blk->hash)
+		i++;
+	return i < c->n ? c->e[i].index * MBLOCK : UINT64_MAX;
+}
+
+void model_forget_zeros(struct mnode *n, uint64_t offset)
+{
+	struct mcontent *c = content_own(&n->content);
+
+	content_cut(c, offset / MBLOCK, offset / MBLOCK + 1);
+}
+
+uint64_t model_mapped(const struct mnode *n)
+{
+	const struct mcontent *c = n->content;
+	uint64_t sum = c->n;
+
+	for (uint32_t i = 0; i < c->n && sim_zeros_vanish; i++)
+		sum -= !c->e[i].blk->hash;
+	return sum * MBLOCK;
 }
 
 int model_seek(const struct mnode *n, uint64_t offset, bool data, uint64_t *ret)

@@ -136,7 +136,40 @@ void sim_req(struct fs_req *req, struct fs *fs, unsigned user)
 		model_cred(user, &req->cred);
 }
 
-bool sim_few_refs;
+bool sim_few_refs, sim_zeros_vanish;
+
+static void learn_zeros(struct fs *fs, struct mnode *n)
+{
+	struct fs_req req;
+	uint64_t at = 0, hole, data;
+
+	fs_req_admin(&req, fs);
+	while ((at = model_zero_block(n, at)) != UINT64_MAX) {
+		int rc = fs_seek(&req, n->id, at, true, &data);
+
+		sim_check(!rc || rc == -ENXIO, "seek: %s", sim_err(rc));
+		hole = rc ? n->size : data;
+		if (hole > at)
+			model_forget_zeros(n, at);
+		at += MBLOCK;
+	}
+}
+
+void sim_dedup(struct fs *fs, struct model *m, const char *volume)
+{
+	struct mvolume *v = model_volume(m, volume);
+	struct fs_dedup_status st;
+
+	sim_ok(fs_dedup_start(fs, volume, 0));
+	do {
+		loop_sleep_ns(1000000);
+		fs_dedup_status(fs, &st);
+	} while (st.running);
+	sim_check(!st.result || st.result == -ENOSPC, "the job ended with %s", sim_err(st.result));
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		if (m->nodes[i]->type == FS_REG && m->nodes[i]->id.volume == v->id)
+			learn_zeros(fs, m->nodes[i]);
+}
 
 struct fs *sim_open(struct dev *d, const struct fs_config *cfg)
 {

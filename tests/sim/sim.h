@@ -58,6 +58,11 @@ bool sim_space_short(struct fs *fs, const struct op *op);
 /* The pool that is open has counts limited to a few: copying one block may then mean to copy more than
  * the cache holds, and -E2BIG is right. */
 extern bool sim_few_refs;
+/* Deduplication is at work beside others: where a block holds zeros, nobody knows whether it is a hole by
+ * now.  Neither counts as mapped then. */
+extern bool sim_zeros_vanish;
+/* Runs the job over VOLUME to its end, and has M know which zeros have become holes. */
+void sim_dedup(struct fs *fs, struct model *m, const char *volume);
 
 /* ---- comparing -------------------------------------------------------------------------- */
 
@@ -105,6 +110,7 @@ struct gen {
 	uint32_t max_write;
 	uint32_t max_clones;		/* in one call */
 	bool far;			/* sparse offsets to the end of the range */
+	bool equal;			/* much of what is written has been written before */
 	bool odd;			/* stale handles, bad names, wrong types */
 	uint32_t serial;		/* makes clone names unique */
 };
