@@ -6,6 +6,7 @@
  */
 #include "image.h"
 
+#include "base/loop.h"
 #include "pool/pool_int.h"
 
 static struct image base;
@@ -28,14 +29,19 @@ static struct fs_id make(struct maker *m, struct fs_id dir, const char *s, enum 
 	return a.id;
 }
 
-static void fill(struct maker *m, struct fs_id id, uint64_t offset, uint32_t len)
+static void fill_with(struct maker *m, struct fs_id id, uint64_t offset, uint32_t len, uint64_t seed)
 {
 	static uint8_t buf[256 << 10];
 	struct iovec iov = { buf, len };
 
 	for (uint32_t i = 0; i < len; i++)
-		buf[i] = (i * 40503u + offset + id.ino) >> 3 | 1;
+		buf[i] = (i * 40503u + seed) >> 3 | 1;
 	must(fs_write(&m->req, id, offset, &iov, 1, len, true, NULL));
+}
+
+static void fill(struct maker *m, struct fs_id id, uint64_t offset, uint32_t len)
+{
+	fill_with(m, id, offset, len, offset + id.ino);
 }
 
 static void xattr(struct maker *m, struct fs_id id, const char *s, uint32_t len)
@@ -138,6 +144,30 @@ static void make_garbage(struct maker *m, struct fs_id root)
 	must(fs_volume_destroy(&m->req, "lost"));
 }
 
+/* A job that is in the middle when all ends: its records are in the log. */
+static void start_job(struct maker *m, struct fs_id root)
+{
+	struct fs_dedup_status st;
+
+	fill_with(m, make(m, root, "equal", FS_REG), 1 << 20, 20000, 1);
+	fill_with(m, make(m, root, "equal too", FS_REG), 1 << 20, 20000, 1);
+	must(fs_dedup_start(m->fs, "a", 20000));
+	do {
+		loop_sleep_ns(1000000);
+		fs_dedup_status(m->fs, &st);
+	} while (!st.freed_bytes && st.running);
+}
+
+/* Once in the record, once named by it. */
+static void write_equal(struct maker *m, struct fs_id root)
+{
+	must(fs_volume_set_dedup(&m->req, "a", true));
+	fill_with(m, make(m, root, "known", FS_REG), 0, 81920, 2);
+	fill_with(m, make(m, root, "known too", FS_REG), 0, 81920, 2);
+	fill_with(m, make(m, root, "known also", FS_REG), 4096, 9000, 2);
+	must(fs_volume_set_dedup(&m->req, "a", false));
+}
+
 /* A record of each type; what they do is not in the checkpoint. */
 static void make_log(struct maker *m, struct fs_id root)
 {
@@ -166,12 +196,14 @@ static void make_log(struct maker *m, struct fs_id root)
 	must(fs_volume_clone(&m->req, "b", "snap", "b2", NULL));
 	must(fs_volume_restore(&m->req, "b", "snap", true));
 	must(fs_snapshot_destroy(&m->req, "b", "snap"));
+	write_equal(m, root);
 	make(m, root, "last", FS_REG);
 	must(fs_wait_stable(m->fs, fs_last_seq(m->fs)));
 }
 
 static void make_content(struct maker *m)
 {
+	struct fs_dedup_status st;
 	struct fs_id root, id;
 
 	must(fs_volume_create(&m->req, "a", &m->a));
@@ -188,7 +220,10 @@ static void make_content(struct maker *m)
 	must(fs_volume_clone(&m->req, "b", NULL, "copy", NULL));
 	make_garbage(m, root);
 	must(fs_checkpoint(m->fs));
+	start_job(m, root);
 	make_log(m, root);
+	fs_dedup_status(m->fs, &st);
+	fuzz_check(st.running, "the job is over, and its records are no longer in the log");
 }
 
 /* ---- which block is what -------------------------------------------------------------------------- */

@@ -248,6 +248,22 @@ static void scrub(struct user *u)
 	fuzz_check(!st.running, "a scrub doesn't end");
 }
 
+static void dedup(struct user *u)
+{
+	struct fs_dedup_status st = { .running = true };
+
+	if (!fine(fs_dedup_start(u->fs, "a", 0)))
+		return;
+	for (int i = 0; i < 50 && st.running; i++) {
+		loop_sleep_ns(100000000);
+		fs_dedup_status(u->fs, &st);
+	}
+	if (st.running)
+		fine(fs_dedup_stop(u->fs));
+	fs_dedup_status(u->fs, &st);
+	fuzz_check(!st.running, "a dedup job doesn't end");
+}
+
 static void remove_volumes(struct user *u)
 {
 	struct fs_volume_info v = { 0 };
@@ -271,6 +287,8 @@ static void change_all(struct user *u)
 	fine(fs_volume_create(&u->req, "new", &v));
 	fine(fs_volume_set(&u->req, "a", "* rw", 1 << 20));
 	fine(fs_system_dir(&u->req, "clients", &id));
+	dedup(u);
+	fine(fs_volume_set_dedup(&u->req, "a", true));
 	fine(fs_snapshot_create(&u->req, "a", "new", NULL));
 	all_volumes(u, CHANGE);
 	fine(fs_volume_clone(&u->req, "a", "new", "second", NULL));

@@ -50,6 +50,7 @@ struct test {
 	uint32_t ncuts, cuts_cap;
 	uint64_t acked, requests;
 	bool record;
+	bool dedup_job, dedup_writes;
 	unsigned opened, second, kills, replayed, lost;
 };
 
@@ -288,7 +289,9 @@ static void step(struct test *t)
 {
 	unsigned what = rng_below(&t->rng, 100);
 
-	if (what < 8) {
+	if (t->dedup_job && what >= 90) {
+		sim_dedup(t->fs, t->m, "main");
+	} else if (what < 8) {
 		sim_ok(fs_checkpoint(t->fs));
 	} else if (what < 12) {
 		sim_ok(fs_reap_all(t->fs));
@@ -335,6 +338,13 @@ static void choose(struct test *t)
 	t->gen.weights[OP_CLONE] = 14;
 	t->gen.weights[OP_REMOVE] = 16;
 	t->gen.weights[OP_HOLD] = 10;
+	/* By the seed's own digits: what it does otherwise stays the same. */
+	t->dedup_job = t->seed % 3 == 1;
+	t->dedup_writes = t->seed % 4 == 2 || t->seed % 12 == 1;
+	t->gen.equal = t->dedup_job || t->dedup_writes;
+	t->cfg.dedup_leaders = 64;
+	t->cfg.dedup_index = 4096;
+	sim_zeros_vanish = t->dedup_job;
 }
 
 static void history(void *arg)
@@ -350,6 +360,12 @@ static void history(void *arg)
 	t->batch->m = t->m = model_new();
 	history_push(&t->h, t->m, 0);
 	volume_op(t, OP_VCREATE, "main", NULL, NULL);
+	if (t->dedup_writes) {
+		struct fs_req req;
+
+		fs_req_admin(&req, t->fs);
+		sim_ok(fs_volume_set_dedup(&req, "main", true));
+	}
 	for (int i = 0; i < 10; i++)
 		run_batch(t, 1);
 	sim_ok(fs_checkpoint(t->fs));

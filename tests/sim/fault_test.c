@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/loop.h"
 #include "fault_alloc.h"
 #include "history.h"
 #include "sim_disk.h"
@@ -214,6 +215,39 @@ static void on_volume(struct test *t, enum op_kind kind, const char *snapshot, c
 	run_op(t, &op);
 }
 
+/* The job over the volume, to its end. */
+static int dedup(struct fs *fs)
+{
+	struct fs_dedup_status st;
+	int rc = fs_dedup_start(fs, "main", 0);
+
+	while (!rc) {
+		fs_dedup_status(fs, &st);
+		if (!st.running)
+			return st.result;
+		loop_sleep_ns(1000000);
+	}
+	return rc;
+}
+
+static int dedup_on(struct fs *fs)
+{
+	struct fs_req req;
+
+	fs_req_admin(&req, fs);
+	return fs_volume_set_dedup(&req, "main", true);
+}
+
+static void copies(struct test *t, const char *a, const char *b)
+{
+	simple(t, OP_CREATE, "", a);
+	simple(t, OP_CREATE, "", b);
+	on_file(t, OP_WRITE, a, 4096, 90000, false);
+	on_file(t, OP_WRITE, a, 1 << 20, 8192, false);
+	on_file(t, OP_WRITE, b, 4096, 90000, true);
+	on_file(t, OP_WRITE, b, 1 << 20, 8192, true);
+}
+
 static void script_base(struct test *t)
 {
 	simple(t, OP_CREATE, "", "gold");
@@ -243,6 +277,10 @@ static void script_log(struct test *t)
 	on_file(t, OP_WRITE, "older", 5, 5, false);
 	on_xattr(t, OP_XSET, "older", "small", 11);
 	on_xattr(t, OP_XREMOVE, "older.1", "large", 0);
+	copies(t, "same", "again");
+	call(t, dedup, "dedup");
+	call(t, dedup_on, "dedup on");
+	copies(t, "found", "found again");
 }
 
 static void script(struct test *t)
@@ -290,6 +328,11 @@ static void script(struct test *t)
 	simple(t, OP_RMDIR, "dir", "sub");
 	call(t, fs_checkpoint, "checkpoint");
 	on_file(t, OP_WRITE, "new.5", 12288, 4096, true);
+	copies(t, "three", "four");
+	call(t, dedup, "dedup");
+	on_file(t, OP_READ, "four", 0, 200000, false);
+	on_file(t, OP_WRITE, "four", 12288, 4096, true);
+	t->last = fs_last_seq(t->fs);
 }
 
 /* ---- one run ------------------------------------------------------------------------------ */
@@ -509,6 +552,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: fault_test disk|alloc|format [--at N[:GOOD]] [--stride N]\n");
 		return 2;
 	}
+	sim_zeros_vanish = true;
 	sim_run(make_base, &t);
 	if (at) {
 		one_at(&t, what, at);

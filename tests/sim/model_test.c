@@ -32,6 +32,8 @@ struct test {
 	struct fs_config cfg;
 	uint64_t nblocks, max_nodes;
 	bool share_volumes;
+	bool dedup_job, dedup_writes;
+	struct fs_dedup_counts dedup;	/* in all its lives */
 	struct dev *dev;
 	struct fs *fs;
 	struct model *m;
@@ -164,10 +166,21 @@ static void check_nospace(struct test *t, const struct op *op)
 		t->purge = rng_range(&t->rng, 1, 60);
 }
 
+static void switch_dedup(struct test *t, const char *volume)
+{
+	struct fs_req req;
+
+	fs_req_admin(&req, t->fs);
+	if (t->dedup_writes)
+		sim_ok(fs_volume_set_dedup(&req, volume, true));
+}
+
 /* What came with a clone or a restore and has no name goes in the background. */
 static void volumes_changed(struct test *t, const struct op *op)
 {
 	sim_learn(t->fs, t->m, op);
+	if (op->kind == OP_VCREATE)
+		switch_dedup(t, op->name);
 	if (op->kind == OP_RESTORE)
 		for (unsigned i = 0; i < LISTERS; i++)
 			lister_stop(&t->listers[i]);
@@ -386,6 +399,10 @@ static void reopen(struct test *t)
 	struct fs_status before, after;
 	bool keep = rng_one_in(&t->rng, 2);
 
+	fs_status(t->fs, &before);
+	t->dedup.written_blocks += before.dedup.written_blocks;
+	t->dedup.found_blocks += before.dedup.found_blocks;
+	t->dedup.freed_blocks += before.dedup.freed_blocks;
 	sim_ok(fs_close(t->fs));
 	sim_fsck(t->dev, "after closing");
 	memset(&before, 0, sizeof(before));
@@ -541,7 +558,9 @@ static void step(struct test *t)
 	struct op op;
 
 	set_weights(t);
-	if (what < 70) {
+	if (what >= 994 && t->dedup_job) {
+		sim_dedup(t->fs, t->m, t->m->volumes[rng_below(&t->rng, t->m->nvolumes)].name);
+	} else if (what < 70) {
 		do_batch(t);
 	} else if (what < 230) {
 		static void (*const ask[])(struct test *) = { ask_seek, ask_seek, ask_lookup,
@@ -637,6 +656,12 @@ static void choose(struct test *t)
 	/* Where counts are at their limit, a write after a snapshot copies all that there is, and in a full
 	 * pool not even a removal finds the room for that. */
 	t->share_volumes = !t->cfg.max_refs || t->nblocks > 30000;
+	/* By the seed's own digits: what it does otherwise stays the same. */
+	t->dedup_job = t->seed % 3 == 1;
+	t->dedup_writes = t->seed % 4 == 2 || t->seed % 12 == 1;
+	t->gen.equal = t->dedup_job || t->dedup_writes;
+	t->cfg.dedup_leaders = t->seed % 2 ? 64 : 0;
+	t->cfg.dedup_index = t->seed % 8 == 2 ? 64 : 4096;
 }
 
 /* As large as the random volumes will make it: it does not shrink. */
@@ -647,6 +672,8 @@ static void grow_volume_table(struct test *t)
 	for (int i = 0; i < 5; i++) {
 		snprintf(name, sizeof(name), "grow%d", i);
 		volume_op(t, OP_VCREATE, name);
+		if (!i && t->dedup_job)	/* where it stands has a file of its own from now on */
+			sim_dedup(t->fs, t->m, name);
 	}
 	for (int i = 0; i < 5; i++) {
 		snprintf(name, sizeof(name), "grow%d", i);
@@ -733,7 +760,9 @@ int main(int argc, char **argv)
 		       (unsigned long long)t.nblocks, t.cfg.cache_bytes >> 20, t.cfg.max_refs);
 		for (unsigned k = 0; k < OP_KINDS; k++)
 			printf(" %s %u", op_names[k], t.done[k]);
-		printf(", refused %u, full %u\n", t.failed, t.nospace);
+		printf(", refused %u, full %u, dedup %llu of %llu written, %llu freed\n", t.failed, t.nospace,
+		       (unsigned long long)t.dedup.found_blocks,
+		       (unsigned long long)t.dedup.written_blocks, (unsigned long long)t.dedup.freed_blocks);
 	}
 	return 0;
 }

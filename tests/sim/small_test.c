@@ -33,8 +33,8 @@
 #define NBLOCKS 4096
 
 struct test {
-	struct dev_sim_image *base;
-	struct model *base_model;
+	struct dev_sim_image *base[2];	/* of the pool that all begin with; with dedup on */
+	struct model *base_model[2];
 	struct dev *dev;
 	struct fs *fs;
 	struct model *m;
@@ -43,7 +43,9 @@ struct test {
 	struct cut { struct dev_sim_image *images[IMAGES]; unsigned n; uint64_t acked, last; } *cuts;
 	uint32_t ncuts, cuts_cap;
 	uint64_t acked;
-	bool recording, wait;
+	bool recording, wait, dedup;
+	uint64_t wrote;			/* seed of the last write to "a" at its beginning */
+	uint32_t wrote_len;
 	unsigned length, shard, shards, sample;
 	const char *only;
 	struct rng rng;
@@ -105,6 +107,28 @@ static bool write_to(struct test *t, const char *name, uint64_t offset, uint32_t
 	op->offset = offset;
 	op->len = len;
 	op->seed = 0x1000 + t->h.n * 64 + 7;	/* different each time, without holes */
+	if (*name == 'a' && !offset) {
+		t->wrote = op->seed;
+		t->wrote_len = len;
+	}
+	return true;
+}
+
+/* What "a" has got since the pool was opened: a volume with dedup on knows it. */
+static bool write_same(struct test *t, const char *name, uint32_t len)
+{
+	if (!t->wrote || t->wrote_len < len || !write_to(t, name, 0, len))
+		return false;
+	t->batch->ops[t->batch->n - 1].seed = t->wrote;
+	return true;
+}
+
+/* Equal blocks, if there are any, become one. */
+static bool dedup_job(struct test *t)
+{
+	if (t->h.n < 2)
+		return false;
+	sim_dedup(t->fs, t->m, "main");
 	return true;
 }
 
@@ -337,6 +361,9 @@ STEP(write_a_bytes, write_to(t, "a", 4000, 200))
 STEP(write_a_large, write_to(t, "a", 0, 40960))
 STEP(append_b, write_to(t, "b", 5000, 9000))
 STEP(write_c, write_to(t, "c", 0, 4096))
+STEP(write_b_same, write_same(t, "b", 40960))
+STEP(write_c_same, write_same(t, "c", 8192))
+STEP(dedup, dedup_job(t))
 STEP(shorten_a, set_size(t, "a", 5000))
 STEP(lengthen_a, set_size(t, "a", 3 << 20))
 STEP(clone_a_c, clone_to(t, "a", "c", 1))
@@ -371,7 +398,7 @@ STEP(reap, reap(t))
 #define ROW(name) { #name, step_##name }
 static const struct step { const char *name; bool (*fn)(struct test *t); } steps[] = {
 	ROW(create_c), ROW(mkdir_e), ROW(rmdir_d), ROW(write_a_bytes), ROW(write_a_large),
-	ROW(append_b), ROW(write_c), ROW(shorten_a), ROW(lengthen_a), ROW(clone_a_c), ROW(clone_b_e),
+	ROW(append_b), ROW(write_c), ROW(write_b_same), ROW(write_c_same), ROW(dedup), ROW(shorten_a), ROW(lengthen_a), ROW(clone_a_c), ROW(clone_b_e),
 	ROW(range_a_b), ROW(range_c_a), ROW(punch_a), ROW(punch_b), ROW(rename_a_b),
 	ROW(rename_b_into), ROW(rename_c_a), ROW(link_a_c), ROW(remove_a), ROW(remove_b),
 	ROW(xattr_a), ROW(xattr_a_large), ROW(xattr_d), ROW(drop_xattr_a), ROW(hold_b), ROW(write_held),
@@ -495,7 +522,8 @@ static void try_cuts(struct test *t)
 
 /* ---- a sequence -------------------------------------------------------------------------- */
 
-static void take_base(struct test *t)
+/* With DEDUP, the volume looks for what is written. */
+static void take_base(struct test *t, bool dedup)
 {
 	static const struct { const char *name; uint32_t len, hole; } files[] = {
 		{ "a", 3 * MBLOCK, 0 }, { "b", 5000, 0 },
@@ -517,6 +545,8 @@ static void take_base(struct test *t)
 	sim_ok(fs_volume_find(t->fs, "main", v));
 	sim_ok(fs_getattr(&req, v->root, &root));
 	model_add_volume(t->m, v, &root);
+	if (dedup)
+		sim_ok(fs_volume_set_dedup(&req, "main", true));
 	for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++) {
 		make(t, OP_CREATE, files[i].name);
 		batch_run(t->batch);
@@ -528,9 +558,9 @@ static void take_base(struct test *t)
 	make(t, OP_MKDIR, "d");
 	batch_run(t->batch);
 	sim_ok(fs_close(t->fs));
-	t->base = dev_sim_crash_image(t->dev, DEV_SIM_CUT_KEEP, 0, NULL);
+	t->base[dedup] = dev_sim_crash_image(t->dev, DEV_SIM_CUT_KEEP, 0, NULL);
 	dev_close(t->dev);
-	t->base_model = t->m;
+	t->base_model[dedup] = t->m;
 	history_done(&t->h);
 	free(v);
 }
@@ -573,10 +603,17 @@ static void run_sequence(struct test *t, const unsigned *which, unsigned n, bool
 	if (sim_trace)
 		printf("%s\n", t->text);
 	t->wait = wait;
-	t->dev = sim_disk_open(0, 7, t->base);
+	t->wrote = 0;
+	t->dedup = sim_zeros_vanish = false;
+	for (unsigned i = 0; i < n; i++) {
+		t->dedup |= strstr(steps[which[i]].name, "_same") != NULL;
+		sim_zeros_vanish |= !strcmp(steps[which[i]].name, "dedup");
+	}
+	t->dedup &= !sim_zeros_vanish;		/* the job shall have something to do */
+	t->dev = sim_disk_open(0, 7, t->base[t->dedup]);
 	dev_sim_on_submit(t->dev, on_submit, t);
 	t->batch->fs = t->fs = sim_open(t->dev, &config);
-	t->batch->m = t->m = model_clone(t->base_model);
+	t->batch->m = t->m = model_clone(t->base_model[t->dedup]);
 	t->acked = fs_last_seq(t->fs);
 	history_push(&t->h, t->m, t->acked);
 	whole = run_steps(t, which, n);
@@ -639,13 +676,16 @@ static void run(void *arg)
 {
 	struct test *t = arg;
 
-	take_base(t);
+	take_base(t, false);
+	take_base(t, true);
 	if (t->only)
 		run_only(t);
 	for (unsigned n = 1; !t->only && n <= t->length; n++)
 		all_of_length(t, n);
-	dev_sim_image_put(t->base);
-	model_free(t->base_model);
+	for (int i = 0; i < 2; i++) {
+		dev_sim_image_put(t->base[i]);
+		model_free(t->base_model[i]);
+	}
 	free(t->cuts);
 	free(t->batch);
 }

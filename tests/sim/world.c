@@ -136,6 +136,8 @@ static void come_back(struct world *w)
 	}
 	dev_sim_cut_at(w->dev, 0, NULL, NULL);
 	start_server(w);
+	if (w->dedup && fs_dedup_resume(w->fs))
+		world_tell(w, "the dedup job does not go on");
 }
 
 static void look_at_disk(struct world *w, const char *when)
@@ -434,6 +436,7 @@ static void choose(struct world *w)
 	w->fault_every_ns = rng_range(&w->rng, 100, 4000) * MS * (w->leisure ? 4 : 1);
 	w->nclients = rng_range(&w->rng, 2, CLIENTS_MAX);
 	w->end_ns = loop_now_ns() + w->fault_every_ns * 25;
+	w->dedup = w->seed % 5 == 2;		/* by its own digits: other worlds stay what they were */
 }
 
 static void make_locked(struct world *w, struct fs_req *req, struct fs_id root)
@@ -488,6 +491,8 @@ static void make_world(struct world *w)
 	fs_req_admin(&req, w->fs);
 	sim_ok(fs_volume_create(&req, "main", v));
 	sim_ok(fs_volume_set(&req, "main", "* rw no_root_squash", -1));
+	if (w->dedup)
+		sim_ok(fs_volume_set_dedup(&req, "main", w->seed % 2));
 	for (unsigned i = 0; i < GOLDENS; i++)
 		make_golden(w, i, &req, v->root);
 	make_locked(w, &req, v->root);

@@ -141,6 +141,7 @@ struct world {
 	bool tolerant;			/* the disk damages things: errors are right answers */
 	bool full;			/* so small that space runs out */
 	bool lean;			/* memory runs out at times */
+	bool dedup;			/* clients copy blocks of golden images, and the volume notices */
 	unsigned leisure;		/* clients rest after one step in so many; 0: never */
 	unsigned rudeness;			/* of the network: one call in so many is disturbed; 0: none */
 	uint64_t fault_every_ns, end_ns;
@@ -249,6 +250,7 @@ void client_tree(struct client *c, const uint8_t *src, const struct file *files,
  * give it. */
 bool client_find_shot(struct client *c, struct shot *s);
 void client_snapshot(struct client *c);	/* of one of its files, with nothing pending */
+void client_dedup(struct client *c);	/* a job in the background, if none runs */
 void client_look_back(struct client *c);	/* at one: it must be as it was then */
 
 /* ---- world_client.c ---- */

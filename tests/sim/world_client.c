@@ -271,6 +271,17 @@ static void saw_verifier(struct client *c, uint64_t verifier)
 	c->have_verifier = true;
 }
 
+/* What it writes there in place of TAG: a block of a golden image, where that can't be taken for an older
+ * write. */
+static uint64_t copied(const struct client *c, const struct file *f, uint32_t b, uint64_t tag)
+{
+	uint64_t golden = c->w->golden[c->op / 2 % GOLDENS].tags[b];
+
+	if (!c->w->dedup || c->op % 2 || !golden || golden == f->tags[b] || is_pending(c, f, b))
+		return tag;
+	return golden;
+}
+
 static uint8_t *prepare(struct client *c, struct file *f, uint32_t block, uint32_t n)
 {
 	uint8_t *buf = test_alloc((size_t)n * MBLOCK);
@@ -279,6 +290,7 @@ static uint8_t *prepare(struct client *c, struct file *f, uint32_t block, uint32
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t tag = (uint64_t)(c->id + 1) << 48 | (uint64_t)c->op << 8 | i;
 
+		tag = copied(c, f, block + i, tag);
 		block_fill(tag, buf + (size_t)i * MBLOCK);
 		c->pending[c->npending++] = (struct pending){ f, block + i, c->op, f->tags[block + i],
 							      tag };

@@ -44,12 +44,26 @@ static int destroy(struct fs_req *req, const char *name)
 	return fs_snapshot_destroy(req, "main", name);
 }
 
+static int start_dedup(struct fs_req *req, const char *name)
+{
+	int err = fs_dedup_start(req->fs, name, 0);
+
+	return err == -EBUSY ? 0 : err;
+}
+
+void client_dedup(struct client *c)
+{
+	administer(c, start_dedup, "main");
+}
+
 /* Where counts are at their limit, what is shared is copied: a write might find no room for that. */
 void client_snapshot(struct client *c)
 {
 	struct shot *s = &c->shots[rng_below(&c->rng, SHOTS)];
 	struct file *f = client_pick(c);
 
+	if (c->w->dedup && rng_one_in(&c->rng, 2))
+		client_dedup(c);
 	if (s->there || !f || c->w->cfg.max_refs)
 		return;
 	client_commit(c, f);
