@@ -183,7 +183,10 @@ void post_checkpoint(struct call *c);
 void get_scrub(struct call *c);
 void post_scrub(struct call *c);
 void delete_scrub(struct call *c);
-void get_health(struct call *c);
+void get_dedup(struct call *c);			/* dedup_api.c */
+void post_dedup(struct call *c);
+void delete_dedup(struct call *c);
+void get_health(struct call *c);			/* pool_api.c */
 void get_nfs(struct call *c);
 void get_metrics(struct call *c);
 

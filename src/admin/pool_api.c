@@ -42,6 +42,10 @@ static int status_run(struct call *c, void *arg)
 	X("blocks_read_total", (s)->blocks_read, "Blocks read from the device") \
 	X("replayed_records", (s)->replayed_records, "Log records replayed at opening") \
 	X("open_ns", (s)->open_ns, "How long opening the pool took") \
+	X("dedup_written_blocks_total", (s)->dedup.written_blocks, \
+	  "Whole blocks written to volumes with dedup on") \
+	X("dedup_found_blocks_total", (s)->dedup.found_blocks, "Of them, found to be there already") \
+	X("dedup_freed_blocks_total", (s)->dedup.freed_blocks, "Blocks freed by dedup jobs") \
 	X("checksum_errors_total", (s)->checksum_errors, "Blocks whose checksum was wrong") \
 	X("io_errors_total", (s)->io_errors, "Requests that the device failed") \
 	X("life", (s)->life, "How many times the pool was opened") \

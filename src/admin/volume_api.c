@@ -28,6 +28,7 @@ json_t *json_volume(const struct fs_volume_info *v)
 	if (json_set_u64(j, "files", v->files) ||
 	    json_set_u64(j, "mapped", v->mapped_blocks * BLOCK) ||
 	    json_set_u64(j, "quota", v->quota_blocks * BLOCK) ||
+	    json_object_set_new(j, "dedup", json_boolean(v->dedup)) ||
 	    json_set_name(j, "exports", v->exports, strlen(v->exports)) ||
 	    json_set_name(j, "schedule", v->schedule, strlen(v->schedule))) {
 		json_decref(j);
@@ -87,6 +88,7 @@ struct volume_args {
 	const char *name;
 	const char *exports, *schedule;	/* NULL: not given */
 	int64_t quota_blocks;		/* -1: not given */
+	bool dedup, dedup_given;
 	struct fs_volume_info info;
 };
 
@@ -120,7 +122,8 @@ static bool volume_args_take(struct call *c, struct volume_args *a)
 			return false;
 		a->quota_blocks = (int64_t)((quota + BLOCK - 1) / BLOCK);
 	}
-	if (!schedule_take(c, a))
+	a->dedup_given = arg_given(c, "dedup");
+	if (!schedule_take(c, a) || !arg_bool(c, "dedup", &a->dedup))
 		return false;
 	if (!arg_given(c, "exports"))
 		return true;
@@ -151,10 +154,13 @@ bool volume_name_take(struct call *c, const char *name, size_t len)
 	return false;
 }
 
-static int schedule_set(struct call *c, const struct volume_args *a)
+/* What fs_volume_set() doesn't. */
+static int rest_set(struct call *c, const struct volume_args *a)
 {
-	int err = a->schedule ? fs_volume_set_schedule(&c->req, a->name, a->schedule) : 0;
+	int err = a->dedup_given ? fs_volume_set_dedup(&c->req, a->name, a->dedup) : 0;
 
+	if (!err && a->schedule)
+		err = fs_volume_set_schedule(&c->req, a->name, a->schedule);
 	if (!err && a->schedule)
 		schedules_kick(c->admin);
 	return err;
@@ -165,10 +171,10 @@ static int create_run(struct call *c, void *arg)
 	struct volume_args *a = arg;
 	int err = fs_volume_create(&c->req, a->name, &a->info);
 
-	if (!err && (a->exports || a->quota_blocks > 0 || a->schedule)) {
+	if (!err && (a->exports || a->quota_blocks > 0 || a->schedule || a->dedup)) {
 		err = fs_volume_set(&c->req, a->name, a->exports, a->quota_blocks);
 		if (!err)
-			err = schedule_set(c, a);
+			err = rest_set(c, a);
 		if (err)
 			fs_volume_destroy(&c->req, a->name);
 		else
@@ -203,7 +209,7 @@ static int set_run(struct call *c, void *arg)
 	int err = fs_volume_set(&c->req, a->name, a->exports, a->quota_blocks);
 
 	if (!err)
-		err = schedule_set(c, a);
+		err = rest_set(c, a);
 	if (!err)
 		err = fs_volume_find(c->admin->cfg.fs, a->name, &a->info);
 	return err ? err : fs_wait_stable(c->admin->cfg.fs, c->req.stable_seq);
@@ -246,8 +252,10 @@ void patch_volume(struct call *c)
 
 	if (!a)
 		call_fail_err(c, -ENOMEM, "%s", c->name);
-	else if (!arg_given(c, "quota") && !arg_given(c, "exports") && !arg_given(c, "schedule"))
-		call_fail(c, 400, "missing", "%s: nothing to set; give quota, exports or schedule", c->name);
+	else if (!arg_given(c, "quota") && !arg_given(c, "exports") && !arg_given(c, "schedule") &&
+		 !arg_given(c, "dedup"))
+		call_fail(c, 400, "missing", "%s: nothing to set; give quota, exports, schedule or dedup",
+			  c->name);
 	else if (volume_args_take(c, a))
 		volume_answer(c, a, set_run);
 }

@@ -31,6 +31,7 @@ static const struct option_row volume_options[] = {
 	{ "quota", "SIZE", "most bytes that its files may map, before sharing; 0 for no limit" },
 	{ "exports", "TEXT", "who may mount it over NFS, as in pandod(8); empty for the default" },
 	{ "snapshots", "SCHEDULE", "such as hourly:24,daily:7,weekly:4; empty for none" },
+	{ "dedup", "on|off", "whether what is written is looked for among what there is" },
 	{ NULL, NULL, NULL },
 };
 static const struct option_row destroy_options[] = {
@@ -46,6 +47,15 @@ static const struct option_row scrub_options[] = {
 	{ "wait", NULL, "return when it is done; also waits for one that is running" },
 	{ "status", NULL, "start nothing: show the one that runs, or the last" },
 	{ "stop", NULL, "stop the one that runs" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row dedup_options[] = {
+	{ "rate", "SIZE", "bytes a second that it reads (default 200M; 0: as fast as it can)" },
+	{ "wait", NULL, "return when it is done" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row dedup_status_options[] = {
+	{ "wait", NULL, "return when it is done" },
 	{ NULL, NULL, NULL },
 };
 static const struct option_row owner_rows[] = {
@@ -234,7 +244,7 @@ static const struct verb verbs[] = {
 	  volume_list },
 	{ "volume", "show", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "show a volume", NULL, NULL,
 	  volume_show },
-	{ "volume", "set", "NAME", 1, 1, VERB_ONLINE | VERB_JSON, "change a volume's settings",
+	{ "volume", "set", "NAME [dedup=on|off]", 1, 2, VERB_ONLINE | VERB_JSON, "change a volume's settings",
 	  NULL,
 	  volume_options, volume_set },
 	{ "volume", "destroy", "NAME", 1, 1, VERB_ONLINE, "remove a volume and all its files",
@@ -242,7 +252,7 @@ static const struct verb verbs[] = {
 	{ "volume", "clone", "SOURCE[@SNAPSHOT] NAME", 2, 2, VERB_ONLINE | VERB_JSON,
 	  "make a volume of another, or of a snapshot",
 	  "The time does not depend on what is in it.  The new volume can be written, begins with the "
-	  "source's quota and exports, and depends on neither source nor snapshot.", NULL,
+	  "source's quota, exports and dedup, and depends on neither source nor snapshot.", NULL,
 	  volume_clone },
 	{ "snapshot", "create", "VOLUME@NAME", 1, 1, VERB_ONLINE | VERB_JSON, "take a snapshot of a volume",
 	  "The time does not depend on what is in it.  NFS clients find it in .snapshot/NAME of each "
@@ -255,6 +265,15 @@ static const struct verb verbs[] = {
 	  "stay.  There is no question: take a snapshot first.", restore_options, snapshot_restore },
 	{ "snapshot", "destroy", "VOLUME@NAME...", 1, 1000000, VERB_ONLINE, "remove snapshots",
 	  "In any order.  Their space is freed in the background.", NULL, snapshot_destroy },
+	{ "dedup", "start", "VOLUME", 1, 1, VERB_ONLINE | VERB_JSON, "store equal blocks of a volume once",
+	  "Compares what has equal checksums, byte for byte, while the volume is in use, and makes holes of "
+	  "zeros.  What clones and snapshots share stays as it is; others come to share it.  Goes on "
+	  "after a restart.  For what is written from now on, see 'pando volume set --dedup'.",
+	  dedup_options, dedup_start },
+	{ "dedup", "status", "", 0, 0, VERB_ONLINE | VERB_JSON, "show the job that runs, or the last", NULL,
+	  dedup_status_options, dedup_status },
+	{ "dedup", "cancel", "", 0, 0, VERB_ONLINE | VERB_JSON, "end the job that runs",
+	  "What it has saved stays saved.", NULL, dedup_cancel },
 	{ NULL, "import", "FILE VOLUME:/path", 2, 2, VERB_ONLINE | VERB_JSON,
 	  "copy a disk image into the pool",
 	  "FILE may be - for raw data from standard input.  Holes and zeros take no space.  The "

@@ -167,6 +167,9 @@ int pool_dump(struct cmd *c);
 int cmd_pool_status(struct cmd *c);
 int cmd_pool_checkpoint(struct cmd *c);
 int cmd_pool_scrub(struct cmd *c);
+int dedup_start(struct cmd *c);			/* dedup_cmd.c */
+int dedup_status(struct cmd *c);
+int dedup_cancel(struct cmd *c);
 int volume_create(struct cmd *c);
 int volume_list(struct cmd *c);
 int volume_show(struct cmd *c);

@@ -27,6 +27,7 @@ static void volume_row(struct table *t, const json_t *v)
 		table_cell(t, "none");
 	table_cell(t, *exports ? exports : "(default)");
 	table_cell(t, *json_text(v, "schedule") ? json_text(v, "schedule") : "none");
+	table_cell(t, json_is_true(json_object_get(v, "dedup")) ? "on" : "off");
 }
 
 static int volumes_print(const json_t *list)
@@ -35,7 +36,7 @@ static int volumes_print(const json_t *list)
 	const json_t *v;
 	size_t i;
 
-	table_init(&t, "lrrrll", "NAME", "FILES", "MAPPED", "QUOTA", "EXPORTS", "SNAPSHOTS");
+	table_init(&t, "lrrrlll", "NAME", "FILES", "MAPPED", "QUOTA", "EXPORTS", "SNAPSHOTS", "DEDUP");
 	json_array_foreach(list, i, v)
 		volume_row(&t, v);
 	return table_print(&t);
@@ -76,10 +77,24 @@ static int volume_call(struct cmd *c, struct request *r, bool quiet)
 	return err;
 }
 
+/* As an option, or as it is written in one word. */
+static const char *dedup_given(struct cmd *c)
+{
+	const char *arg = c->argc > 1 ? c->argv[1] : NULL;
+
+	return arg && !strncmp(arg, "dedup=", 6) ? arg + 6 : cmd_option(c, "dedup");
+}
+
 static int settings_add(struct cmd *c, json_t *body)
 {
 	const char *exports = cmd_option(c, "exports"), *schedule = cmd_option(c, "snapshots");
+	const char *dedup = dedup_given(c);
 	uint64_t quota = 0;
+
+	if (dedup && strcmp(dedup, "on") && strcmp(dedup, "off"))
+		return usage(c, "dedup: %s: use on or off", dedup);
+	if (dedup)
+		json_object_set_new(body, "dedup", json_boolean(!strcmp(dedup, "on")));
 
 	if (cmd_size(c, "quota", &quota))
 		return BAD_USAGE;
@@ -127,8 +142,11 @@ int volume_set(struct cmd *c)
 
 	if (err)
 		return err;
-	if (!cmd_option(c, "quota") && !cmd_option(c, "exports") && !cmd_option(c, "snapshots"))
-		return usage(c, "give --quota, --exports or --snapshots");
+	if (c->argc > 1 && strncmp(c->argv[1], "dedup=", 6))
+		return usage(c, "%s: no such setting", c->argv[1]);
+	if (!cmd_option(c, "quota") && !cmd_option(c, "exports") && !cmd_option(c, "snapshots") &&
+	    !dedup_given(c))
+		return usage(c, "give --quota, --exports, --snapshots or --dedup");
 	request_init(&r, "PATCH", "/v1/volumes/", c->argv[0]);
 	r.body = json_object();
 	err = settings_add(c, r.body);

@@ -110,6 +110,10 @@ static int pool_open(struct daemon *d)
 	if (err)
 		log_warn("%s: the scrub that was interrupted does not go on: %s", d->cfg.pool,
 			 err_text(err));
+	err = fs_dedup_resume(d->fs);
+	if (err)
+		log_warn("%s: the dedup job that was interrupted does not go on: %s", d->cfg.pool,
+			 err_text(err));
 	return 0;
 }
 
