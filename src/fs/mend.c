@@ -363,6 +363,15 @@ static void look_again(struct mend *m, uint64_t block)
 		m->verified = false;
 }
 
+/* Blocks of metadata that can't be read: what led to them may be dropped, and they stay in use. */
+static void look_again_at_all(struct mend *m, const struct seen *s)
+{
+	for (uint64_t i = 0; i < s->cap; i++)
+		for (unsigned k = 0; s->pages[i].page && k < PAGE_ENTRIES; k++)
+			if (s->pages[i].bits[k / 64] >> k % 64 & 1)
+				look_again(m, (s->pages[i].page - 1) * PAGE_ENTRIES + k);
+}
+
 static int by_number(const void *a, const void *b)
 {
 	const uint64_t *x = a, *y = b;
@@ -385,6 +394,8 @@ static void remember_content(struct mend *m)
 	for (uint64_t i = 0; i < c->nbad && !c->skip_content; i++)
 		if (c->bad[i].error)
 			look_again(m, c->bad[i].block);
+	if (!c->skip_content)
+		look_again_at_all(m, &c->nodes.bad);
 	for (uint64_t i = 0; i < c->nfixes; i++)
 		if (c->fixes[i].kind == FIX_COUNT && c->fixes[i].value)
 			look_again(m, c->fixes[i].ino);
