@@ -196,6 +196,12 @@ void get_volume(struct call *c);
 void patch_volume(struct call *c);
 void delete_volume(struct call *c);
 
+void get_quotas(struct call *c);		/* quota_api.c */
+void post_quotas(struct call *c);
+void delete_quotas(struct call *c);
+/* Bytes in whole blocks; -1 where it isn't given.  False after a call_fail(). */
+bool arg_blocks(struct call *c, const char *key, int64_t *ret);
+
 json_t *json_volume(const struct fs_volume_info *v);
 /* A name that a volume may have; else false, after a call_fail(). */
 bool volume_name_take(struct call *c, const char *name, size_t len);

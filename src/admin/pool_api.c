@@ -25,6 +25,7 @@ static int status_run(struct call *c, void *arg)
 	X("reserved_bytes", (s)->reserved_blocks * BLOCK, \
 	  "Of the free space, what is kept for deleting and recovering") \
 	X("metadata_bytes", (s)->meta_blocks * BLOCK, "Fixed tables, labels and the log") \
+	X("held_bytes", (s)->held_blocks * BLOCK, "Space that is kept for volumes with reservations") \
 	X("pending_free_bytes", (s)->pending_free_blocks * BLOCK, "Free after a checkpoint") \
 	X("log_bytes", (s)->log_bytes, "Size of the intent log") \
 	X("log_used_bytes", (s)->log_used_bytes, "Records since the last checkpoint") \
@@ -54,8 +55,9 @@ static int status_run(struct call *c, void *arg)
 
 static uint64_t avail_bytes(const struct fs_status *st)
 {
-	return st->free_blocks > st->reserved_blocks
-	     ? (st->free_blocks - st->reserved_blocks) * BLOCK : 0;
+	uint64_t kept = st->reserved_blocks + st->held_blocks;
+
+	return st->free_blocks > kept ? (st->free_blocks - kept) * BLOCK : 0;
 }
 
 void get_pool(struct call *c)

@@ -29,6 +29,11 @@ json_t *json_volume(const struct fs_volume_info *v)
 	    json_set_u64(j, "mapped", v->mapped_blocks * BLOCK) ||
 	    json_set_u64(j, "quota", v->quota_blocks * BLOCK) ||
 	    json_object_set_new(j, "dedup", json_boolean(v->dedup)) ||
+	    json_set_u64(j, "soft", v->soft_blocks * BLOCK) ||
+	    json_object_set_new(j, "over_soft", json_boolean(v->soft_blocks && v->mapped_blocks > v->soft_blocks)) ||
+	    json_set_u64(j, "reserve", v->reserve_blocks * BLOCK) ||
+	    json_set_u64(j, "reserve_left", v->reserve_left_blocks * BLOCK) ||
+	    json_set_u64(j, "quota_directories", v->quota_dirs) ||
 	    json_set_name(j, "exports", v->exports, strlen(v->exports)) ||
 	    json_set_name(j, "schedule", v->schedule, strlen(v->schedule))) {
 		json_decref(j);
@@ -87,7 +92,7 @@ void get_volumes(struct call *c)
 struct volume_args {
 	const char *name;
 	const char *exports, *schedule;	/* NULL: not given */
-	int64_t quota_blocks;		/* -1: not given */
+	int64_t quota_blocks, soft_blocks, reserve_blocks;	/* -1: not given */
 	bool dedup, dedup_given;
 	struct fs_volume_info info;
 };
@@ -112,16 +117,12 @@ static bool schedule_take(struct call *c, struct volume_args *a)
 
 static bool volume_args_take(struct call *c, struct volume_args *a)
 {
-	uint64_t quota = 0;
 	char why[300];
 	size_t len;
 
-	a->quota_blocks = -1;
-	if (arg_given(c, "quota")) {
-		if (!arg_number(c, "quota", INT64_MAX - BLOCK, &quota))
-			return false;
-		a->quota_blocks = (int64_t)((quota + BLOCK - 1) / BLOCK);
-	}
+	if (!arg_blocks(c, "quota", &a->quota_blocks) || !arg_blocks(c, "soft", &a->soft_blocks) ||
+	    !arg_blocks(c, "reserve", &a->reserve_blocks))
+		return false;
 	a->dedup_given = arg_given(c, "dedup");
 	if (!schedule_take(c, a) || !arg_bool(c, "dedup", &a->dedup))
 		return false;
@@ -154,16 +155,43 @@ bool volume_name_take(struct call *c, const char *name, size_t len)
 	return false;
 }
 
-/* What fs_volume_set() doesn't. */
-static int rest_set(struct call *c, const struct volume_args *a)
+static int schedule_set(struct call *c, const struct volume_args *a)
 {
-	int err = a->dedup_given ? fs_volume_set_dedup(&c->req, a->name, a->dedup) : 0;
+	int err = a->schedule ? fs_volume_set_schedule(&c->req, a->name, a->schedule) : 0;
 
-	if (!err && a->schedule)
-		err = fs_volume_set_schedule(&c->req, a->name, a->schedule);
 	if (!err && a->schedule)
 		schedules_kick(c->admin);
 	return err;
+}
+
+static int settings_set(struct call *c, const struct volume_args *a)
+{
+	int err = 0;
+
+	if (a->quota_blocks >= 0 || a->soft_blocks >= 0 || a->reserve_blocks >= 0)
+		err = fs_volume_set_space(&c->req, a->name, a->quota_blocks, a->soft_blocks, a->reserve_blocks);
+	if (!err && a->exports)
+		err = fs_volume_set(&c->req, a->name, a->exports, -1);
+	if (!err && a->dedup_given)
+		err = fs_volume_set_dedup(&c->req, a->name, a->dedup);
+	return err ? err : schedule_set(c, a);
+}
+
+static void fail_settings(struct call *c, int err, const struct volume_args *a)
+{
+	if (err == -EDQUOT)
+		call_fail(c, 409, "below_use", "%s: its files map more than that quota already; remove something, or "
+			  "set a larger one", a->name);
+	else if (err == -ERANGE)
+		call_fail(c, 400, "bad_argument", "soft: %s: the soft limit is above the quota; make it smaller", a->name);
+	else if (err == -ENOSPC && a->reserve_blocks > 0)
+		call_fail(c, 507, "no_space", "%s: the pool hasn't that much space to reserve; reserve less, or remove "
+			  "something first", a->name);
+	else if (err == -ENFILE)
+		call_fail(c, 409, "too_many_reservations", "%s: %d volumes have a reservation, as many as can have one",
+			  a->name, FS_RESERVES_MAX);
+	else
+		call_fail_err(c, err, "%s", a->name);
 }
 
 static int create_run(struct call *c, void *arg)
@@ -171,10 +199,8 @@ static int create_run(struct call *c, void *arg)
 	struct volume_args *a = arg;
 	int err = fs_volume_create(&c->req, a->name, &a->info);
 
-	if (!err && (a->exports || a->quota_blocks > 0 || a->schedule || a->dedup)) {
-		err = fs_volume_set(&c->req, a->name, a->exports, a->quota_blocks);
-		if (!err)
-			err = rest_set(c, a);
+	if (!err) {
+		err = settings_set(c, a);
 		if (err)
 			fs_volume_destroy(&c->req, a->name);
 		else
@@ -198,7 +224,7 @@ void post_volumes(struct call *c)
 		return;
 	err = call_run(c, create_run, a);
 	if (err)
-		call_fail_err(c, err, "%s", a->name);
+		fail_settings(c, err, a);
 	else
 		call_reply(c, 201, json_volume(&a->info));
 }
@@ -206,10 +232,8 @@ void post_volumes(struct call *c)
 static int set_run(struct call *c, void *arg)
 {
 	struct volume_args *a = arg;
-	int err = fs_volume_set(&c->req, a->name, a->exports, a->quota_blocks);
+	int err = settings_set(c, a);
 
-	if (!err)
-		err = rest_set(c, a);
 	if (!err)
 		err = fs_volume_find(c->admin->cfg.fs, a->name, &a->info);
 	return err ? err : fs_wait_stable(c->admin->cfg.fs, c->req.stable_seq);
@@ -231,7 +255,7 @@ static void volume_answer(struct call *c, struct volume_args *a, run_fn fn)
 		return;
 	err = call_run(c, fn, a);
 	if (err)
-		call_fail_err(c, err == -ENOENT ? -ENOMEDIUM : err, "%s", a->name);
+		fail_settings(c, err == -ENOENT ? -ENOMEDIUM : err, a);
 	else
 		call_reply(c, 200, json_volume(&a->info));
 }
@@ -252,10 +276,10 @@ void patch_volume(struct call *c)
 
 	if (!a)
 		call_fail_err(c, -ENOMEM, "%s", c->name);
-	else if (!arg_given(c, "quota") && !arg_given(c, "exports") && !arg_given(c, "schedule") &&
-		 !arg_given(c, "dedup"))
-		call_fail(c, 400, "missing", "%s: nothing to set; give quota, exports, schedule or dedup",
-			  c->name);
+	else if (!arg_given(c, "quota") && !arg_given(c, "soft") && !arg_given(c, "reserve") &&
+		 !arg_given(c, "exports") && !arg_given(c, "schedule") && !arg_given(c, "dedup"))
+		call_fail(c, 400, "missing",
+			  "%s: nothing to set; give quota, soft, reserve, exports, schedule or dedup", c->name);
 	else if (volume_args_take(c, a))
 		volume_answer(c, a, set_run);
 }

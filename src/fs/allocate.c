@@ -33,8 +33,7 @@ static int do_look(struct txn *t, void *arg)
 	if (!is_owner(&l->req->cred, i) && !may(&l->req->cred, i, MAY_WRITE))
 		return -EACCES;
 	l->mapped = i->mapped;
-	l->quota_left = !vol->quota ? UINT64_MAX : vol->quota > vol->mapped ? vol->quota - vol->mapped : 0;
-	return 0;
+	return quota_left(t, vol, i, &l->quota_left);
 }
 
 /* One step: from the next block that is there on, to the next GiB. */
@@ -69,12 +68,13 @@ static int do_count(struct txn *t, void *arg)
 }
 
 /* What ordinary operations may still use; of what is being freed, too. */
-static uint64_t space_left(struct fs *fs)
+static uint64_t space_left(struct fs *fs, uint32_t volume)
 {
 	struct pool_status p;
 
 	pool_status(fs->pool, &p);
 	p.free_blocks += p.pending_blocks;
+	p.reserved_blocks += pool_held_from(fs->pool, volume);
 	return p.free_blocks > p.reserved_blocks ? p.free_blocks - p.reserved_blocks : 0;
 }
 
@@ -85,11 +85,11 @@ static bool fits(uint64_t blocks, uint64_t left)
 }
 
 /* Whatever can be freed without anybody's doing is freed first. */
-static int space_check(struct fs *fs, uint64_t blocks)
+static int space_check(struct fs *fs, uint32_t volume, uint64_t blocks)
 {
 	int err;
 
-	if (fits(blocks, space_left(fs)))
+	if (fits(blocks, space_left(fs, volume)))
 		return 0;
 	while (pool_ask_holder(fs->pool))
 		;
@@ -98,7 +98,7 @@ static int space_check(struct fs *fs, uint64_t blocks)
 		err = fs_checkpoint(fs);
 	if (err)
 		return err;
-	return fits(blocks, space_left(fs)) ? 0 : -ENOSPC;
+	return fits(blocks, space_left(fs, volume)) ? 0 : -ENOSPC;
 }
 
 static int room_for(struct fs_req *req, struct look *l)
@@ -108,14 +108,14 @@ static int room_for(struct fs_req *req, struct look *l)
 
 	if (least > l->quota_left)
 		return -EDQUOT;
-	if (l->count <= l->quota_left && fits(l->count, space_left(req->fs)))
+	if (l->count <= l->quota_left && fits(l->count, space_left(req->fs, l->id.volume)))
 		return 0;
-	err = space_check(req->fs, least);
+	err = space_check(req->fs, l->id.volume, least);
 	while (!err && l->count)
 		err = fs_run(req, SPACE_ORDINARY, false, false, do_count, l);
 	if (err)
 		return err;
-	return l->holes > l->quota_left ? -EDQUOT : space_check(req->fs, l->holes);
+	return l->holes > l->quota_left ? -EDQUOT : space_check(req->fs, l->id.volume, l->holes);
 }
 
 int fs_allocate(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len,

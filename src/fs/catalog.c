@@ -222,6 +222,8 @@ static int add_record(struct fs *fs, uint64_t place, const struct volume *v)
 		fs->catalog.last_id = id;
 	if (v->state == VOLUME_FREE || v->state > VOLUME_SYSTEM || v->id != id)
 		return 0;
+	if (v->state == VOLUME_LIVE && v->reserve)
+		pool_hold(fs->pool, id, volume_reserve_left(v));
 	err = room(&fs->catalog);
 	if (!err)
 		catalog_add(fs, v);

@@ -15,6 +15,7 @@
  *     check_volume.c  volume records, inodes, free inodes, links, reachability
  *     check_dir.c     directories
  *     check_xattr.c   extended attributes
+ *     check_quota.c   quotas of directories
  *     check_path.c    from an inode back to its path
  *     check_log.c     the chain of log records
  *     check_fix.c     what a repair can set right, as it is found (mend.c does it)
@@ -120,14 +121,22 @@ struct info {				/* of an inode in use */
 	uint64_t ino, generation, block;
 	uint64_t parent;		/* the directory of its (last) name; 0: none */
 	uint64_t dotdot;		/* directories: what the inode says */
+	uint32_t project, project_dir;
 	uint32_t nlink, names, subdirs;
 	uint8_t type, reach;
 	bool orphan;			/* named by the directory of orphans */
 };
 struct free_ino { uint64_t ino, next; };
 
+struct quota_sum { uint32_t project, project_dir; uint64_t used, files; };
+struct quota_dir { uint64_t ino; uint32_t project, project_dir; struct dir_quota q; };
+
 struct check_volume {
 	struct volume rec;
+	struct quota_sum *sums;		/* sorted by both */
+	uint64_t nsums, sums_cap;
+	struct quota_dir *quotas;	/* directories that have one, sorted by ino */
+	uint64_t nquotas, quotas_cap;
 	uint64_t place;			/* in the volume table */
 	struct info *infos;		/* sorted by ino */
 	uint64_t ninfos, infos_cap;
@@ -166,6 +175,10 @@ enum fix_kind {
 	FIX_ENTRIES,
 	FIX_DIR_PAGES,
 	FIX_PARENT,
+	FIX_PROJECT,			/* INO counts for the quota of project VALUE, of inode GENERATION */
+	FIX_QUOTA,			/* of directory INO: VALUE blocks used, by GENERATION inodes */
+	FIX_QUOTA_LIST,			/* the list of directories with quotas is empty, until */
+	FIX_QUOTA_LINK,			/* directory INO is in it */
 	FIX_ENTRY_TYPE,			/* of NAME in directory INO, by the inode VALUE, GENERATION */
 	FIX_DROP_NAME,			/* NAME in directory INO leads nowhere */
 	FIX_ORPHAN_NAMED,		/* an orphan that has VALUE names is none */
@@ -347,6 +360,11 @@ void infos_checked(struct check *c, struct check_volume *v);
 
 /* ---- check_xattr.c ---- */
 void xattr_check(struct check *c, const struct where *w, const struct inode *i);
+
+/* ---- check_quota.c ---- */
+void quota_note(struct check *c, struct check_volume *v, uint64_t ino, const struct inode *i);
+void quota_name_check(struct check *c, struct check_volume *v, const struct info *i);
+void quotas_check(struct check *c, struct check_volume *v);
 
 /* ---- check_fix.c ---- */
 /* What was just found can be set right so; the name is copied.  Does nothing in a check alone. */

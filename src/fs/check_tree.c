@@ -187,7 +187,7 @@ static void walk_reap_entry(struct check *c, const struct where *w, const struct
 		finding(c, "%s: level %u and kind %u are none", where_text(c, w), level, kind);
 		c->counts_incomplete = true;
 	} else if (e->next > INDEX_SLOTS) {
-		finding(c, "%s: progress %" PRIu64 " is beyond the last child", where_text(c, w),
+		finding(c, "%s: progress %u is beyond the last child", where_text(c, w),
 			e->next);
 		c->counts_incomplete = true;
 	} else if (e->next) {

@@ -2,7 +2,7 @@
 /*
  * Volumes: their records, their inodes one by one, then the names that lead to them.
  *
- * An inode in use is remembered in 56 bytes (struct info), a free one in 16, until its names were
+ * An inode in use is remembered in 64 bytes (struct info), a free one in 16, until its names were
  * counted; and after that, as long as there is memory, so that later findings can say paths.
  */
 #include "fs/check_int.h"
@@ -133,7 +133,8 @@ void info_add(struct check *c, struct check_volume *v, uint64_t ino, uint64_t bl
 	if (grow(c, &v->infos, v->ninfos, &v->infos_cap, sizeof(*v->infos)))
 		v->infos[v->ninfos++] =
 			(struct info){ .ino = ino, .generation = i->generation, .block = block,
-				       .nlink = i->nlink, .type = i->type, .dotdot = i->parent };
+				       .nlink = i->nlink, .type = i->type, .dotdot = i->parent,
+				       .project = i->project, .project_dir = i->project_dir };
 }
 
 static void inode_used(struct check *c, struct check_volume *v, uint64_t ino, uint64_t block,
@@ -146,6 +147,7 @@ static void inode_used(struct check *c, struct check_volume *v, uint64_t ino, ui
 		c->stats.files++;
 	v->mapped += i->mapped + i->xattr_blocks;
 	info_add(c, v, ino, block, i);
+	quota_note(c, v, ino, i);
 	inode_check(c, v, ino, i);
 }
 
@@ -303,6 +305,8 @@ static void links_check(struct check *c, struct check_volume *v, struct info *i)
 	if (i->nlink != want && !(i->orphan && i->type == FS_DIR))
 		finding(c, "%s: link count %u, but it should be %u", where_text(c, &w), i->nlink,
 			want);
+	if (!i->orphan && i->ino != INO_ROOT)
+		quota_name_check(c, v, i);
 	if (i->type != FS_DIR || i->orphan)
 		return;
 	if (i->ino != INO_ROOT && i->names == 1 && i->dotdot != i->parent)
@@ -515,6 +519,7 @@ static void volume_check(struct check *c, struct check_volume *v)
 		finding(c, "%s: of the %" PRIu64 " inodes that it has used, %" PRIu64 " lie in no block", name,
 			v->rec.next_ino - 1, v->rec.next_ino - 1 - v->ninfos - v->nfree);
 	free_list_check(c, v);
+	quotas_check(c, v);
 }
 
 void volumes_pass(struct check *c)
@@ -539,6 +544,8 @@ void volumes_release(struct check *c)
 	for (uint64_t i = 0; i < c->nvolumes; i++) {
 		free(c->volumes[i].infos);
 		free(c->volumes[i].free);
+		free(c->volumes[i].sums);
+		free(c->volumes[i].quotas);
 	}
 	free(c->volumes);
 }

@@ -42,6 +42,7 @@ static void clone_init(struct txn *t, struct clone_op *o, struct inode *i, const
 	i->xattr_root = roots[1];
 	i->xattr_depth = src->xattr_depth;
 	i->xattr_blocks = src->xattr_blocks;
+	quota_inherit(i, dir);
 	i->origin_ino = o->src.ino;
 	i->origin_generation = src->generation;
 	i->origin_volume = o->src.volume;
@@ -75,7 +76,6 @@ static int clone_one(struct txn *t, struct clone_op *o, struct volume *vol, stru
 	if (err)
 		return err;
 	clone_init(t, o, i, src, dir, roots);
-	vol->mapped += src->mapped + src->xattr_blocks;
 	d = dir_of(t, vol, dir, o->dir.ino);
 	err = dir_insert(&d, o->names[k], ino, i->generation, FS_REG);
 	if (err)
@@ -95,7 +95,7 @@ static int clone_prepare(struct txn *t, struct clone_op *o, struct volume *vol, 
 	if (!err)
 		err = dir_insert_prepare(&d, o->names, o->count, &o->bad);
 	if (!err)
-		err = quota_check(vol, (src->mapped + src->xattr_blocks) * o->count +
+		err = quota_check(t, vol, dir, (src->mapped + src->xattr_blocks) * o->count +
 				       o->count / 32 + 3);
 	if (!err)
 		err = guard_ask(t, o->req, o->src, FS_USE_READ);
@@ -134,12 +134,14 @@ int do_clone(struct txn *t, void *arg)
 		if (err && (err != -ERESTART_PASS || c.free))
 			return err;
 	}
-	if (pending || !t->apply)
+	if (pending)
 		return pending;
 	err = inode_own(t, vol, o->dir.ino, 0, &dir);
-	if (err)
+	if (!err)
+		err = quota_account(t, vol, dir, dir->mapped - dir_mapped +
+				    (src.mapped + src.xattr_blocks) * o->count, o->count);
+	if (err || !t->apply)
 		return err;
-	vol->mapped += dir->mapped - dir_mapped;
 	touch_data(t, dir, o->now);
 	return record_clone(t, o);
 }

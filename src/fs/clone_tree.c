@@ -11,22 +11,6 @@
 #include <stdlib.h>
 #include "fs/dir_int.h"
 
-struct tree_item {
-	uint64_t ino, generation;	/* of the source */
-	uint64_t new_ino;
-	uint32_t parent;		/* directories: the item that they are in */
-	uint32_t names;
-	uint8_t type;
-};
-
-struct tree_list {
-	struct tree_item *items;
-	uint32_t n, cap;
-	uint32_t *slots;		/* by inode: item + 1 */
-	uint32_t nslots;
-	uint64_t mapped;
-};
-
 /* ---- what there is ------------------------------------------------------------------------------ */
 
 static uint32_t *slot_of(const struct tree_list *l, uint64_t ino)
@@ -94,10 +78,12 @@ static int walk_entry(void *arg, const struct dir_found *e, struct fs_name name)
 	return add_item(w->list, e->ino, e->generation, e->type, w->dir);
 }
 
+typedef int (*look_fn)(void *arg, const struct tree_item *item, const struct inode *i);
+
 /* Item K: its inode, and, of a directory, its entries. */
-static int walk_item(struct txn *t, struct clone_tree_op *o, const struct volume *vol, uint32_t k)
+static int walk_item(struct txn *t, const struct volume *vol, struct tree_list *l, uint32_t k, look_fn look,
+		     void *arg)
 {
-	struct tree_list *l = o->list;
 	struct tree_item item = l->items[k];
 	struct walk w = { l, k };
 	struct inode *i;
@@ -107,30 +93,40 @@ static int walk_item(struct txn *t, struct clone_tree_op *o, const struct volume
 	if (err)
 		return err == -ESTALE ? -EDAMAGED : err;
 	l->mapped += i->mapped + i->xattr_blocks;
-	if (item.type != FS_DIR)
-		return guard_ask(t, o->req, id_of(vol, item.ino, i), FS_USE_READ);
+	err = look(arg, &item, i);
+	if (err || item.type != FS_DIR)
+		return err;
 	d = dir_of(t, vol, i, item.ino);
 	return dir_iterate(&d, 2, walk_entry, &w);
 }
 
-static int walk_tree(struct txn *t, struct clone_tree_op *o, const struct volume *vol)
+int tree_list_walk(struct txn *t, const struct volume *vol, struct fs_id top, struct tree_list *l, look_fn look,
+		   void *arg)
 {
-	struct tree_list *l = o->list;
 	int pending = 0, err;
 
 	l->n = 0;
 	l->mapped = 0;
 	if (l->slots)
 		memset(l->slots, 0, l->nslots * sizeof(*l->slots));
-	err = add_item(l, o->src.ino, o->src.generation, FS_DIR, 0);
+	err = add_item(l, top.ino, top.generation, FS_DIR, 0);
 	for (uint32_t k = 0; k < l->n && !err; k++) {
-		err = walk_item(t, o, vol, k);
+		err = walk_item(t, vol, l, k, look, arg);
 		if (err == -ERESTART_PASS) {	/* go on, so that other reads start too */
 			pending = err;
 			err = 0;
 		}
 	}
 	return err ? err : pending;
+}
+
+struct read { struct txn *t; const struct clone_tree_op *o; const struct volume *vol; };
+
+static int may_read(void *arg, const struct tree_item *item, const struct inode *i)
+{
+	const struct read *r = arg;
+
+	return item->type == FS_DIR ? 0 : guard_ask(r->t, r->o->req, id_of(r->vol, item->ino, i), FS_USE_READ);
 }
 
 /* ---- making ------------------------------------------------------------------------------------- */
@@ -149,10 +145,14 @@ static void item_init(struct txn *t, struct clone_tree_op *o, struct inode *n, c
 	n->atime = n->mtime = n->ctime = n->btime = o->now;
 	n->generation = n->change = txn_event(t);
 	n->verifier = 0;
-	if (src->type == FS_DIR)
+	if (src->type == FS_DIR) {
 		n->parent = item == o->list->items ? o->dir.ino : up->new_ino;
-	else
+		memset(n->inline_data, 0, sizeof(n->inline_data));	/* no quota of its own */
+	} else {
 		n->nlink = item->names;
+	}
+	n->project = o->project.project;
+	n->project_dir = o->project.project_dir;
 	n->origin_ino = item->ino;
 	n->origin_generation = item->generation;
 	n->origin_volume = o->src.volume;
@@ -256,6 +256,7 @@ static int make_tree(struct txn *t, struct clone_tree_op *o, struct volume *vol,
 static int prepare(struct txn *t, struct clone_tree_op *o, struct volume *vol, struct inode *dir,
 		   const struct volume *src_vol, const struct inode *src)
 {
+	struct read read = { t, o, src_vol };
 	struct dir_found f;
 	struct dir d = dir_of(t, vol, dir, o->dir.ino);
 	int err;
@@ -267,12 +268,12 @@ static int prepare(struct txn *t, struct clone_tree_op *o, struct volume *vol, s
 	err = dir_lookup(&d, o->name, &f);
 	if (err != -ENOENT)
 		return err ? err : -EEXIST;
-	err = walk_tree(t, o, src_vol);
+	err = tree_list_walk(t, src_vol, o->src, o->list, may_read, &read);
 	if (err)
 		return err;
 	if (!o->src.snapshot && item_of(o->list, o->dir.ino))
 		return -EINVAL;		/* into itself */
-	err = quota_check(vol, o->list->mapped + 2);
+	err = quota_check(t, vol, dir, o->list->mapped + 2);
 	if (!err)
 		record_clone_tree(t, o);
 	return err;
@@ -290,10 +291,11 @@ static int insert_tree(struct txn *t, struct clone_tree_op *o, struct volume *vo
 	d = dir_of(t, vol, dir, o->dir.ino);
 	mapped = dir->mapped;
 	err = dir_insert(&d, o->name, o->list->items[0].new_ino, t->apply ? txn_event(t) : 0, FS_DIR);
+	if (!err)
+		err = quota_account(t, vol, dir, dir->mapped - mapped + o->list->mapped, o->list->n);
 	if (err || !t->apply)
 		return err;
 	dir->nlink++;
-	vol->mapped += dir->mapped - mapped + o->list->mapped;
 	touch_data(t, dir, o->now);
 	err = inode_get(t, vol, o->list->items[0].new_ino, 0, &top);
 	assert(!err);
@@ -316,6 +318,8 @@ int do_clone_tree(struct txn *t, void *arg)
 		err = object_get(t, o->src, &src_vol, &src);
 	if (!err && !t->apply)
 		err = prepare(t, o, vol, dir, src_vol, src);
+	if (!err)
+		quota_inherit(&o->project, dir);
 	if (!err)
 		err = make_tree(t, o, vol, src_vol);
 	return err ? err : insert_tree(t, o, vol);

@@ -147,7 +147,11 @@ static unsigned what_differs(const struct inode *a, const struct inode *b)
 		y.dir_pages = x.dir_pages;
 		y.dir_free = x.dir_free;
 		y.dir_levels = x.dir_levels;
+		memcpy(y.inline_data, x.inline_data, sizeof(y.inline_data));
 	}
+	/* Quotas are settings of the volume. */
+	y.project = x.project;
+	y.project_dir = x.project_dir;
 	y.size = x.size;
 	y.root = x.root;
 	y.depth = x.depth;

@@ -49,8 +49,20 @@ void dump_volume(const struct dump *d, uint64_t place, const struct volume *v)
 		  v->snapshots_changed, v->snapshots_time);
 	dump_line(d, "  inodes in use %" PRIu64 ", first unused %" PRIu64 ", first free %" PRIu64, v->files,
 		  v->next_ino, v->free_ino);
-	dump_line(d, "  mapped %" PRIu64 " blocks, quota %" PRIu64, v->mapped, v->quota);
+	dump_line(d, "  mapped %" PRIu64 " blocks, quota %" PRIu64 ", soft %" PRIu64 ", warned %u", v->mapped, v->quota,
+		  v->soft, v->warned);
+	dump_line(d, "  reserved %" PRIu64 " blocks, of them charged %" PRIu64, v->reserve, v->charged);
+	dump_line(d, "  directories with quotas: %u, the first inode %u; last project %u, void up to %u", v->quota_dirs,
+		  v->quota_dir, v->last_project, v->void_projects);
 	dump_line(d, "  exports '%s'", name_text(v->exports, strnlen(v->exports, sizeof(v->exports))));
+}
+
+static void dump_quota(const struct dump *d, const struct dir_quota *q)
+{
+	if (q->project)
+		dump_line(d, "quota of project %u: limit %" PRIu64 ", soft %" PRIu64 ", used %" PRIu64 " blocks, %" PRIu64
+			  " inodes; warned %u; in the list between inodes %u and %u", q->project, q->limit, q->soft,
+			  q->used, q->files, q->warned, q->prev, q->next);
 }
 
 static void dump_dir_fields(const struct dump *d, const struct inode *i)
@@ -59,12 +71,13 @@ static void dump_dir_fields(const struct dump *d, const struct inode *i)
 		  i->entries, i->dir_pages, i->dir_levels);
 	if (i->dir_free)
 		dump_line(d, "first free page: %" PRIu64, i->dir_free - 1);
+	dump_quota(d, (const struct dir_quota *)(const void *)i->inline_data);
 }
 
 void dump_inode(const struct dump *d, uint64_t ino, const struct inode *i)
 {
-	dump_line(d, "inode %" PRIu64 ": type %u (%s), mode 0%o, links %u, uid %u, gid %u, project %u", ino,
-		  i->type, type_text(i->type), i->mode, i->nlink, i->uid, i->gid, i->project);
+	dump_line(d, "inode %" PRIu64 ": type %u (%s), mode 0%o, links %u, uid %u, gid %u, project %u of inode %u", ino,
+		  i->type, type_text(i->type), i->mode, i->nlink, i->uid, i->gid, i->project, i->project_dir);
 	if (i->type == FS_FREE) {
 		dump_line(d, "next free inode: %" PRIu64, i->entries);
 		return;

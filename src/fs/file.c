@@ -79,9 +79,10 @@ int file_resize(struct txn *t, struct volume *vol, uint64_t ino, struct inode *i
 		if (!err)
 			err = tree_truncate(t, &r, TREE_FILE, leaves, &mapped);
 	}
+	if (!err)
+		err = quota_account(t, vol, i, mapped - i->mapped, 0);
 	if (err || !t->apply)
 		return err;
-	vol->mapped -= i->mapped - mapped;
 	i->root = r.ptr;
 	i->depth = r.depth;
 	i->mapped = mapped;
@@ -89,14 +90,9 @@ int file_resize(struct txn *t, struct volume *vol, uint64_t ino, struct inode *i
 	return 0;
 }
 
-int quota_check(const struct volume *vol, uint64_t more_blocks)
-{
-	return more_blocks && vol->quota && vol->mapped + more_blocks > vol->quota ? -EDQUOT : 0;
-}
-
 /* ---- symlinks ------------------------------------------------------------------------------ */
 
-int symlink_write(struct txn *t, struct volume *vol, struct inode *i, const char *target)
+int symlink_write(struct txn *t, struct inode *i, const char *target)
 {
 	size_t len = strlen(target);
 	struct inode empty = { 0 };
@@ -115,7 +111,6 @@ int symlink_write(struct txn *t, struct volume *vol, struct inode *i, const char
 		return err;
 	memcpy(b->data, target, len);
 	i->size = len;
-	vol->mapped += i->mapped;
 	return 0;
 }
 
@@ -502,9 +497,12 @@ int do_write(struct txn *t, void *arg)
 		return err;
 	if (!t->apply) {
 		record_write(t, o);
-		return quota_check(vol, o->new_blocks);
+		err = quota_check(t, vol, i, o->new_blocks);
 	}
-	vol->mapped += mapped - i->mapped;
+	if (!err)
+		err = quota_account(t, vol, i, mapped - i->mapped, 0);
+	if (err || !t->apply)
+		return err;
 	i->root = r.ptr;
 	i->depth = r.depth;
 	i->mapped = mapped;

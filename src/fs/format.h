@@ -19,7 +19,7 @@ struct inode {
 	uint16_t mode;			/*   2 */
 	uint32_t nlink;			/*   4 */
 	uint32_t uid, gid;		/*   8 */
-	uint32_t project;		/*  16 */
+	uint32_t project;		/*  16  whose quota it counts for (struct dir_quota); 0: none */
 	uint32_t flags;			/*  20 */
 	uint64_t size;			/*  24 */
 	uint64_t mapped;		/*  32  leaves that are not holes */
@@ -41,15 +41,34 @@ struct inode {
 	uint64_t dir_pages;		/* 160  directories: pages in use */
 	uint64_t dir_free;		/* 168  directories: first free page + 1, 0: none */
 	uint8_t dir_levels;		/* 176  directories: levels of the B+tree; page 0 is its root */
-	uint8_t reserved2[7];
-	uint8_t inline_data[INODE_INLINE]; /* 184  short symlink targets */
+	uint8_t reserved2[3];
+	uint32_t project_dir;		/* 180  inode of the directory with that quota */
+	uint8_t inline_data[INODE_INLINE]; /* 184  short symlink targets; directories: struct dir_quota */
 };
 _Static_assert(sizeof(struct inode) == INODE_SIZE, "inode");
 _Static_assert(__builtin_offsetof(struct inode, size) == 24, "inode");
 _Static_assert(__builtin_offsetof(struct inode, root) == 88, "inode");
 _Static_assert(__builtin_offsetof(struct inode, xattr_blocks) == 133, "inode");
 _Static_assert(__builtin_offsetof(struct inode, verifier) == 136, "inode");
+_Static_assert(__builtin_offsetof(struct inode, project_dir) == 180, "inode");
 _Static_assert(__builtin_offsetof(struct inode, inline_data) == 184, "inode");
+
+/*
+ * A directory's quota, for itself and all that is below it: in its inline_data.  All of these inodes have
+ * its PROJECT, a number that the volume never gives out again; what has the number of a quota that is no
+ * more counts for none.  Those of a volume are a list.
+ */
+struct dir_quota {
+	uint32_t project;		/*  0  0: it has none */
+	uint32_t prev, next;		/*  4  inodes of others with quotas; 0: none */
+	uint32_t warned;		/* 12  1: said that USED is above SOFT */
+	uint64_t limit;			/* 16  blocks; 0: none */
+	uint64_t soft;			/* 24 */
+	uint64_t used;			/* 32  sum of mapped and xattr_blocks over its inodes */
+	uint64_t files;			/* 40  its inodes */
+};
+_Static_assert(sizeof(struct dir_quota) == 48, "dir_quota");
+_Static_assert(__builtin_offsetof(struct dir_quota, limit) == 16, "dir_quota");
 
 /*
  * Extended attributes: a head and entries without gaps, in the order in which they came about, over
@@ -101,7 +120,15 @@ struct volume {
 					 *       it counts as older than that */
 	uint64_t snapshots_changed;	/*  136  event of the last change to its list of snapshots */
 	int64_t snapshots_time;		/*  144 */
-	uint8_t reserved3[104];		/*  152 */
+	uint64_t soft;			/*  152  above so many mapped blocks, people are warned; 0: none */
+	uint64_t reserve;		/*  160  blocks that nobody else may take; 0: none */
+	uint64_t charged;		/*  168  of these it has taken so many */
+	uint32_t quota_dir;		/*  176  first of the list of directories with quotas; 0: none */
+	uint32_t quota_dirs;		/*  180  how many there are */
+	uint32_t last_project;		/*  184  the last number that one was given */
+	uint32_t void_projects;		/*  188  numbers up to this one mean nothing any more */
+	uint32_t warned;		/*  192  1: said that it is above SOFT */
+	uint8_t reserved3[60];		/*  196 */
 	char name[256];			/*  256 */
 	char exports[1024];		/*  512 */
 	char schedule[128];		/* 1536  of snapshots: text of the management layer's */
@@ -109,6 +136,7 @@ struct volume {
 };
 _Static_assert(sizeof(struct volume) == VOLUME_SIZE, "volume");
 _Static_assert(__builtin_offsetof(struct volume, restored) == 128, "volume");
+_Static_assert(__builtin_offsetof(struct volume, quota_dir) == 176, "volume");
 _Static_assert(__builtin_offsetof(struct volume, name) == 256, "volume");
 _Static_assert(__builtin_offsetof(struct volume, exports) == 512, "volume");
 

@@ -96,7 +96,8 @@ static int open_pool(struct fs *fs, struct dev *d, char *why, size_t why_len)
 		.cache_bytes = fs->cfg.cache_bytes < least ? least : fs->cfg.cache_bytes,
 		.checkpoint_ms = fs->cfg.checkpoint_ms, .readonly = fs->cfg.readonly,
 		.max_refs = fs->cfg.max_refs, .checkpoint_writes = fs->cfg.checkpoint_writes, .no_background = fs->cfg.no_background,
-		.seed = fs->cfg.seed, .replay = record_replay, .reap_step = reap_one, .arg = fs,
+		.seed = fs->cfg.seed, .replay = record_replay, .reap_step = reap_one,
+		.charge = volume_charge, .arg = fs,
 		.mend = fs->mend ? mend_pool : NULL, .cut_log = fs->mend && fs->mend->cut_log,
 		.children = { [TREE_INODES] = inode_children, [TREE_VOLUMES] = volume_children },
 		.verify = { [TREE_INODES] = inodes_verify, [TREE_VOLUMES] = volumes_verify,
@@ -315,6 +316,7 @@ void fs_status(struct fs *fs, struct fs_status *st)
 	st->size_blocks = p.nblocks;
 	st->free_blocks = p.free_blocks;
 	st->reserved_blocks = p.reserved_blocks;
+	st->held_blocks = p.held_blocks;
 	st->meta_blocks = p.fixed_blocks;
 	st->pending_free_blocks = p.pending_blocks;
 	st->life = p.life;

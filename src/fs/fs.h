@@ -96,6 +96,7 @@ struct fs_status {
 	uint8_t uuid[16];
 	uint64_t size_blocks, free_blocks, reserved_blocks;	/* reserved: not for ordinary use */
 	uint64_t meta_blocks;		/* fixed: labels, tables, log */
+	uint64_t held_blocks;		/* for volumes with reservations */
 	uint64_t pending_free_blocks;	/* free after the next checkpoint */
 	uint64_t life, generation, log_seq;
 	uint64_t log_bytes, log_used_bytes;
@@ -296,6 +297,10 @@ struct fs_volume_info {
 	uint64_t mapped_blocks;		/* sum over all files, before sharing */
 	uint64_t quota_blocks;		/* limit of mapped_blocks; 0: none */
 	bool dedup;			/* what is written is looked for among what there is */
+	uint64_t soft_blocks;		/* above so many mapped_blocks the log warns, once; 0: none */
+	uint64_t reserve_blocks;	/* of the pool, for nobody else; 0: none */
+	uint64_t reserve_left_blocks;	/* what it hasn't taken of them */
+	uint32_t quota_dirs;		/* directories with quotas */
 	char exports[FS_EXPORTS_MAX + 1]; /* text, the NFS layer's (nfs/exports.h); empty: its default */
 	char schedule[FS_SCHEDULE_MAX + 1]; /* of snapshots: text, the management layer's; empty: none */
 	struct fs_id root;
@@ -310,6 +315,15 @@ int fs_volume_destroy(struct fs_req *req, const char *name);
 /* NULL/ -1: leave as it is. */
 int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int64_t quota_blocks);
 int fs_volume_set_dedup(struct fs_req *req, const char *name, bool on);
+/*
+ * -1: leave as it is.  -EDQUOT: the quota is below what the files map (fs_volume_set() takes that: then they
+ * can't grow); -ERANGE: the soft limit is above the quota.  Reserved space is space that the pool has when it is set (-ENOSPC) and that no
+ * other volume, snapshot or clone can take: docs/quotas.md.  What of it the volume has used when it is set
+ * anew is its own, and not part of the new number.  -ENFILE: FS_RESERVES_MAX volumes have some.
+ */
+#define FS_RESERVES_MAX 1000
+int fs_volume_set_space(struct fs_req *req, const char *name, int64_t quota_blocks, int64_t soft_blocks,
+			int64_t reserve_blocks);
 int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *schedule);
 /*
  * The directory NAME of the pool's one hidden volume, both made when missing: where the server keeps
@@ -320,6 +334,37 @@ int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *sch
 int fs_system_dir(struct fs_req *req, const char *name, struct fs_id *ret_dir);
 /* Raised whenever a volume is created, destroyed or set: a cache of export rules compares it. */
 uint64_t fs_volume_epoch(struct fs *fs);
+
+/* ---- quotas of directories ------------------------------------------------------------ */
+
+/*
+ * A limit for a directory and all that is below it: what their inodes map, before sharing, attributes
+ * included, as with a volume's quota, which holds as well.  Refused (-EDQUOT) before anything has changed.
+ * No file moves or is linked into such a directory from elsewhere, nor out of it: -EXDEV; clones, and
+ * files without a name, may.  What is removed and still held counts until it is gone.
+ */
+#define FS_QUOTAS_MAX 4096		/* in a volume */
+struct fs_quota {
+	struct fs_id dir;		/* the directory that has it */
+	uint64_t limit_blocks, soft_blocks;	/* 0: none; above soft the log warns, once */
+	uint64_t used_blocks;
+	uint64_t files;			/* inodes that count for it, with the directory's own */
+};
+/*
+ * For the management side alone (-EPERM).  -1: leave as it is, or none where there is no quota yet.  What
+ * is in the directory already counts, in one atomic step: -E2BIG beyond FS_TREE_MAX inodes; -EMLINK: a
+ * file there has names elsewhere; -EBUSY: it lies in, or holds, a directory with a quota.  -EDQUOT: the
+ * limit is below what is used; -ERANGE: the soft limit is above the limit.  -EINVAL: a volume's root.
+ * -ENOTDIR, -ENFILE; -EFBIG: an inode number beyond 32 bits.
+ */
+int fs_quota_set(struct fs_req *req, struct fs_id dir, int64_t limit_blocks, int64_t soft_blocks,
+		 struct fs_quota *ret);
+/* O(1), however much is in it.  -ENODATA: it has none. */
+int fs_quota_clear(struct fs_req *req, struct fs_id dir);
+/* The quota that ID counts for; -ENODATA: none. */
+int fs_quota_get(struct fs_req *req, struct fs_id id, struct fs_quota *ret);
+/* All of VOLUME at one instant, into *RET, to be freed. */
+int fs_quota_list(struct fs_req *req, uint32_t volume, struct fs_quota **ret, uint32_t *ret_n);
 
 /* ---- snapshots and clones of volumes -------------------------------------------------- */
 
@@ -364,7 +409,8 @@ int fs_snapshot_destroy(struct fs_req *req, const char *volume, const char *name
 int fs_volume_restore(struct fs_req *req, const char *volume, const char *snapshot, bool force);
 /*
  * A new volume NAME with all that is in SRC now, or was in its SNAPSHOT (NULL: none): O(1), writable,
- * and independent of both from then on.  It begins with SRC's quota, exports and dedup, and no schedule.  -EEXIST.
+ * and independent of both from then on.  It begins with SRC's quotas, exports and dedup, and neither
+ * schedule nor reservation.  -EEXIST.
  */
 int fs_volume_clone(struct fs_req *req, const char *src, const char *snapshot, const char *name,
 		    struct fs_volume_info *ret_info);

@@ -8,6 +8,7 @@
  *     snapshot.c  snapshots; restoring and cloning volumes
  *     inode_ops.c getattr, setattr, access, fsstat
  *     file.c      pages of files, reading, writing, truncating
+ *     quota.c     what volumes and directories with quotas may hold, and hold
  *     lookup.c    lookup, readdir;  name.c  create, remove, link;  rename.c
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
  *     clone.c     clones; clone_tree.c  of whole directories; range.c  clones of ranges, holes; allocate.c  room for what will be written
@@ -164,6 +165,13 @@ int inode_own(struct txn *t, struct volume *vol, uint64_t ino, uint64_t generati
 	      struct inode **ret);
 int inode_slot_own(struct txn *t, struct volume *vol, uint64_t ino, struct inode **ret);
 
+static inline uint64_t volume_reserve_left(const struct volume *v)
+{
+	return v->reserve > v->charged ? v->reserve - v->charged : 0;
+}
+/* pool_opts.charge: the volume that owns T's hold takes what T takes. */
+int volume_charge(void *fs, struct txn *t);
+
 /* Both in one: the usual beginning of an operation on ID. */
 int object_get(struct txn *t, struct fs_id id, struct volume **ret_vol, struct inode **ret);
 int object_own(struct txn *t, struct fs_id id, struct volume **ret_vol, struct inode **ret);
@@ -202,8 +210,49 @@ void touch_meta(struct txn *t, struct inode *i, int64_t now);	/* ctime, change *
 
 /* Changes the size; drops what lies behind it.  VOL and I are owned. */
 int file_resize(struct txn *t, struct volume *vol, uint64_t ino, struct inode *i, uint64_t size);
-int quota_check(const struct volume *vol, uint64_t more_blocks);
-int symlink_write(struct txn *t, struct volume *vol, struct inode *i, const char *target);
+int symlink_write(struct txn *t, struct inode *i, const char *target);
+
+/* ---- quota.c ----------------------------------------------------------------------------- */
+
+static inline struct dir_quota *quota_in(struct inode *dir)
+{
+	return (struct dir_quota *)(void *)dir->inline_data;
+}
+
+/* The directory whose quota I counts for, to read; NULL: there is none. */
+int quota_dir_get(struct txn *t, const struct volume *vol, const struct inode *i, struct inode **ret);
+/* What new files in directory DIR begin with. */
+void quota_inherit(struct inode *i, const struct inode *dir);
+/* -EXDEV: what is in directory A counts for another quota than what is in B. */
+int quota_same(struct txn *t, const struct volume *vol, const struct inode *a, const struct inode *b);
+/* Load pass: may I and others of its quota map so many blocks more?  -EDQUOT. */
+int quota_check(struct txn *t, const struct volume *vol, const struct inode *i, uint64_t more_blocks);
+/* The volume, and what I counts for, will have (load) or have (apply) so many blocks and inodes more: the
+ * volume's files are its own affair.  Load passes call it even for 0 and don't look at the numbers. */
+int quota_account(struct txn *t, struct volume *vol, const struct inode *i, int64_t blocks, int64_t files);
+/* Directory I, owned, with a quota, is in the volume's list from now on. */
+int quota_dir_link(struct txn *t, struct volume *vol, struct inode *i, uint64_t ino);
+/* Directory I, which may have a quota, is no more. */
+int quota_dir_gone(struct txn *t, struct volume *vol, const struct inode *i);
+/* Blocks that I and others of its quota may still map. */
+int quota_left(struct txn *t, const struct volume *vol, const struct inode *i, uint64_t *ret);
+/* The file without a name counts for DIR's quota from now on. */
+int quota_move(struct txn *t, struct volume *vol, struct inode *i, const struct inode *dir);
+/* A volume's record begins a life in which the directories' quotas of before mean nothing. */
+void quota_forget_all(struct volume *vol);
+/* VOL gets the inodes of FROM, and so its directories with quotas. */
+void quota_take_over(struct volume *vol, const struct volume *from);
+
+struct quota_op {
+	struct fs_req *req;
+	struct fs_id id;
+	int64_t limit, soft;		/* blocks; -1: leave */
+	bool clear;
+	uint64_t now;
+	struct tree_list *list;		/* what counts for it from now on */
+	struct fs_quota info;		/* out */
+};
+int do_quota_set(struct txn *t, void *arg);
 
 /* ---- names -------------------------------------------------------------------------------- */
 
@@ -308,18 +357,37 @@ struct clone_op {
 #define CLONE_OWNER_SRC UINT32_MAX
 int do_clone(struct txn *t, void *arg);
 
-struct tree_list;		/* what is in the source (clone_tree.c) */
+/* What is in a directory (clone_tree.c). */
+struct tree_item {
+	uint64_t ino, generation;	/* of the source */
+	uint64_t new_ino;
+	uint32_t parent;		/* directories: the item that they are in */
+	uint32_t names;
+	uint8_t type;
+};
+struct tree_list {
+	struct tree_item *items;
+	uint32_t n, cap;
+	uint32_t *slots;		/* by inode: item + 1 */
+	uint32_t nslots;
+	uint64_t mapped;
+};
 struct clone_tree_op {
 	struct fs_req *req;
 	struct fs_id src, dir;
 	struct fs_name name;
 	uint64_t now;
 	struct tree_list *list;
+	struct inode project;		/* as all that is made counts for a quota */
 	struct fs_attr attr;		/* out */
 };
 int do_clone_tree(struct txn *t, void *arg);
 struct tree_list *tree_list_new(void);
 void tree_list_free(struct tree_list *l);
+/* Load pass: directory TOP, and all below it; an inode once, however many names it has.  LOOK, which may be NULL,
+ * is called for each.  -E2BIG: more than FS_TREE_MAX. */
+int tree_list_walk(struct txn *t, const struct volume *vol, struct fs_id top, struct tree_list *l,
+		   int (*look)(void *arg, const struct tree_item *item, const struct inode *i), void *arg);
 
 struct range_op {
 	struct fs_req *req;
@@ -400,7 +468,8 @@ struct volume_op {
 	const char *name, *exports;	/* VOLUME_SYSTEM_NAME: the hidden one */
 	uint32_t id;
 	uint8_t uuid[16], hash_key[16];
-	int64_t quota;			/* -1: leave */
+	int64_t quota, soft, reserve;	/* -1: leave */
+	bool strict;			/* no quota below what is used */
 	uint32_t dedup;			/* 0: leave; else VOLUME_DEDUP_SET, with _ON */
 	uint64_t now;
 	struct fs_volume_info info;
@@ -484,6 +553,7 @@ void record_volume_create(struct txn *t, const struct volume_op *o);
 void record_volume_destroy(struct txn *t, const struct volume_op *o);
 void record_volume_set(struct txn *t, const struct volume_op *o);
 void record_snapshot(struct txn *t, const struct snapshot_op *o);
+void record_quota(struct txn *t, const struct quota_op *o);
 int record_replay(void *fs, const struct log_record *rec, const void *payload,
 		  const uint64_t *claim_blocks, const uint32_t *claim_crcs, uint32_t nclaims);
 

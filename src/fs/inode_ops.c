@@ -202,28 +202,43 @@ int fs_commit(struct fs_req *req, struct fs_id id, struct fs_wcc *ret_wcc)
 	return 0;
 }
 
+/* What a quota leaves of it. */
+static void within(uint64_t quota, uint64_t used, uint64_t *total, uint64_t *avail, uint64_t *free)
+{
+	uint64_t left = quota > used ? quota - used : 0;
+
+	if (!quota)
+		return;
+	*total = quota;
+	*avail = left < *avail ? left : *avail;
+	*free = left < *free ? left : *free;
+}
+
 int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st, struct fs_attr *ret_attr)
 {
 	struct fs_volume_info v;
 	struct pool_status p;
+	struct fs_quota q;
 	struct fs_attr a;
-	uint64_t avail, total, files_left;
+	uint64_t avail, total, files_left, others;
 	int err = fs_getattr(req, id, &a);
 
 	if (!err)
 		err = volume_get_any(req->fs, id.volume, &v);
 	if (err)
 		return err;
+	err = fs_quota_get(req, id, &q);
+	if (err == -ENODATA)
+		q = (struct fs_quota){ 0 };
+	else if (err)
+		return err;
 	pool_status(req->fs->pool, &p);
+	others = pool_held_from(req->fs->pool, id.volume);
+	p.free_blocks = p.free_blocks > others ? p.free_blocks - others : 0;
 	avail = p.free_blocks > p.reserved_blocks ? p.free_blocks - p.reserved_blocks : 0;
 	total = p.nblocks - p.fixed_blocks;
-	if (v.quota_blocks) {
-		uint64_t left = v.quota_blocks > v.mapped_blocks ? v.quota_blocks - v.mapped_blocks : 0;
-
-		total = v.quota_blocks;
-		avail = left < avail ? left : avail;
-		p.free_blocks = left < p.free_blocks ? left : p.free_blocks;
-	}
+	within(v.quota_blocks, v.mapped_blocks, &total, &avail, &p.free_blocks);
+	within(q.limit_blocks, q.used_blocks, &total, &avail, &p.free_blocks);
 	files_left = avail * INODES_PER_BLOCK;
 	*ret_st = (struct fs_fsstat){ .total_bytes = total * BLOCK_SIZE,
 		.free_bytes = p.free_blocks * BLOCK_SIZE, .avail_bytes = avail * BLOCK_SIZE,

@@ -199,6 +199,19 @@ static void tell(struct mend *m, const struct fix *f)
 		repaired(m, "%s, inode %" PRIu64 ": its parent is inode %" PRIu64, name, f->ino,
 			 f->value);
 		break;
+	case FIX_PROJECT:
+		repaired(m, "%s, inode %" PRIu64 ": counts for the quota of project %" PRIu64, name, f->ino, f->value);
+		break;
+	case FIX_QUOTA:
+		repaired(m, "%s, inode %" PRIu64 ": %" PRIu64 " blocks and %" PRIu64 " inodes count for its quota", name,
+			 f->ino, f->value, f->generation);
+		break;
+	case FIX_QUOTA_LIST:
+		repaired(m, "%s: its list of directories with quotas made anew", name);
+		break;
+	case FIX_QUOTA_LINK:
+		repaired(m, "%s, inode %" PRIu64 ": in the list of directories with quotas", name, f->ino);
+		break;
 	case FIX_ENTRY_TYPE:
 		repaired(m, "%s, inode %" PRIu64 ": type of entry %s", name, f->ino,
 			 quoted(f->name, f->name_len));

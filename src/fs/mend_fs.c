@@ -58,9 +58,24 @@ static int do_field(struct txn *t, void *arg)
 	case FIX_ENTRIES:	i->entries = f->value; break;
 	case FIX_DIR_PAGES:	i->dir_pages = f->value; break;
 	case FIX_PARENT:	i->parent = f->value; break;
+	case FIX_PROJECT:	i->project = f->value; i->project_dir = f->generation; break;
+	case FIX_QUOTA:		quota_in(i)->used = f->value; quota_in(i)->files = f->generation; break;
+	case FIX_QUOTA_LIST:	v->quota_dir = v->quota_dirs = 0; break;
 	default:		assert(!"a field");
 	}
 	return 0;
+}
+
+static int do_quota_link(struct txn *t, void *arg)
+{
+	const struct fix *f = arg;
+	struct inode *i;
+	struct volume *v;
+	int err = mend_record_own(t, f->volume, &v);
+
+	if (!err)
+		err = mend_inode_own(t, v, f->ino, &i);
+	return err ? err : quota_dir_link(t, v, i, f->ino);
 }
 
 /* ---- free inodes --------------------------------------------------------------------------- */
@@ -284,6 +299,7 @@ int mend_one(struct mend *m, struct fix *f)
 	case FIX_SLOT:		return mend_slot(m, f);
 	case FIX_RELINK:	return mend_relink(m, f);
 	case FIX_DIR:		return mend_dir(m, f);
+	case FIX_QUOTA_LINK:	return mend_run(m, do_quota_link, f);
 	case FIX_XATTR:
 	case FIX_XATTR_BLOCKS:	return mend_xattr(m, f);
 	default:		return mend_run(m, do_field, f);

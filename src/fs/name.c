@@ -68,6 +68,7 @@ static void init_inode(struct txn *t, struct create_op *o, struct inode *i, cons
 		i->verifier = o->how.verifier;
 	if (is_dir)
 		i->parent = o->dir.ino;
+	quota_inherit(i, dir);
 	if (o->how.type == FS_REG && (s->mask & FS_SET_SIZE))
 		i->size = s->size;
 }
@@ -96,7 +97,7 @@ static int create_content(struct txn *t, struct create_op *o, struct volume *vol
 			  struct inode *i)
 {
 	if (o->how.type == FS_LNK)
-		return symlink_write(t, vol, i, o->how.target);
+		return symlink_write(t, i, o->how.target);
 	if (o->how.type == FS_DIR) {
 		struct inode fresh = { .type = FS_DIR };
 		struct dir d = dir_of(t, vol, t->apply ? i : &fresh, ino);
@@ -134,7 +135,7 @@ int do_create(struct txn *t, void *arg)
 			return err;
 		if (o->how.type == FS_DIR && dir->nlink >= FS_LINK_MAX)
 			return -EMLINK;
-		err = quota_check(vol, 3);
+		err = quota_check(t, vol, dir, 3);
 		if (err)
 			return err;
 		record_create(t, o);
@@ -157,13 +158,12 @@ int do_create(struct txn *t, void *arg)
 	d = dir_of(t, vol, dir, o->dir.ino);
 	dir_mapped = dir->mapped;
 	err = dir_insert(&d, o->name, ino, t->apply ? i->generation : 0, o->how.type);
+	if (!err)
+		err = quota_account(t, vol, dir, dir->mapped - dir_mapped + (t->apply ? i->mapped : 0), 1);
 	if (err || !t->apply)
 		return err;
-	if (o->how.type == FS_DIR) {
+	if (o->how.type == FS_DIR)
 		dir->nlink++;
-		vol->mapped += i->mapped;
-	}
-	vol->mapped += dir->mapped - dir_mapped;
 	touch_data(t, dir, o->now);
 	attr_fill(&o->attr, vol, ino, i);
 	wcc_post(&o->wcc, vol, o->dir.ino, dir);
@@ -308,9 +308,10 @@ int do_remove(struct txn *t, void *arg)
 	d.inode = dir;
 	dir_mapped = dir->mapped;
 	err = dir_remove(&d, o->name);
+	if (!err)
+		err = quota_account(t, vol, dir, dir->mapped - dir_mapped, 0);
 	if (err || !t->apply)
 		return err;
-	vol->mapped -= dir_mapped - dir->mapped;
 	if (o->want_dir)
 		dir->nlink--;
 	touch_data(t, dir, o->now);
@@ -370,9 +371,11 @@ static int replace_old(struct txn *t, struct link_op *o, struct volume *vol, str
 	return unlink_inode(t, o->req->fs, vol, old->ino, o->now, &o->keep);
 }
 
-static int link_check(struct link_op *o, struct volume *vol, const struct inode *dir,
+static int link_check(struct txn *t, struct link_op *o, struct volume *vol, const struct inode *dir,
 		      const struct inode *i)
 {
+	int err;
+
 	wcc_pre(&o->wcc, vol, o->dir.ino, dir);
 	attr_fill(&o->attr, vol, o->file.ino, i);
 	if (dir->type != FS_DIR)
@@ -385,7 +388,8 @@ static int link_check(struct link_op *o, struct volume *vol, const struct inode 
 		return -ENOENT;		/* as linkat() of what was removed */
 	if (i->nlink >= FS_LINK_MAX)
 		return -EMLINK;
-	return quota_check(vol, 2);
+	err = i->nlink ? quota_same(t, vol, i, dir) : 0;
+	return err ? err : quota_check(t, vol, dir, 2);
 }
 
 int do_link(struct txn *t, void *arg)
@@ -406,7 +410,7 @@ int do_link(struct txn *t, void *arg)
 	if (!err)
 		err = inode_own(t, vol, o->dir.ino, o->dir.generation, &dir);
 	if (!err && !t->apply)
-		err = link_check(o, vol, dir, i);
+		err = link_check(t, o, vol, dir, i);
 	if (err)
 		return err;
 	d = dir_of(t, vol, dir, o->dir.ino);
@@ -426,6 +430,8 @@ int do_link(struct txn *t, void *arg)
 		err = replace_old(t, o, vol, dir, &old);
 	if (!err && !i->nlink)
 		err = leave_orphans(t, vol, o->file.ino);
+	if (!err && !i->nlink)
+		err = quota_move(t, vol, i, dir);
 	if (!err)
 		err = inode_own(t, vol, o->dir.ino, 0, &dir);
 	if (err)
@@ -436,9 +442,10 @@ int do_link(struct txn *t, void *arg)
 		err = dir_replace(&d, o->name, o->file.ino, i->generation, i->type);
 	else
 		err = dir_insert(&d, o->name, o->file.ino, i->generation, i->type);
+	if (!err)
+		err = quota_account(t, vol, dir, dir->mapped - dir_mapped, 0);
 	if (err || !t->apply)
 		return err;
-	vol->mapped += dir->mapped - dir_mapped;
 	i->nlink++;
 	touch_meta(t, i, o->now);
 	touch_data(t, dir, o->now);

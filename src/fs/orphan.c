@@ -43,7 +43,7 @@ int join_orphans(struct txn *t, struct fs *fs, struct volume *vol, uint64_t ino,
 	err = dir_insert(&d, name, ino, i->generation, i->type);
 	if (err || !t->apply)
 		return err;
-	vol->mapped += orphans->mapped - mapped;
+	vol->mapped += orphans->mapped - mapped;	/* which counts for no directory's quota */
 	i->nlink = 0;
 	touch_meta(t, i, now);
 	hold_orphaned(fs, id_of(vol, ino, i));

@@ -113,9 +113,12 @@ int do_clone_range(struct txn *t, void *arg)
 	}
 	if (err)
 		return err;
-	if (!t->apply)
-		return mapped > before ? quota_check(vol, mapped - before) : 0;
-	vol->mapped += mapped - before;
+	if (!t->apply && mapped > before)
+		err = quota_check(t, vol, dst, mapped - before);
+	if (!err)
+		err = quota_account(t, vol, dst, mapped - before, 0);
+	if (err || !t->apply)
+		return err;
 	if (o->dst_offset + o->done > dst->size)
 		dst->size = o->dst_offset + o->done;
 	if (o->drop_suid)
@@ -240,9 +243,10 @@ int do_punch(struct txn *t, void *arg)
 	r = (struct tree_root){ i->root, i->depth };
 	mapped = i->mapped;
 	err = punch_tree(t, o, &r, end, &mapped);
+	if (!err)
+		err = quota_account(t, vol, i, mapped - i->mapped, 0);
 	if (err || !t->apply)
 		return err;
-	vol->mapped -= i->mapped - mapped;
 	i->root = r.ptr;
 	i->depth = r.depth;
 	i->mapped = mapped;

@@ -20,7 +20,7 @@ enum record_type {
 	R_VOLUME_DESTROY = 11, R_VOLUME_SET = 12, R_CLONE_RANGE = 13, R_PUNCH = 14,
 	R_XATTR_SET = 15, R_XATTR_REMOVE = 16, R_SNAPSHOT_CREATE = 17, R_SNAPSHOT_DESTROY = 18,
 	R_VOLUME_RESTORE = 19, R_VOLUME_CLONE = 20, R_CLONE_TREE = 21,
-	R_DEDUP = 32, R_WRITE_DUP = 33, R_WRITE_NAMED_DUP = 34,
+	R_QUOTA_SET = 30, R_DEDUP = 32, R_WRITE_DUP = 33, R_WRITE_NAMED_DUP = 34,
 	R_ATTACH = 40, R_INODE_SET = 41,
 };
 _Static_assert(R_ATTACH == RECORD_ATTACH && R_INODE_SET == RECORD_INODE_SET, "repl_build.c");
@@ -37,7 +37,7 @@ const char *record_name(uint16_t type)
 		[R_SNAPSHOT_DESTROY] = "snapshot destroy", [R_VOLUME_RESTORE] = "volume restore",
 		[R_VOLUME_CLONE] = "volume clone", [R_CLONE_TREE] = "clone tree", [R_DEDUP] = "dedup",
 		[R_WRITE_DUP] = "write with duplicates", [R_WRITE_NAMED_DUP] = "write with duplicates, named",
-		[R_ATTACH] = "attach", [R_INODE_SET] = "set inode",
+		[R_QUOTA_SET] = "quota set", [R_ATTACH] = "attach", [R_INODE_SET] = "set inode",
 	};
 
 	return type < sizeof(names) / sizeof(*names) ? names[type] : NULL;
@@ -484,6 +484,20 @@ void record_volume_set(struct txn *t, const struct volume_op *o)
 	put32(&r.head, o->schedule != NULL);
 	put_str(&r.head, o->schedule);
 	put32(&r.head, o->dedup);
+	put64(&r.head, o->soft);
+	put64(&r.head, o->reserve);
+	emit(t, &r);
+}
+
+void record_quota(struct txn *t, const struct quota_op *o)
+{
+	struct record r;
+
+	record_begin(&r, R_QUOTA_SET, o->req, o->now);
+	put_id(&r.head, o->id);
+	put64(&r.head, o->limit);
+	put64(&r.head, o->soft);
+	put32(&r.head, o->clear);
 	emit(t, &r);
 }
 
@@ -797,7 +811,7 @@ static int replay_write(struct replay *r)
 
 static int replay_volume(struct replay *r)
 {
-	struct volume_op o = { .req = &r->req, .now = r->rec->time_ns, .quota = -1 };
+	struct volume_op o = { .req = &r->req, .now = r->rec->time_ns, .quota = -1, .soft = -1, .reserve = -1 };
 	char *name = get_str(&r->g, FS_VOLUME_NAME_MAX), *exports = NULL, *schedule = NULL;
 	int err = name ? 0 : -ENOMEM;
 
@@ -827,6 +841,10 @@ static int replay_volume(struct replay *r)
 		}
 		if (r->g.left)		/* and those of before deduplication here */
 			o.dedup = get32(&r->g);
+		if (r->g.left) {	/* and these before there were reservations */
+			o.soft = get64(&r->g);
+			o.reserve = get64(&r->g);
+		}
 		err = run(r, do_volume_set, &o);
 	}
 	free(schedule);
@@ -862,6 +880,21 @@ static int replay_snapshot(struct replay *r)
 	return err;
 }
 
+static int replay_quota(struct replay *r)
+{
+	struct quota_op o = { .req = &r->req, .now = r->rec->time_ns, .list = tree_list_new() };
+	int err = o.list ? 0 : -ENOMEM;
+
+	o.id = r->result = get_id(&r->g);
+	o.limit = get64(&r->g);
+	o.soft = get64(&r->g);
+	o.clear = get32(&r->g);
+	if (!err)
+		err = run(r, do_quota_set, &o);
+	tree_list_free(o.list);
+	return err;
+}
+
 static int dispatch(struct replay *r)
 {
 	switch (r->rec->type) {
@@ -880,6 +913,7 @@ static int dispatch(struct replay *r)
 	case R_VOLUME_CREATE: case R_VOLUME_DESTROY: case R_VOLUME_SET: return replay_volume(r);
 	case R_SNAPSHOT_CREATE: case R_SNAPSHOT_DESTROY: case R_VOLUME_RESTORE: case R_VOLUME_CLONE:
 		return replay_snapshot(r);
+	case R_QUOTA_SET: return replay_quota(r);
 	case R_ATTACH: return replay_attach(&r->req, r->rec, r->g.p, r->g.left);
 	case R_INODE_SET: return replay_inode_set(&r->req, r->rec, r->g.p, r->g.left);
 	}

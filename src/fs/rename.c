@@ -48,11 +48,14 @@ static int check_rules(struct txn *t, struct rename_op *o, struct moving *m)
 {
 	const struct fs_cred *c = &o->req->cred;
 
+	int err = quota_same(t, m->vol, m->from_dir, m->to_dir);
+
+	if (err)
+		return err;
 	if (sticky_forbids(c, m->from_dir, m->i))
 		return -EACCES;
 	if (m->i->type == FS_DIR && o->from_dir.ino != o->to_dir.ino) {
-		int err = check_ancestors(t, m->vol, o->to_dir.ino, m->f.ino);
-
+		err = check_ancestors(t, m->vol, o->to_dir.ino, m->f.ino);
 		if (err)
 			return err;
 		if (!m->replaces && m->to_dir->nlink >= FS_LINK_MAX)
@@ -62,7 +65,7 @@ static int check_rules(struct txn *t, struct rename_op *o, struct moving *m)
 			return -EACCES;
 	}
 	if (!m->replaces)
-		return quota_check(m->vol, 2);
+		return quota_check(t, m->vol, m->to_dir, 2);
 	if (sticky_forbids(c, m->to_dir, m->target))
 		return -EACCES;
 	if (m->i->type == FS_DIR && m->target->type != FS_DIR)
@@ -187,13 +190,11 @@ int do_rename(struct txn *t, void *arg)
 		return err;
 	mapped = m.from_dir->mapped + (m.to_dir != m.from_dir ? m.to_dir->mapped : 0);
 	err = move_names(t, o, &m);
-	if (err)
+	if (!err)
+		err = quota_account(t, m.vol, m.to_dir, m.from_dir->mapped - mapped +
+				    (m.to_dir != m.from_dir ? m.to_dir->mapped : 0), 0);
+	if (err || !t->apply)
 		return err;
-	if (t->apply)
-		m.vol->mapped += m.from_dir->mapped + (m.to_dir != m.from_dir ? m.to_dir->mapped : 0) -
-				 mapped;
-	if (!t->apply)
-		return 0;
 	finish(t, o, &m);
 	return 0;
 }

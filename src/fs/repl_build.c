@@ -199,7 +199,10 @@ static int base_check(struct txn *t, const struct attach_op *o, const struct vol
 /* V takes over what H leads to. */
 static int take_over(struct txn *t, struct attach_op *o, struct volume *v, const struct volume *h)
 {
-	int err = tree_drop(t, v->inodes_root, v->inodes_depth, TREE_INODES);
+	int err;
+
+	t->owner = v->reserve ? v->id : 0;
+	err = tree_drop(t, v->inodes_root, v->inodes_depth, TREE_INODES);
 
 	if (t->apply) {
 		v->inodes_root = h->inodes_root;
@@ -208,6 +211,7 @@ static int take_over(struct txn *t, struct attach_op *o, struct volume *v, const
 		v->free_ino = h->free_ino;
 		v->files = h->files;
 		v->mapped = h->mapped;
+		quota_take_over(v, h);
 		v->restored = txn_event(t);
 	}
 	return err ? err : volume_forget(t, o->req->fs, o->hidden);
@@ -226,7 +230,7 @@ static void fill(struct txn *t, struct attach_op *o, struct volume *v, struct vo
 	s->created = o->now;
 	s->inodes_root = root;
 	s->snapshots_changed = s->snapshots_time = 0;
-	s->quota = 0;
+	s->quota = s->soft = s->reserve = s->charged = s->warned = 0;
 	memset(s->exports, 0, sizeof(s->exports));
 	memset(s->schedule, 0, sizeof(s->schedule));
 	memset(s->name, 0, sizeof(s->name));

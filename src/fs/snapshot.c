@@ -12,6 +12,7 @@
  * the walk down from the table copies what is shared on its way.
  */
 #include "fs/fs_int.h"
+#include "fs/repl.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -128,6 +129,7 @@ static void record_init(struct txn *t, struct snapshot_op *o, struct volume *n, 
 	n->created = o->now;
 	n->inodes_root = root;
 	n->snapshots_changed = n->snapshots_time = 0;
+	n->soft = n->reserve = n->charged = n->warned = 0;
 	memset(n->schedule, 0, sizeof(n->schedule));
 	memset(n->name, 0, sizeof(n->name));
 	memcpy(n->name, name, strlen(name));
@@ -188,6 +190,8 @@ static int destroy(struct txn *t, struct snapshot_op *o)
 	if (!err)
 		err = snapshot_get(t, vol, o->id, &s);
 	if (!err)
+		t->owner = v->reserve ? vol : 0;
+	if (!err)
 		err = tree_drop(t, s->inodes_root, s->inodes_depth, TREE_INODES);
 	if (err)
 		return err == -ESTALE ? -EDAMAGED : err;
@@ -230,6 +234,7 @@ static int restore(struct txn *t, struct snapshot_op *o)
 	if (err)
 		return err == -ESTALE ? -EDAMAGED : err;
 	root = s->inodes_root;
+	t->owner = v->reserve ? vol : 0;
 	err = txn_share(t, &root, s->inodes_depth, TREE_INODES);
 	if (!err)
 		err = tree_drop(t, v->inodes_root, v->inodes_depth, TREE_INODES);
@@ -246,6 +251,7 @@ static int restore(struct txn *t, struct snapshot_op *o)
 	v->free_ino = s->free_ino;
 	v->files = s->files;
 	v->mapped = s->mapped;
+	quota_take_over(v, s);
 	v->restored = txn_event(t);
 	record_snapshot(t, o);
 	return 0;
@@ -293,6 +299,9 @@ static int clone(struct txn *t, struct snapshot_op *o)
 	n->restored = txn_event(t);
 	n->quota = v->quota;
 	n->dedup = v->dedup;
+	n->soft = v->soft;
+	if (volume_name_hidden(o->name))
+		quota_forget_all(n);	/* what is received may lie elsewhere */
 	memcpy(n->exports, v->exports, sizeof(n->exports));
 	catalog_add(fs, n);
 	volume_info_fill(&o->vinfo, n, generation);

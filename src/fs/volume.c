@@ -29,6 +29,10 @@ void volume_info_fill(struct fs_volume_info *info, const struct volume *v, uint6
 	info->mapped_blocks = v->mapped;
 	info->quota_blocks = v->quota;
 	info->dedup = v->dedup;
+	info->soft_blocks = v->soft;
+	info->reserve_blocks = v->reserve;
+	info->reserve_left_blocks = volume_reserve_left(v);
+	info->quota_dirs = v->quota_dirs;
 	snprintf(info->exports, sizeof(info->exports), "%.*s", FS_EXPORTS_MAX, v->exports);
 	snprintf(info->schedule, sizeof(info->schedule), "%.*s", FS_SCHEDULE_MAX, v->schedule);
 	info->root = (struct fs_id){ v->id, 0, FS_ROOT_INO, root_generation };
@@ -131,8 +135,12 @@ static uint64_t leaf_of(uint32_t id) { return (id - 1) / VOLUMES_PER_BLOCK; }
 static int drop_leaf(struct txn *t, uint32_t id)
 {
 	uint64_t any = UINT64_MAX;	/* how many leaves there are in all is nobody's business */
+	int err;
 
-	return tree_punch(t, pool_volumes(t->pool), TREE_VOLUMES, leaf_of(id), 1, &any);
+	t->uncounted = true;
+	err = tree_punch(t, pool_volumes(t->pool), TREE_VOLUMES, leaf_of(id), 1, &any);
+	t->uncounted = false;
+	return err;
 }
 
 static bool unused(const struct volume *v)
@@ -369,6 +377,8 @@ int do_volume_destroy(struct txn *t, void *arg)
 		err = volume_forget(t, o->req->fs, id);
 	if (err)
 		return err;
+	if (t->apply)
+		pool_unhold(t->pool, id);
 	record_volume_destroy(t, o);
 	return 0;
 }
@@ -383,6 +393,35 @@ int fs_volume_destroy(struct fs_req *req, const char *name)
 	return err;
 }
 
+/* Load pass: is there room for what is to be reserved, and does the use fit what is to be allowed? */
+static int space_check(struct txn *t, const struct volume_op *o, const struct volume *v)
+{
+	uint64_t quota = o->quota >= 0 ? (uint64_t)o->quota : v->quota;
+	uint64_t soft = o->soft >= 0 ? (uint64_t)o->soft : v->soft, left = volume_reserve_left(v);
+
+	if ((o->quota > 0 || o->soft > 0) && quota && soft > quota)
+		return -ERANGE;
+	if (o->strict && o->quota > 0 && v->mapped > quota)
+		return -EDQUOT;
+	if (o->reserve > 0 && !pool_hold_room(t->pool, v->id))
+		return -ENFILE;
+	if (o->reserve > 0 && !t->replay)
+		t->hold = (uint64_t)o->reserve + (v->reserve ? 0 : HOLD_SLACK) - (v->reserve ? left : 0);
+	if ((int64_t)t->hold < 0)
+		t->hold = 0;		/* less than it has */
+	return 0;
+}
+
+static void reserve_set(struct txn *t, struct volume *v, uint64_t reserve)
+{
+	v->reserve = reserve;
+	v->charged = 0;
+	if (reserve)
+		pool_hold(t->pool, v->id, reserve);
+	else
+		pool_unhold(t->pool, v->id);
+}
+
 int do_volume_set(struct txn *t, void *arg)
 {
 	struct volume_op *o = arg;
@@ -392,11 +431,17 @@ int do_volume_set(struct txn *t, void *arg)
 
 	if (!err)
 		err = volume_slot_own(t, id, &v);
+	if (!err && !t->apply)
+		err = space_check(t, o, v);
 	if (err)
 		return err;
 	record_volume_set(t, o);
 	if (!t->apply)
 		return 0;
+	if (o->soft >= 0)
+		v->soft = o->soft;
+	if (o->reserve >= 0)
+		reserve_set(t, v, o->reserve);
 	if (o->exports) {
 		memset(v->exports, 0, sizeof(v->exports));
 		memcpy(v->exports, o->exports, strlen(o->exports));
@@ -412,10 +457,24 @@ int do_volume_set(struct txn *t, void *arg)
 	return 0;
 }
 
+int fs_volume_set_space(struct fs_req *req, const char *name, int64_t quota_blocks, int64_t soft_blocks,
+			int64_t reserve_blocks)
+{
+	struct volume_op o = { .req = req, .name = name, .quota = quota_blocks, .soft = soft_blocks,
+			       .reserve = reserve_blocks, .strict = true, .now = fs_now() };
+	int err = reserve_blocks > 0 ? pool_require(req->fs->pool, POOL_QUOTAS) : 0;
+
+	if (!err)
+		err = fs_run(req, SPACE_ORDINARY, true, true, do_volume_set, &o);
+	if (!err)
+		req->fs->volume_epoch++;
+	return err;
+}
+
 int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *schedule)
 {
-	struct volume_op o = { .req = req, .name = name, .schedule = schedule, .quota = -1,
-			       .now = fs_now() };
+	struct volume_op o = { .req = req, .name = name, .schedule = schedule, .quota = -1, .soft = -1,
+			       .reserve = -1, .now = fs_now() };
 
 	return strlen(schedule) > FS_SCHEDULE_MAX ? -ENAMETOOLONG :
 	       fs_run(req, SPACE_ORDINARY, true, true, do_volume_set, &o);
@@ -423,7 +482,7 @@ int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *sch
 
 int fs_volume_set_dedup(struct fs_req *req, const char *name, bool on)
 {
-	struct volume_op o = { .req = req, .name = name, .quota = -1, .now = fs_now(),
+	struct volume_op o = { .req = req, .name = name, .quota = -1, .soft = -1, .reserve = -1, .now = fs_now(),
 			       .dedup = VOLUME_DEDUP_SET | (on ? VOLUME_DEDUP_ON : 0) };
 
 	return fs_run(req, SPACE_ORDINARY, true, true, do_volume_set, &o);
@@ -431,8 +490,8 @@ int fs_volume_set_dedup(struct fs_req *req, const char *name, bool on)
 
 int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int64_t quota_blocks)
 {
-	struct volume_op o = { .req = req, .name = name, .exports = exports, .quota = quota_blocks,
-			       .now = fs_now() };
+	struct volume_op o = { .req = req, .name = name, .exports = exports, .quota = quota_blocks, .soft = -1,
+			       .reserve = -1, .now = fs_now() };
 	int err;
 
 	if (exports && strlen(exports) > FS_EXPORTS_MAX)

@@ -66,9 +66,12 @@ static int own_leaf(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 int volume_slot_own(struct txn *t, uint32_t id, struct volume **ret)
 {
 	struct own_arg o = { .kind = TREE_VOLUMES };
-	int err = tree_modify(t, pool_volumes(t->pool), TREE_VOLUMES,
-			      (id - 1) / VOLUMES_PER_BLOCK, 1, own_leaf, &o, NULL);
+	int err;
 
+	t->uncounted = true;
+	err = tree_modify(t, pool_volumes(t->pool), TREE_VOLUMES, (id - 1) / VOLUMES_PER_BLOCK, 1, own_leaf,
+			  &o, NULL);
+	t->uncounted = false;
 	if (err)
 		return err;
 	*ret = o.b ? volume_in(o.b, id) : &nothing.v;
@@ -80,7 +83,28 @@ int volume_own(struct txn *t, uint32_t id, struct volume **ret)
 	struct volume *v;
 	int err = volume_get(t, id, &v);
 
+	if (!err && v->reserve)
+		t->owner = id;
 	return err ? err : volume_slot_own(t, id, ret);
+}
+
+int volume_charge(void *fs, struct txn *t)
+{
+	struct volume *v;
+	int err = volume_get(t, t->owner, &v);
+
+	if (err || !v->reserve)
+		return err == -ESTALE ? 0 : err;	/* it is gone: what it has is freed for all */
+	err = volume_slot_own(t, t->owner, &v);
+	if (err || !t->apply)
+		return err;
+	/* Below 0 it was taken before there was a reservation. */
+	if (t->net < 0 && v->charged < (uint64_t)-t->net)
+		v->charged = 0;
+	else
+		v->charged += t->net;
+	pool_hold(t->pool, v->id, volume_reserve_left(v));
+	return 0;
 }
 
 /* ---- inodes ------------------------------------------------------------------------------- */
@@ -258,9 +282,12 @@ int inode_release(struct txn *t, struct volume *vol, uint64_t ino, struct inode 
 
 	if (!err && i->xattr_root)
 		err = tree_drop(t, i->xattr_root, i->xattr_depth, TREE_FILE);
+	if (!err)
+		err = quota_account(t, vol, i, -(int64_t)(i->mapped + i->xattr_blocks), -1);
+	if (!err)
+		err = quota_dir_gone(t, vol, i);
 	if (err || !t->apply)
 		return err;
-	vol->mapped -= i->mapped + i->xattr_blocks;
 	vol->files--;
 	memset(i, 0, INODE_SIZE);
 	i->entries = vol->free_ino;

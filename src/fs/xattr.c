@@ -303,12 +303,12 @@ static int store(struct txn *t, struct xattr_op *o, struct volume *vol, struct i
 
 	if (!err && leaves < l.old)
 		err = tree_truncate(t, &r, TREE_FILE, leaves, &mapped);
+	if (!err)
+		err = quota_account(t, vol, i, (int64_t)leaves - l.old, 0);
 	if (err || !t->apply)
 		return err;
 	if (mapped != leaves)
 		return -EDAMAGED;
-	vol->mapped += leaves;
-	vol->mapped -= l.old;
 	i->xattr_root = r.ptr;
 	i->xattr_depth = r.depth;
 	i->xattr_blocks = leaves;
@@ -348,7 +348,7 @@ int do_xattr_set(struct txn *t, void *arg)
 		return err;
 	leaves = o->then->head.count ? (o->then->head.bytes + BLOCK_SIZE - 1) / BLOCK_SIZE : 0;
 	if (!t->apply) {
-		err = leaves > i->xattr_blocks ? quota_check(vol, leaves - i->xattr_blocks) : 0;
+		err = leaves > i->xattr_blocks ? quota_check(t, vol, i, leaves - i->xattr_blocks) : 0;
 		if (!err)
 			err = guard_ask(t, o->req, o->id, FS_USE_CHANGE);
 		if (err)

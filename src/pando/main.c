@@ -29,9 +29,16 @@ static const struct option_row check_options[] = {
 };
 static const struct option_row volume_options[] = {
 	{ "quota", "SIZE", "most bytes that its files may map, before sharing; 0 for no limit" },
+	{ "soft", "SIZE", "warn in the log, once, when they map more than this; 0 for never" },
+	{ "reserve", "SIZE", "space of the pool that nobody else can take, beside what it has now; 0 for none" },
 	{ "exports", "TEXT", "who may mount it over NFS, as in pandod(8); empty for the default" },
 	{ "snapshots", "SCHEDULE", "such as hourly:24,daily:7,weekly:4; empty for none" },
 	{ "dedup", "on|off", "whether what is written is looked for among what there is" },
+	{ NULL, NULL, NULL },
+};
+static const struct option_row quota_options[] = {
+	{ "limit", "SIZE", "most bytes that what is in it may map, before sharing; 0 for no limit" },
+	{ "soft", "SIZE", "warn in the log, once, when it is more than this; 0 for never" },
 	{ NULL, NULL, NULL },
 };
 static const struct option_row destroy_options[] = {
@@ -254,6 +261,15 @@ static const struct verb verbs[] = {
 	  "The time does not depend on what is in it.  The new volume can be written, begins with the "
 	  "source's quota, exports and dedup, and depends on neither source nor snapshot.", NULL,
 	  volume_clone },
+	{ "quota", "set", "VOLUME:/directory", 1, 1, VERB_ONLINE | VERB_JSON, "limit what a directory holds",
+	  "With all below it; what is there already counts, up to 10000 files at once.  Quotas don't nest, "
+	  "and nothing is renamed or linked across their borders: mv copies then.", quota_options, quota_set },
+	{ "quota", "show", "VOLUME:/path", 1, 1, VERB_ONLINE | VERB_JSON, "show the quota that a file or directory "
+	  "counts for", NULL, NULL, quota_show },
+	{ "quota", "list", "VOLUME", 1, 1, VERB_ONLINE | VERB_JSON, "list the directories that have quotas", NULL, NULL,
+	  quota_list },
+	{ "quota", "clear", "VOLUME:/directory", 1, 1, VERB_ONLINE, "take a directory's quota away",
+	  "What is in it stays, however much it is, and counts for none.", NULL, quota_clear },
 	{ "snapshot", "create", "VOLUME@NAME", 1, 1, VERB_ONLINE | VERB_JSON, "take a snapshot of a volume",
 	  "The time does not depend on what is in it.  NFS clients find it in .snapshot/NAME of each "
 	  "directory.", NULL, snapshot_create },

@@ -88,22 +88,25 @@ static const char *dedup_given(struct cmd *c)
 static int settings_add(struct cmd *c, json_t *body)
 {
 	const char *exports = cmd_option(c, "exports"), *schedule = cmd_option(c, "snapshots");
+	static const char *const sizes[] = { "quota", "soft", "reserve" };
 	const char *dedup = dedup_given(c);
-	uint64_t quota = 0;
 
 	if (dedup && strcmp(dedup, "on") && strcmp(dedup, "off"))
 		return usage(c, "dedup: %s: use on or off", dedup);
 	if (dedup)
 		json_object_set_new(body, "dedup", json_boolean(!strcmp(dedup, "on")));
-
-	if (cmd_size(c, "quota", &quota))
-		return BAD_USAGE;
 	if (exports && json_object_set_new(body, "exports", json_string(exports)))
 		return usage(c, "--exports: must be UTF-8 text");
 	if (schedule && json_object_set_new(body, "schedule", json_string(schedule)))
 		return usage(c, "--snapshots: must be UTF-8 text");
-	if (cmd_option(c, "quota"))
-		json_object_set_new(body, "quota", json_integer((json_int_t)quota));
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		uint64_t size = 0;
+
+		if (cmd_size(c, sizes[i], &size))
+			return BAD_USAGE;
+		if (cmd_option(c, sizes[i]))
+			json_object_set_new(body, sizes[i], json_integer((json_int_t)size));
+	}
 	return DONE;
 }
 
@@ -144,9 +147,9 @@ int volume_set(struct cmd *c)
 		return err;
 	if (c->argc > 1 && strncmp(c->argv[1], "dedup=", 6))
 		return usage(c, "%s: no such setting", c->argv[1]);
-	if (!cmd_option(c, "quota") && !cmd_option(c, "exports") && !cmd_option(c, "snapshots") &&
-	    !dedup_given(c))
-		return usage(c, "give --quota, --exports, --snapshots or --dedup");
+	if (!cmd_option(c, "quota") && !cmd_option(c, "soft") && !cmd_option(c, "reserve") &&
+	    !cmd_option(c, "exports") && !cmd_option(c, "snapshots") && !dedup_given(c))
+		return usage(c, "give --quota, --soft, --reserve, --exports, --snapshots or --dedup");
 	request_init(&r, "PATCH", "/v1/volumes/", c->argv[0]);
 	r.body = json_object();
 	err = settings_add(c, r.body);

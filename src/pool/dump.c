@@ -163,10 +163,10 @@ void dump_reap(const struct dump *d, uint64_t first, const struct reap_entry *e,
 	for (unsigned i = 0; i < n; i++) {
 		unsigned kind = e[i].block >> 56;
 
-		dump_line(d, "entry %" PRIu64 ": block %" PRIu64 ", level %u, of a tree of kind %u (%s), %" PRIu64
-			  " children done", first + i, dump_ptr(e[i].block),
+		dump_line(d, "entry %" PRIu64 ": block %" PRIu64 ", level %u, of a tree of kind %u (%s), %u"
+			  " children done, for volume number %u", first + i, dump_ptr(e[i].block),
 			  (unsigned)(e[i].block >> 48 & 0xff), kind,
-			  kind < TREE_KINDS ? kind_names[kind] : "unknown", e[i].next);
+			  kind < TREE_KINDS ? kind_names[kind] : "unknown", e[i].next, e[i].owner);
 	}
 }
 

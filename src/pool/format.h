@@ -88,9 +88,12 @@ _Static_assert(sizeof(struct disk_root) == 16, "disk_root");
 #define SUPER_MAGIC "PANDOSB\n"
 #define SUPER_VERSION 1
 
-/* Features: X(bit, name, kind, since, reason).  None yet; an unknown incompatible bit refuses
- * to open, an unknown read-only-compatible bit opens read-only. */
-#define POOL_FEATURES(X)
+/* Features: X(bit, name, kind, since, reason).  An unknown incompatible bit refuses to open, an
+ * unknown read-only-compatible bit opens read-only.  Set when first used. */
+#define POOL_FEATURES(X) \
+	X(0, QUOTAS, incompat, "1.0", "quotas of directories and reservations: who doesn't know them breaks them")
+#define POOL_QUOTAS (1ULL << 0)
+#define POOL_INCOMPAT POOL_QUOTAS	/* all that this make knows */
 
 struct super_dir { uint32_t crc; uint16_t slot; uint16_t reserved; };
 
@@ -164,7 +167,8 @@ struct log_run { uint64_t block_and_count; };	/* 48 bits block, 16 bits count */
 /* The reap list: a file of these, a stack. */
 struct reap_entry {
 	uint64_t block;			/* 48 bits; level << 48; tree kind << 56 */
-	uint64_t next;			/* the child to go on with */
+	uint32_t next;			/* the child to go on with */
+	uint32_t owner;			/* volume whose reservation gets back what is freed; 0: none */
 };
 _Static_assert(sizeof(struct reap_entry) == 16, "reap_entry");
 

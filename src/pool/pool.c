@@ -435,6 +435,63 @@ static uint64_t fixed_blocks(const struct pool *p)
 	return p->nzones * ZONE_HEADER_BLOCKS + SUPER_END_BLOCKS + p->sb.log_blocks;
 }
 
+/* ---- holds ------------------------------------------------------------------------------------ */
+
+static unsigned hold_place(const struct pool *p, uint32_t owner)
+{
+	unsigned i = 0;
+
+	while (i < p->nholds && p->holds[i].owner != owner)
+		i++;
+	return i;
+}
+
+bool pool_hold_room(const struct pool *p, uint32_t owner)
+{
+	return hold_place(p, owner) < HOLDS_MAX;
+}
+
+void pool_hold(struct pool *p, uint32_t owner, uint64_t left)
+{
+	unsigned i = hold_place(p, owner);
+
+	if (i == HOLDS_MAX)		/* a damaged table has that many */
+		return;
+	if (i == p->nholds) {
+		p->holds[p->nholds++].owner = owner;
+		p->held_blocks += HOLD_SLACK;
+	} else {
+		p->held_blocks -= p->holds[i].left;
+	}
+	p->holds[i].left = left;
+	p->held_blocks += left;
+}
+
+void pool_unhold(struct pool *p, uint32_t owner)
+{
+	unsigned i = hold_place(p, owner);
+
+	if (i == p->nholds)
+		return;
+	p->held_blocks -= p->holds[i].left + HOLD_SLACK;
+	p->holds[i] = p->holds[--p->nholds];
+}
+
+uint64_t pool_held_from(const struct pool *p, uint32_t owner)
+{
+	unsigned i = owner ? hold_place(p, owner) : p->nholds;
+
+	return p->held_blocks - (i < p->nholds ? p->holds[i].left + HOLD_SLACK : 0);
+}
+
+int pool_require(struct pool *p, uint64_t incompat)
+{
+	if (!(incompat & ~p->sb.incompat))
+		return 0;
+	p->sb.incompat |= incompat;
+	return pool_checkpoint(p);
+}
+
 void pool_status(struct pool *p, struct pool_status *st)
 {
 	memset(st, 0, sizeof(*st));
@@ -443,6 +500,7 @@ void pool_status(struct pool *p, struct pool_status *st)
 	st->pending_blocks = p->pend->count + p->ck.pend->count + p->discard->count +
 			     discard_under_way(p);
 	st->reserved_blocks = p->reserve[0];
+	st->held_blocks = p->held_blocks;
 	st->fixed_blocks = fixed_blocks(p);
 	st->life = p->life;
 	st->generation = p->gen;

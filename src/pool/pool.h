@@ -94,6 +94,10 @@ struct txn {
 	uint32_t need_tables;		/* table pages to change */
 	uint32_t need_reap;		/* entries for the reap list (tree/reap.c) */
 	uint64_t need_log;		/* bytes of log */
+	uint64_t hold;			/* blocks that are to be free, and held, beside these */
+	uint32_t owner;			/* of the hold that pays for what it takes (pool_hold()); 0: none */
+	bool uncounted;			/* what is taken and freed now is nobody's: the pool's own lists */
+	int64_t net;			/* apply pass: blocks taken, less those freed */
 	uint64_t pass;			/* number of this load pass */
 	struct tally *tally;		/* what this load pass will do to counts (txn.c) */
 	uint32_t ntally, tally_cap;
@@ -275,6 +279,20 @@ int pool_fix_counts(struct pool *p, uint64_t page, const struct count_fix *fixes
 /* Also what else is wrong with ZONE's directory entry. */
 int pool_fix_zone(struct pool *p, uint64_t zone);
 
+/*
+ * Holds: blocks that only transactions of their owner may take, as far as others leave them.  LEFT: so many,
+ * and HOLD_SLACK more for what a transaction takes before it frees.  Never wait.
+ */
+#define HOLDS_MAX 1000
+#define HOLD_SLACK 300
+bool pool_hold_room(const struct pool *p, uint32_t owner);	/* for one more, if OWNER has none */
+void pool_hold(struct pool *p, uint32_t owner, uint64_t left);
+void pool_unhold(struct pool *p, uint32_t owner);
+/* What all have, but OWNER. */
+uint64_t pool_held_from(const struct pool *p, uint32_t owner);
+/* The pool is to be opened by none that doesn't know these features; returns when that is durable. */
+int pool_require(struct pool *p, uint64_t incompat);
+
 void pool_reap_kick(struct pool *p);		/* there is something to reap */
 struct tree_root *pool_volumes(struct pool *p);	/* changed in apply passes only */
 struct tree_root *pool_reap(struct pool *p);
@@ -300,6 +318,8 @@ struct pool_opts {
 	 * claims lie behind it.  Called in a fiber; may wait. */
 	int (*replay)(void *arg, const struct log_record *rec, const void *payload,
 		      const uint64_t *claim_blocks, const uint32_t *claim_crcs, uint32_t nclaims);
+	/* At the end of each pass that has an owner, successful so far: accounts t->net. */
+	int (*charge)(void *arg, struct txn *t);
 	/* Frees something that is on the reap list: a bounded step.  Returns 1 if it did something,
 	 * 0 if the list is empty, or a negative code. */
 	int (*reap_step)(void *arg);
@@ -332,7 +352,7 @@ uint64_t pool_life(struct pool *p);
 uint64_t pool_now_ns(void);
 
 struct pool_status {
-	uint64_t free_blocks, pending_blocks, reserved_blocks, fixed_blocks, nblocks;
+	uint64_t free_blocks, pending_blocks, reserved_blocks, held_blocks, fixed_blocks, nblocks;
 	uint64_t life, generation, seq;
 	uint64_t log_bytes, log_used;
 	uint64_t cache_bytes, cache_used, dirty_bytes, hits, misses;

@@ -188,6 +188,9 @@ struct pool {
 	struct fiber *discard_fiber;
 	struct pend *claims;		/* at recovery: named by records still to be replayed */
 	uint64_t fixed_blocks, reserve[2];
+	struct { uint32_t owner; uint64_t left; } holds[HOLDS_MAX];
+	unsigned nholds;
+	uint64_t held_blocks;		/* by all of them, with their slack */
 
 	/* log.c */
 	uint64_t seq;			/* of the last record appended */

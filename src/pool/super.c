@@ -78,7 +78,7 @@ static unsigned places(const struct dev *d, uint64_t ret[8])
 
 static int usable(const struct superblock *sb, const struct dev *d, char *why, size_t len)
 {
-	uint64_t unknown = sb->incompat;
+	uint64_t unknown = sb->incompat & ~POOL_INCOMPAT;
 
 	if (sb->version != SUPER_VERSION || unknown || sb->block_size != BLOCK_SIZE) {
 		snprintf(why, len, "%s: a pool of a newer format (version %u, features %#llx); "

@@ -310,6 +310,8 @@ static int admit(struct txn *t)
 		return -ENOMEM;
 	reserve = t->space == SPACE_ORDINARY ? p->reserve[0] :
 		  t->space == SPACE_DELETE ? p->reserve[1] : 0;
+	if (t->space != SPACE_PRIVILEGED)
+		reserve += t->hold + pool_held_from(p, t->owner);
 	if (p->free_now < need_blocks + reserve) {
 		if (p->recovering && need_blocks <= p->free_now)
 			reserve = 0;
@@ -349,6 +351,15 @@ void txn_abandon(struct txn *t, const char *what)
 	longjmp(p->apply->out, 1);
 }
 
+/* What the pass takes is paid for at its end. */
+static int run_pass(struct txn *t, int (*fn)(struct txn *t, void *arg), void *arg)
+{
+	struct pool *p = t->pool;
+	int err = fn(t, arg);
+
+	return err || !t->modify || !t->owner ? err : p->o.charge(p->o.arg, t);
+}
+
 static int apply_run(struct txn *t, int (*fn)(struct txn *t, void *arg), void *arg)
 {
 	struct pool *p = t->pool;
@@ -358,7 +369,7 @@ static int apply_run(struct txn *t, int (*fn)(struct txn *t, void *arg), void *a
 	p->apply = &a;
 	t->apply = true;
 	if (!setjmp(a.out)) {
-		err = fn(t, arg);
+		err = run_pass(t, fn, arg);
 		if (err)		/* an apply pass has no errors: it met what the load pass didn't */
 			txn_abandon(t, "what is read differs from what is changed");
 		p->apply = NULL;
@@ -374,7 +385,10 @@ static void pass_reset(struct txn *t)
 {
 	t->apply = t->missing = false;
 	t->need_meta = t->need_data = t->need_tables = t->need_reap = 0;
-	t->need_log = 0;
+	t->need_log = t->hold = 0;
+	t->owner = 0;
+	t->uncounted = false;
+	t->net = 0;
 	if (t->ntally)
 		memset(t->tally, 0, t->tally_cap * sizeof(*t->tally));
 	t->ntally = 0;
@@ -390,7 +404,7 @@ int txn_run(struct txn *t, bool modify, int (*fn)(struct txn *t, void *arg), voi
 	for (unsigned n = 0; ; n++) {
 		switches = fiber_switches();
 		pass_reset(t);
-		err = fn(t, arg);
+		err = run_pass(t, fn, arg);
 		if (t->missing) {
 			err = txn_wait_missing(t);
 			if (err)
@@ -549,10 +563,13 @@ static bool has_children(const struct pool *p, uint8_t level, uint8_t kind)
 }
 
 /* A new block: count 1, zeroed if asked, dirty, of this generation. */
-static struct block *block_new(struct pool *p, uint64_t addr, bool zero)
+static struct block *block_new(struct txn *t, uint64_t addr, bool zero)
 {
+	struct pool *p = t->pool;
 	struct table_entry *e = table_entry_write(p, addr);
 	struct block *b;
+
+	t->net += !t->uncounted;
 
 	insist(p, !e->refs, "it was free, and is in use", addr);
 	b = cache_take(p);
@@ -589,14 +606,17 @@ void block_freed(struct pool *p, uint64_t addr)
 	cache_drop(p, b);
 }
 
-static void unref_now(struct pool *p, uint64_t addr)
+static void unref_now(struct txn *t, uint64_t addr)
 {
+	struct pool *p = t->pool;
 	struct table_entry *e = table_entry_write(p, addr);
 
 	insist(p, e->refs, "more pointers lead to it than its count says", addr);
 	watch_count(p, addr, -1);
-	if (--e->refs == 0)
-		block_freed(p, addr);
+	if (--e->refs)
+		return;
+	t->net -= !t->uncounted;
+	block_freed(p, addr);
 }
 
 int txn_unref(struct txn *t, uint64_t ptr)
@@ -605,7 +625,7 @@ int txn_unref(struct txn *t, uint64_t ptr)
 	int err;
 
 	if (t->apply) {
-		unref_now(t->pool, ptr_block(ptr));
+		unref_now(t, ptr_block(ptr));
 		return 0;
 	}
 	if (!pool_block_ok(t->pool, ptr_block(ptr)))
@@ -725,7 +745,7 @@ static int share_by_copy(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t ki
 		t->need_tables++;
 		return has_children(p, level, kind) ? share_children_load(t, b, level, kind) : 0;
 	}
-	copy = block_new(p, alloc_meta(p), false);
+	copy = block_new(t, alloc_meta(p), false);
 	memcpy(copy->data, b->data, BLOCK_SIZE);
 	if (has_children(p, level, kind))
 		share_children_now(t, copy, level, kind);
@@ -776,7 +796,7 @@ static struct block *copy_now(struct txn *t, uint64_t *ptr, struct block *b, uin
 	struct pool *p = t->pool;
 	uint64_t from = ptr_block(*ptr);
 	bool shared = table_entry_now(p, from)->refs > 1;
-	struct block *nb = block_new(p, to, false);
+	struct block *nb = block_new(t, to, false);
 
 	if (b)
 		memcpy(nb->data, b->data, BLOCK_SIZE);
@@ -784,7 +804,7 @@ static struct block *copy_now(struct txn *t, uint64_t *ptr, struct block *b, uin
 		nb->sound_as = b->sound_as;
 	if (shared && b && has_children(p, level, kind))
 		share_children_now(t, nb, level, kind);
-	unref_now(p, from);
+	unref_now(t, from);
 	set_block(ptr, to);
 	return nb;
 }
@@ -801,7 +821,7 @@ int txn_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct bl
 		t->need_meta++;
 		*ret = NULL;
 		if (t->apply) {
-			*ret = block_new(p, alloc_meta(p), true);
+			*ret = block_new(t, alloc_meta(p), true);
 			set_block(ptr, (*ret)->key);
 		}
 		return 0;
@@ -842,7 +862,7 @@ int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_
 
 	if (t->apply) {
 		if (!addr) {
-			*ret = block_new(p, alloc_data(p, hint, index, sequential), keep);
+			*ret = block_new(t, alloc_data(p, hint, index, sequential), keep);
 			set_block(ptr, (*ret)->key);
 		} else if (b && (b->flags & B_VALID) && in_place(p, b) &&
 			   table_entry_now(p, addr)->refs == 1) {
@@ -912,11 +932,12 @@ int txn_claim(struct txn *t, uint64_t *ptr, uint64_t block, uint32_t crc)
 
 		insist(p, !w->refs, "a log record names it, and it is in use", block);
 		*w = (struct table_entry){ .refs = 1, .crc = crc };
+		t->net += !t->uncounted;
 		watch_count(p, block, 1);
 		pend_clear(p->claims, block);
 		set_block(ptr, block);
 		if (old)
-			unref_now(p, old);
+			unref_now(t, old);
 		return 0;
 	}
 	if (!pool_block_ok(p, block))

@@ -41,13 +41,17 @@ static int own_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 static int own_page(struct txn *t, uint64_t index, struct block **ret)
 {
 	struct page_own o = { NULL };
-	int err = tree_modify(t, pool_reap(t->pool), TREE_REAP, index, 1, own_slot, &o, NULL);
+	int err;
 
+	t->uncounted = true;
+	err = tree_modify(t, pool_reap(t->pool), TREE_REAP, index, 1, own_slot, &o, NULL);
+	t->uncounted = false;
 	*ret = o.page;
 	return err;
 }
 
-static int push(struct txn *t, uint64_t block, uint64_t next)
+/* What is freed of it is given back to t->owner. */
+static int push(struct txn *t, uint64_t block)
 {
 	uint64_t *n = pool_reap_entries(t->pool);
 	struct block *b;
@@ -62,7 +66,7 @@ static int push(struct txn *t, uint64_t block, uint64_t next)
 	err = own_page(t, *n / PER_PAGE, &b);
 	if (err)
 		return err;
-	((struct reap_entry *)b->data)[*n % PER_PAGE] = (struct reap_entry){ block, next };
+	((struct reap_entry *)b->data)[*n % PER_PAGE] = (struct reap_entry){ block, 0, t->owner };
 	++*n;
 	pool_reap_kick(t->pool);
 	return 0;
@@ -83,7 +87,7 @@ int tree_drop(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind)
 	if (refs > 1 || leaf_kind(level, kind)) {
 		if (!t->apply && !leaf_kind(level, kind)) {
 			/* By the time of the apply pass others in the same operation may have let go. */
-			err = push(t, 0, 0);
+			err = push(t, 0);
 			if (err)
 				return err;
 		}
@@ -91,7 +95,7 @@ int tree_drop(struct txn *t, uint64_t ptr, uint8_t level, uint8_t kind)
 	}
 	if (!t->apply)
 		t->need_tables++;
-	return push(t, entry_block(ptr, level, kind), 0);
+	return push(t, entry_block(ptr, level, kind));
 }
 
 struct step {
@@ -112,18 +116,21 @@ static int drop_empty_slot(struct txn *t, uint64_t *slot, uint64_t index, void *
 static int pop(struct txn *t, uint64_t n)
 {
 	uint64_t left = n - 1;
+	int err;
 
 	if (t->apply)
 		*pool_reap_entries(t->pool) = left;
-	if (left % PER_PAGE == 0)
-		return tree_modify(t, pool_reap(t->pool), TREE_REAP, left / PER_PAGE, 1,
-				   drop_empty_slot, NULL, NULL);
-	return 0;
+	if (left % PER_PAGE)
+		return 0;
+	t->uncounted = true;
+	err = tree_modify(t, pool_reap(t->pool), TREE_REAP, left / PER_PAGE, 1, drop_empty_slot, NULL, NULL);
+	t->uncounted = false;
+	return err;
 }
 
 /* Lets go of children of B from *NEXT on.  Stops at the first that needs an entry of its own:
  * *ret_deeper. */
-static int release_children(struct txn *t, const struct child *c, unsigned n, uint64_t *next,
+static int release_children(struct txn *t, const struct child *c, unsigned n, uint32_t *next,
 			    const struct child **ret_deeper)
 {
 	unsigned left = CHILDREN_STEP;
@@ -143,7 +150,7 @@ static int release_children(struct txn *t, const struct child *c, unsigned n, ui
 			return 0;
 		}
 		if (!err && !t->apply && !leaf_kind(k->level, k->kind))
-			err = push(t, 0, 0);	/* an equal child may be the last by then */
+			err = push(t, 0);	/* an equal child may be the last by then */
 		if (!err)
 			err = txn_unref(t, k->ptr);
 		if (err && err != -ERESTART_PASS)
@@ -167,6 +174,7 @@ static int step_entry(struct txn *t, struct block *page, uint64_t n, struct chil
 
 	if (err)
 		return err;
+	t->owner = e.owner;
 	if (refs > 1 || leaf_kind(level, kind)) {
 		err = pop(t, n);
 		return err ? err : txn_unref(t, e.block);
@@ -180,7 +188,7 @@ static int step_entry(struct txn *t, struct block *page, uint64_t n, struct chil
 		return err;
 	if (!t->apply) {
 		/* One of these three will happen; bring in what each needs. */
-		err = deeper ? push(t, 0, 0) : 0;
+		err = deeper ? push(t, 0) : 0;
 		if (!err && !deeper && e.next >= count) {
 			err = pop(t, n);
 			if (!err)
@@ -190,7 +198,7 @@ static int step_entry(struct txn *t, struct block *page, uint64_t n, struct chil
 	}
 	top->next = e.next;
 	if (deeper)
-		return push(t, entry_block(deeper->ptr, deeper->level, deeper->kind), 0);
+		return push(t, entry_block(deeper->ptr, deeper->level, deeper->kind));
 	if (e.next < count)
 		return 0;
 	err = pop(t, n);

@@ -109,7 +109,7 @@ void fuzz_seeds(void (*put)(const char *name, const uint8_t *data, size_t len))
 				   .dir_levels = 1 };
 	const struct volume volume = { .state = VOLUME_LIVE, .id = 1, .inodes_root = 2000, .next_ino = 3,
 				       .name = "v" };
-	const struct reap_entry reap = { 2000 | 1ULL << 48 | 1ULL << 56, 3 };
+	const struct reap_entry reap = { 2000 | 1ULL << 48 | 1ULL << 56, 3, 0 };
 	const struct dir_entry zone = { .slot = 1, .type = ZONE_MIXED };
 	const struct summary_entry summary = { .slot = 1, .free = 3 };
 	const struct table_entry table = { 2, 3 };

@@ -304,8 +304,8 @@ static void make_reap(struct maker *k)
 	m->reap_file = put_data(k, 62);
 	ino_tree(ino_set(all, 4, FS_REG, 1), m->reap_file, 0, 1, BLOCK_SIZE);
 	m->reap_inodes = put(k, all);
-	list[0] = (struct reap_entry){ m->reap_index | 1ULL << 48 | (uint64_t)TREE_FILE << 56, 1 };
-	list[1] = (struct reap_entry){ m->reap_inodes | (uint64_t)TREE_INODES << 56, 0 };
+	list[0] = (struct reap_entry){ m->reap_index | 1ULL << 48 | (uint64_t)TREE_FILE << 56, 1, 0 };
+	list[1] = (struct reap_entry){ m->reap_inodes | (uint64_t)TREE_INODES << 56, 0, 0 };
 	m->reap = put(k, list);
 }
 

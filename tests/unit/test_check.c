@@ -266,7 +266,7 @@ static void refused_body(void)
 	edit_open(&edit, disk(sound));
 	SUPER(s->version = 2);
 	expect_refused(edit.d, "newer format");
-	SUPER(s->version = 1; s->incompat = 1);
+	SUPER(s->version = 1; s->incompat = POOL_INCOMPAT + 1);
 	expect_refused(edit.d, "newer format");
 	SUPER(s->incompat = 0; s->log_offset = s->log_blocks * BLOCK_SIZE);
 	expect_refused(edit.d, "contradicts itself");

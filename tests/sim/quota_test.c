@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Quotas of directories and volumes, and reservations.  Each test ends with a check of the pool, which sums
+ * up anew what counts for each quota.
+ *
+ *   quota_test [NAME]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "fs/names.h"
+#include "rig.h"
+
+#define KIB4 4096u
+#define MIB (1u << 20)
+
+static struct fs_name name_of(const char *s) { return (struct fs_name){ s, strlen(s) }; }
+
+static struct fs_id make(struct rig *r, struct fs_id dir, const char *name, enum fs_type type)
+{
+	struct fs_create how = { .type = type, .how = FS_CREATE_GUARDED };
+	struct fs_attr a;
+
+	sim_ok(fs_create(&r->req, dir, name_of(name), &how, &a, NULL));
+	return a.id;
+}
+
+static struct fs_id find(struct rig *r, struct fs_id dir, const char *name)
+{
+	struct fs_attr a;
+
+	sim_ok(fs_lookup(&r->req, dir, name_of(name), &a, NULL));
+	return a.id;
+}
+
+static int write_at(struct rig *r, struct fs_id id, uint64_t offset, uint32_t len)
+{
+	unsigned char *buf = test_alloc(len);
+	struct iovec iov = { buf, len };
+	int err;
+
+	rig_pattern(offset + len, offset, buf, len);
+	err = fs_write(&r->req, id, offset, &iov, 1, len, false, NULL);
+	free(buf);
+	return err;
+}
+
+static struct fs_quota quota(struct rig *r, struct fs_id id)
+{
+	struct fs_quota q = { 0 };
+
+	sim_ok(fs_quota_get(&r->req, id, &q));
+	return q;
+}
+
+static struct fs_id quota_dir(struct rig *r, struct fs_id up, const char *name, int64_t limit)
+{
+	struct fs_id dir = make(r, up, name, FS_DIR);
+
+	sim_ok(fs_quota_set(&r->req, dir, limit, -1, NULL));
+	return dir;
+}
+
+static void cut(struct rig *r, uint64_t seed)
+{
+	rig_stable(r);
+	rig_power_cut(r, DEV_SIM_CUT_DROP, seed);
+}
+
+static uint64_t mapped(struct rig *r)
+{
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	uint64_t n;
+
+	sim_ok(fs_volume_find(r->fs, "main", v));
+	n = v->mapped_blocks;
+	free(v);
+	return n;
+}
+
+/* What names lead to, summed up: without attributes, each inode once for each of its names. */
+static int add_up(void *arg, const struct fs_named *e)
+{
+	struct { struct rig *r; uint64_t blocks, files; } *s = arg;
+	struct fs_attr a;
+
+	sim_ok(fs_getattr(&s->r->req, e->id, &a));
+	s->blocks += a.mapped_bytes / KIB4;
+	s->files++;
+	return 0;
+}
+
+static void recount(struct rig *r, struct fs_id dir)
+{
+	struct { struct rig *r; uint64_t blocks, files; } s = { r, 0, 1 };
+	struct fs_quota q = quota(r, dir);
+	struct fs_attr a;
+
+	sim_ok(fs_getattr(&r->req, dir, &a));
+	s.blocks = a.mapped_bytes / KIB4;
+	sim_ok(fs_names_each(&r->req, dir, "/", add_up, &s));
+	sim_check(q.used_blocks == s.blocks && q.files == s.files, "%llu blocks of %llu inodes, and it is %llu of %llu",
+		  (unsigned long long)q.used_blocks, (unsigned long long)q.files, (unsigned long long)s.blocks,
+		  (unsigned long long)s.files);
+}
+
+/* ---- directories -------------------------------------------------------------------------------- */
+
+static void limit(struct rig *r)
+{
+	struct fs_id d = quota_dir(r, r->root, "d", 100), f = make(r, d, "f", FS_REG), sub = make(r, d, "sub", FS_DIR);
+	struct fs_id g = make(r, sub, "g", FS_REG), other = rig_create(r, "other");
+	struct fs_quota q = quota(r, g);
+	struct fs_fsstat st;
+	struct fs_attr a;
+	uint64_t before;
+	char deep[1025];
+
+	sim_check(q.dir.ino == d.ino && q.limit_blocks == 100 && q.used_blocks == 2 && q.files == 4, "a fresh one");
+	sim_check(fs_quota_get(&r->req, other, &q) == -ENODATA, "outside");
+	sim_ok(write_at(r, f, 0, 90 * KIB4));
+	sim_ok(write_at(r, other, 0, 200 * KIB4));
+	before = mapped(r);
+	sim_check(write_at(r, g, 0, 9 * KIB4) == -EDQUOT, "9 blocks of 8");
+	sim_ok(fs_getattr(&r->req, g, &a));
+	sim_check(!a.size && !a.mapped_bytes && mapped(r) == before && quota(r, g).used_blocks == 92, "it was changed");
+	sim_ok(write_at(r, g, 0, 8 * KIB4));
+	sim_ok(write_at(r, f, 0, 90 * KIB4));			/* what is there already */
+	sim_check(write_at(r, g, 8 * KIB4, 1) == -EDQUOT, "one block more");
+	sim_check(fs_allocate(&r->req, g, 0, 9 * KIB4, NULL) == -EDQUOT, "room for 9");
+	sim_ok(fs_fsstat(&r->req, g, &st, NULL));
+	sim_check(st.total_bytes == 100 * KIB4 && !st.avail_bytes, "fsstat inside");
+	sim_ok(fs_fsstat(&r->req, other, &st, NULL));
+	sim_check(st.total_bytes > 1000 * KIB4 && st.avail_bytes > 1000 * KIB4, "fsstat outside");
+	memset(deep, 'x', sizeof(deep));
+	sim_check(fs_xattr_set(&r->req, f, name_of("user.x"), deep, 100, 0, NULL) == -EDQUOT, "an attribute");
+	sim_ok(fs_punch(&r->req, f, 0, 10 * KIB4, NULL));
+	sim_check(quota(r, f).used_blocks == 90, "a hole");
+	sim_ok(fs_xattr_set(&r->req, f, name_of("user.x"), deep, 100, 0, NULL));
+	sim_check(quota(r, f).used_blocks == 91, "an attribute counts");
+	sim_ok(fs_xattr_remove(&r->req, f, name_of("user.x"), NULL));
+	rig_truncate(r, f, KIB4);
+	recount(r, d);
+	sim_check(fs_clone_range(&r->req, other, 0, g, 0, 100 * KIB4, NULL) == -EDQUOT, "a range");
+	sim_ok(fs_clone_range(&r->req, other, 0, g, 0, 50 * KIB4, NULL));
+	recount(r, d);
+	cut(r, 1);
+	recount(r, d);
+	sim_ok(fs_remove(&r->req, sub, name_of("g"), NULL));
+	sim_ok(fs_rmdir(&r->req, d, name_of("sub"), NULL));
+	recount(r, d);
+	sim_check(quota(r, d).used_blocks == 1, "what is left");
+}
+
+/* Ways in and out. */
+static void borders(struct rig *r)
+{
+	struct fs_id d = quota_dir(r, r->root, "d", 100), e = quota_dir(r, r->root, "e", 50), u = rig_create(r, "u");
+	struct fs_id f = make(r, d, "f", FS_REG), sub = make(r, d, "sub", FS_DIR);
+	struct fs_name twice[2] = { name_of("c1"), name_of("c2") };
+	struct fs_attr a;
+	uint32_t n;
+
+	sim_ok(write_at(r, u, 0, 20 * KIB4));
+	sim_ok(write_at(r, f, 0, 20 * KIB4));
+	sim_check(fs_rename(&r->req, r->root, name_of("u"), d, name_of("u"), NULL, NULL) == -EXDEV, "moved in");
+	sim_check(fs_rename(&r->req, d, name_of("f"), r->root, name_of("f"), NULL, NULL) == -EXDEV, "moved out");
+	sim_check(fs_rename(&r->req, d, name_of("f"), e, name_of("f"), NULL, NULL) == -EXDEV, "moved across");
+	sim_check(fs_rename(&r->req, d, name_of("f"), r->root, name_of("u"), NULL, NULL) == -EXDEV, "replaced");
+	sim_check(fs_rename(&r->req, r->root, name_of("e"), d, name_of("e"), NULL, NULL) == -EXDEV, "nested");
+	sim_check(fs_link(&r->req, f, r->root, name_of("l"), false, NULL, NULL) == -EXDEV, "linked out");
+	sim_check(fs_link(&r->req, u, d, name_of("l"), false, NULL, NULL) == -EXDEV, "linked in");
+	sim_ok(fs_rename(&r->req, d, name_of("f"), sub, name_of("f"), NULL, NULL));
+	sim_ok(fs_link(&r->req, f, d, name_of("l"), false, NULL, NULL));
+	sim_ok(fs_remove(&r->req, d, name_of("l"), NULL));
+	sim_ok(fs_rename(&r->req, r->root, name_of("e"), r->root, name_of("e2"), NULL, NULL));
+	sim_check(fs_clone(&r->req, u, d, twice, 2, NULL, NULL) == 0, "clones in");
+	recount(r, d);
+	sim_check(fs_clone(&r->req, u, e, twice, 2, NULL, NULL) == 0, "clones in, once more");
+	sim_check(fs_clone(&r->req, u, e, (struct fs_name[]){ name_of("c3") }, 1, NULL, NULL) == -EDQUOT, "one too many");
+	recount(r, e);
+	sim_check(fs_clone_tree(&r->req, d, e, name_of("t"), &a, &n) == -EDQUOT, "a tree too many");
+	sim_ok(fs_clone_tree(&r->req, d, r->root, name_of("t"), &a, &n));
+	sim_check(fs_quota_get(&r->req, a.id, &(struct fs_quota){ 0 }) == -ENODATA, "a clone with a quota");
+	sim_ok(fs_quota_set(&r->req, e, 500, -1, NULL));
+	sim_ok(fs_clone_tree(&r->req, d, e, name_of("t"), &a, &n));
+	recount(r, e);
+	/* A file without a name counts where it gets one. */
+	sim_ok(fs_create_unnamed(&r->req, r->root.volume, 0600, &a));
+	sim_ok(write_at(r, a.id, 0, 60 * KIB4));
+	sim_check(fs_link(&r->req, a.id, d, name_of("new"), false, NULL, NULL) == -EDQUOT, "an import too large");
+	recount(r, d);
+	rig_truncate(r, a.id, 10 * KIB4);
+	sim_ok(fs_link(&r->req, a.id, d, name_of("new"), false, NULL, NULL));
+	recount(r, d);
+	recount(r, e);
+	cut(r, 2);
+	recount(r, d);
+	recount(r, e);
+}
+
+/* Setting it where files are already. */
+static void existing(struct rig *r)
+{
+	struct fs_id d = make(r, r->root, "d", FS_DIR), sub = make(r, d, "sub", FS_DIR), f = make(r, sub, "f", FS_REG);
+	struct fs_req user;
+	struct fs_quota q, *all;
+	uint32_t n;
+
+	sim_ok(write_at(r, f, 0, 30 * KIB4));
+	sim_ok(fs_link(&r->req, f, r->root, name_of("l"), false, NULL, NULL));
+	sim_check(fs_quota_set(&r->req, d, 100, -1, NULL) == -EMLINK, "a name elsewhere");
+	sim_ok(fs_remove(&r->req, r->root, name_of("l"), NULL));
+	sim_ok(fs_link(&r->req, f, d, name_of("l"), false, NULL, NULL));
+	sim_check(fs_quota_set(&r->req, d, 31, -1, NULL) == -EDQUOT, "below what is there");
+	sim_check(fs_quota_get(&r->req, d, &q) == -ENODATA, "refused, and there");
+	sim_check(fs_quota_set(&r->req, d, 100, 101, NULL) == -ERANGE, "soft above hard");
+	sim_check(fs_quota_set(&r->req, f, 100, -1, NULL) == -ENOTDIR, "of a file");
+	sim_check(fs_quota_set(&r->req, r->root, 100, -1, NULL) == -EINVAL, "of the root");
+	sim_check(fs_quota_clear(&r->req, d) == -ENODATA, "cleared, and there is none");
+	sim_req(&user, r->fs, 1);
+	sim_check(fs_quota_set(&user, d, 100, -1, NULL) == -EPERM, "by anybody");
+	sim_ok(fs_quota_set(&r->req, d, 100, 50, &q));
+	sim_check(q.used_blocks == 32 && q.files == 3 && q.soft_blocks == 50, "%u blocks", (unsigned)q.used_blocks);
+	sim_check(fs_quota_set(&r->req, sub, 100, -1, NULL) == -EBUSY, "inside");
+	sim_check(fs_quota_set(&r->req, d, 31, -1, NULL) == -EDQUOT, "below what counts");
+	sim_ok(fs_quota_set(&r->req, d, 32, 0, NULL));
+	sim_check(write_at(r, f, 30 * KIB4, 1) == -EDQUOT, "beyond the new limit");
+	sim_ok(fs_quota_set(&r->req, d, 0, -1, NULL));
+	sim_ok(write_at(r, f, 30 * KIB4, 1));
+	sim_ok(fs_quota_list(&r->req, r->root.volume, &all, &n));
+	sim_check(n == 1 && all[0].dir.ino == d.ino && all[0].used_blocks == 33, "the list");
+	free(all);
+	cut(r, 3);
+	/* Whatever was in it counts for nothing any more, and then for another. */
+	sim_ok(fs_quota_clear(&r->req, d));
+	sim_check(fs_quota_get(&r->req, f, &q) == -ENODATA, "cleared");
+	sim_ok(write_at(r, f, 0, 50 * KIB4));
+	sim_ok(fs_quota_set(&r->req, sub, 60, -1, NULL) == -EMLINK ? 0 : -1);
+	sim_ok(fs_remove(&r->req, d, name_of("l"), NULL));
+	sim_ok(fs_quota_set(&r->req, sub, 60, -1, NULL));
+	recount(r, sub);
+	sim_check(fs_quota_set(&r->req, d, 100, -1, NULL) == -EBUSY, "around");
+	sim_ok(fs_remove(&r->req, sub, name_of("f"), NULL));
+	sim_ok(fs_rmdir(&r->req, d, name_of("sub"), NULL));
+	sim_ok(fs_quota_list(&r->req, r->root.volume, &all, &n));
+	sim_check(!n, "a quota of what is removed");
+	free(all);
+	/* What takes its inode is another. */
+	sub = make(r, d, "sub", FS_DIR);
+	sim_check(fs_quota_get(&r->req, sub, &q) == -ENODATA, "a heritage");
+}
+
+/* Many at a time, in the order in which they come and go. */
+static void many(struct rig *r)
+{
+	struct fs_id dirs[40];
+	struct fs_quota *all;
+	char name[16];
+	uint32_t n;
+
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "d%u", i);
+		dirs[i] = quota_dir(r, r->root, name, 50 + i);
+		sim_ok(write_at(r, make(r, dirs[i], "f", FS_REG), 0, (i + 1) * KIB4));
+	}
+	for (unsigned i = 0; i < 40; i += 3)
+		sim_ok(fs_quota_clear(&r->req, dirs[i]));
+	cut(r, 4);
+	sim_ok(fs_quota_list(&r->req, r->root.volume, &all, &n));
+	sim_check(n == 26, "%u in the list", n);
+	free(all);
+	for (unsigned i = 0; i < 40; i++)
+		if (i % 3)
+			recount(r, dirs[i]);
+	for (unsigned i = 39; i < 40; i--)
+		if (i % 3)
+			sim_ok(fs_quota_clear(&r->req, dirs[i]));
+	sim_ok(fs_quota_list(&r->req, r->root.volume, &all, &n));
+	sim_check(!n, "some are left");
+	free(all);
+}
+
+/* A tree that is too large is refused, and says so. */
+static void large(struct rig *r)
+{
+	struct fs_id d = make(r, r->root, "d", FS_DIR), f = make(r, d, "f", FS_REG);
+	struct fs_name *names = test_alloc(FS_TREE_MAX * sizeof(*names));
+	char (*text)[16] = test_alloc(FS_TREE_MAX * sizeof(*text));
+
+	for (unsigned i = 0; i < FS_TREE_MAX; i++) {
+		snprintf(text[i], sizeof(text[i]), "c%u", i);
+		names[i] = name_of(text[i]);
+	}
+	sim_ok(fs_clone(&r->req, f, d, names, FS_TREE_MAX - 1, NULL, NULL));
+	sim_check(fs_quota_set(&r->req, d, 10000, -1, NULL) == -E2BIG, "too many");
+	sim_ok(fs_remove(&r->req, d, name_of("f"), NULL));
+	sim_ok(fs_quota_set(&r->req, d, 10000, -1, NULL));
+	recount(r, d);
+	free(text);
+	free(names);
+}
+
+/* Snapshots and clones of volumes have the quotas of their time. */
+static void snapshots(struct rig *r)
+{
+	struct fs_id d = quota_dir(r, r->root, "d", 100), f = make(r, d, "f", FS_REG), e, in_clone;
+	struct fs_quota *all;
+	struct fs_attr a;
+	uint32_t n;
+
+	sim_ok(write_at(r, f, 0, 20 * KIB4));
+	sim_ok(fs_snapshot_create(&r->req, "main", "s", NULL));
+	sim_ok(write_at(r, f, 20 * KIB4, 50 * KIB4));
+	e = quota_dir(r, r->root, "e", 10);
+	sim_ok(write_at(r, make(r, e, "f", FS_REG), 0, 5 * KIB4));
+	sim_ok(fs_volume_clone(&r->req, "main", "s", "copy", NULL));
+	sim_ok(fs_lookup_path(&r->req, "copy", "/d/f", &a));
+	in_clone = a.id;
+	sim_check(quota(r, in_clone).used_blocks == 21, "the clone's");
+	sim_check(write_at(r, in_clone, 20 * KIB4, 80 * KIB4) == -EDQUOT, "more than the clone may");
+	sim_ok(write_at(r, in_clone, 20 * KIB4, 79 * KIB4));
+	sim_check(quota(r, f).used_blocks == 71, "not the clone's affair");
+	sim_ok(fs_lookup_path(&r->req, "main@s", "/d/f", &a));
+	sim_check(quota(r, a.id).used_blocks == 21, "the snapshot's");
+	sim_ok(fs_volume_restore(&r->req, "main", "s", true));
+	recount(r, find(r, r->root, "d"));
+	sim_ok(fs_quota_list(&r->req, r->root.volume, &all, &n));
+	sim_check(n == 1 && all[0].used_blocks == 21, "the restored");
+	free(all);
+	e = quota_dir(r, r->root, "e", 10);
+	cut(r, 5);
+	recount(r, e);
+	recount(r, d);
+}
+
+/* What is held counts though it has no name any more; and what a directory that is no more had, for none. */
+static void held(struct rig *r)
+{
+	struct fs_id d = quota_dir(r, r->root, "d", 100), f = make(r, d, "f", FS_REG);
+
+	sim_ok(write_at(r, f, 0, 20 * KIB4));
+	sim_ok(fs_hold(r->fs, f));
+	sim_ok(fs_remove(&r->req, d, name_of("f"), NULL));
+	sim_check(quota(r, d).used_blocks == 21 && quota(r, d).files == 2, "held");
+	sim_check(write_at(r, f, 20 * KIB4, 80 * KIB4) == -EDQUOT, "held, and without a limit");
+	fs_unhold(r->fs, f);
+	sim_ok(fs_reap_all(r->fs));
+	recount(r, d);
+	f = make(r, d, "f", FS_REG);
+	sim_ok(write_at(r, f, 0, 20 * KIB4));
+	sim_ok(fs_hold(r->fs, f));
+	sim_ok(fs_remove(&r->req, d, name_of("f"), NULL));
+	sim_ok(fs_rmdir(&r->req, r->root, name_of("d"), NULL));
+	d = quota_dir(r, r->root, "d", 100);
+	sim_ok(write_at(r, f, 20 * KIB4, 200 * KIB4));
+	fs_unhold(r->fs, f);
+	sim_ok(fs_reap_all(r->fs));
+	recount(r, d);
+}
+
+static unsigned warnings;
+
+static void count_warning(void *arg, enum log_level level, const char *text)
+{
+	warnings += level == LOG_WARN && strstr(text, "soft limit");
+}
+
+static void soft(struct rig *r)
+{
+	struct fs_id d = quota_dir(r, r->root, "d", 100), f = make(r, d, "f", FS_REG);
+
+	log_capture(count_warning, NULL);
+	sim_ok(fs_quota_set(&r->req, d, -1, 50, NULL));
+	sim_ok(write_at(r, f, 0, 49 * KIB4));
+	sim_check(!warnings, "a warning below");
+	sim_ok(write_at(r, f, 49 * KIB4, KIB4));
+	sim_check(warnings == 1, "no warning, but above");
+	for (unsigned i = 0; i < 10; i++) {
+		rig_truncate(r, f, 49 * KIB4);
+		sim_ok(write_at(r, f, 49 * KIB4, 10 * KIB4));
+	}
+	sim_check(warnings == 1, "%u warnings", warnings);
+	rig_truncate(r, f, 10 * KIB4);
+	sim_ok(write_at(r, f, 10 * KIB4, 60 * KIB4));
+	sim_check(warnings == 2, "once for each time");
+	sim_ok(fs_volume_set_space(&r->req, "main", 1000, 100, -1));
+	sim_check(fs_volume_set_space(&r->req, "main", 10, 5, -1) == -EDQUOT, "below what is used");
+	sim_check(fs_volume_set_space(&r->req, "main", -1, 1001, -1) == -ERANGE, "soft above hard");
+	sim_ok(write_at(r, rig_create(r, "u"), 0, 100 * KIB4));
+	sim_check(warnings == 3, "none for the volume");
+	log_capture(NULL, NULL);
+}
+
+/* Whatever is done, in whatever order, the sums are right; over power cuts too. */
+static void random_ops(struct rig *r)
+{
+	struct fs_id dirs[4];
+	struct rng rng;
+
+	rng_init(&rng, 77);
+	for (unsigned i = 0; i < 4; i++)
+		dirs[i] = i < 3 ? quota_dir(r, r->root, (char[]){ 'a' + i, 0 }, 300) : make(r, r->root, "x", FS_DIR);
+	rig_stable(r);
+	for (unsigned step = 0; step < 4000; step++) {
+		struct fs_id d = dirs[rng_below(&rng, 4)], e = dirs[rng_below(&rng, 4)];
+		char n1[] = { 'f', '0' + rng_below(&rng, 8), 0 }, n2[] = { 'f', '0' + rng_below(&rng, 8), 0 };
+		struct fs_create how = { .type = FS_REG, .how = FS_CREATE_GUARDED };
+		struct fs_name name = name_of(n2);
+		struct fs_attr a;
+		uint32_t n;
+		int err = fs_lookup(&r->req, d, name_of(n1), &a, NULL);
+
+		switch (rng_below(&rng, 12)) {
+		case 0: fs_create(&r->req, d, name_of(n1), &how, &a, NULL); break;
+		case 1: fs_remove(&r->req, d, name_of(n1), NULL); break;
+		case 2: fs_rename(&r->req, d, name_of(n1), e, name, NULL, NULL); break;
+		case 3: if (!err) fs_clone(&r->req, a.id, e, &name, 1, NULL, &a); break;
+		case 4: if (!err) fs_punch(&r->req, a.id, rng_below(&rng, 100) * KIB4, 9 * KIB4, NULL); break;
+		case 5: if (!err) fs_link(&r->req, a.id, e, name, rng_below(&rng, 2), NULL, NULL); break;
+		case 6: if (!err) fs_clone_range(&r->req, a.id, 0, find(r, d, n1), 64 * KIB4, 0, NULL); break;
+		case 7: if (rng_one_in(&rng, 8)) fs_clone_tree(&r->req, d, e, name_of("t"), &a, &n); break;
+		case 8: if (rng_one_in(&rng, 20)) fs_quota_clear(&r->req, d); break;
+		case 9: if (rng_one_in(&rng, 4)) fs_quota_set(&r->req, d, 200 + rng_below(&rng, 200), -1, NULL); break;
+		case 10: if (!err) fs_xattr_set(&r->req, a.id, name, n1, rng_below(&rng, 2), 0, NULL); break;
+		default: if (!err) write_at(r, a.id, rng_below(&rng, 90) * KIB4, 1 + rng_below(&rng, 20 * KIB4));
+		}
+		if (rng_one_in(&rng, 500)) {
+			if (rng_one_in(&rng, 2))
+				rig_stable(r);
+			rig_power_cut(r, DEV_SIM_CUT_RANDOM, step);
+			rig_reopen(r);
+		}
+	}
+}
+
+/* ---- reservations ------------------------------------------------------------------------------- */
+
+static int reserve(struct rig *r, const char *volume, int64_t blocks)
+{
+	return fs_volume_set_space(&r->req, volume, -1, -1, blocks);
+}
+
+static struct fs_id volume(struct rig *r, const char *name)
+{
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	struct fs_id root;
+
+	sim_ok(fs_volume_create(&r->req, name, v));
+	root = v->root;
+	free(v);
+	return root;
+}
+
+static uint64_t left(struct rig *r, const char *name)
+{
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	uint64_t n;
+
+	sim_ok(fs_volume_find(r->fs, name, v));
+	n = v->reserve_left_blocks;
+	free(v);
+	return n;
+}
+
+/* Writes COUNT blocks from block FIRST on, or what there is room for: how many. */
+static uint64_t fill(struct rig *r, struct fs_id f, uint64_t first, uint64_t count)
+{
+	uint64_t n = 0;
+
+	for (uint32_t step = 64; step; step = step > 1 ? step / 8 : 0)
+		while (n + step <= count) {
+			int err = write_at(r, f, (first + n) * KIB4, step * KIB4);
+
+			if (err == -ENOSPC)
+				break;
+			sim_ok(err);
+			n += step;
+		}
+	return n;
+}
+
+static uint64_t avail(struct rig *r, struct fs_id id)
+{
+	struct fs_fsstat st;
+
+	sim_ok(fs_reap_all(r->fs));
+	sim_ok(fs_checkpoint(r->fs));
+	sim_ok(fs_fsstat(&r->req, id, &st, NULL));
+	return st.avail_bytes / KIB4;
+}
+
+#define RESERVE 3000ull
+#define INDEX 40			/* blocks that come along with so many */
+
+/* Others fill the pool; then the volume still writes all that is its own. */
+static void kept(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG), hog = rig_create(r, "hog");
+	uint64_t before = avail(r, r->root), n;
+
+	sim_ok(write_at(r, f, 0, 100 * KIB4));
+	sim_check(reserve(r, "v", before) == -ENOSPC, "more than there is");
+	sim_check(avail(r, r->root) + 110 > before, "refused, and yet held");
+	sim_ok(reserve(r, "v", RESERVE));
+	sim_check(avail(r, r->root) + RESERVE + 110 < before, "others see it");
+	sim_check(avail(r, v) + 110 > before, "it doesn't see its own");
+	fill(r, hog, 0, UINT32_MAX);
+	cut(r, 1);
+	hog = rig_find(r, "hog");
+	sim_check(!fill(r, hog, 1 << 20, 1), "after an opening, there is room");
+	sim_check(left(r, "v") == RESERVE, "%u are left", (unsigned)left(r, "v"));
+	n = fill(r, f, 100, RESERVE / 2);
+	sim_check(n == RESERVE / 2, "%u blocks of the half", (unsigned)n);
+	sim_check(left(r, "v") + n <= RESERVE && left(r, "v") + n + INDEX >= RESERVE, "%u are left of it",
+		  (unsigned)left(r, "v"));
+	sim_check(!fill(r, hog, 1 << 20, 1), "there is room for others");
+	/* Over and over itself it takes nothing. */
+	n = left(r, "v");
+	for (unsigned k = 0; k < 5; k++)
+		fill(r, f, 100, 1000);
+	sim_check(left(r, "v") == n, "%u are left after overwriting", (unsigned)left(r, "v"));
+	cut(r, 2);
+	sim_check(left(r, "v") == n, "%u are left after replay", (unsigned)left(r, "v"));
+	/* What is shared is not its alone. */
+	sim_ok(fs_snapshot_create(&r->req, "v", "s", NULL));
+	sim_ok(fs_volume_clone(&r->req, "v", NULL, "w", NULL));
+	n = fill(r, f, 0, 1000);
+	sim_check(n == 1000, "%u blocks of what is shared", (unsigned)n);
+	n = left(r, "v");
+	sim_check(n + 1000 + RESERVE / 2 <= RESERVE, "they cost nothing");
+	sim_check(fill(r, f, 1 << 20, n - INDEX) == n - INDEX, "not to its end");
+	sim_check(!fill(r, hog, 1 << 20, 1), "there is room for others, at its end");
+	/* What it frees is its own again; what the clone holds is not free. */
+	n = left(r, "v");
+	rig_truncate(r, f, (1ull << 20) * KIB4);
+	sim_ok(fs_reap_all(r->fs));
+	sim_check(left(r, "v") > n + 300, "%u are left, of %u", (unsigned)left(r, "v"), (unsigned)n);
+	sim_check(!fill(r, hog, 1 << 20, 1), "others got it");
+}
+
+/* Two of them, and what becomes of it when they go. */
+static void two(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), w = volume(r, "w"), f = make(r, v, "f", FS_REG), g = make(r, w, "g", FS_REG);
+	struct fs_id hog = rig_create(r, "hog");
+	uint64_t before = avail(r, r->root);
+
+	sim_ok(reserve(r, "v", RESERVE));
+	sim_ok(reserve(r, "w", 2 * RESERVE));
+	sim_check(reserve(r, "v", before) == -ENOSPC, "more than there is");
+	sim_check(left(r, "v") == RESERVE, "refused, and changed");
+	fill(r, hog, 0, UINT32_MAX);
+	sim_check(fill(r, f, 0, RESERVE - INDEX) == RESERVE - INDEX, "the first");
+	sim_check(fill(r, f, 1 << 20, 1000) < 2 * INDEX + 300, "the first took the second's");
+	sim_check(fill(r, g, 0, 2 * RESERVE - INDEX) == 2 * RESERVE - INDEX, "the second");
+	/* Removing gives it back to who had it, in the background. */
+	sim_ok(fs_remove(&r->req, w, name_of("g"), NULL));
+	sim_ok(fs_reap_all(r->fs));
+	sim_check(left(r, "w") == 2 * RESERVE, "%u are left", (unsigned)left(r, "w"));
+	sim_check(!fill(r, hog, 1 << 20, 1), "others got it");
+	sim_ok(fs_volume_destroy(&r->req, "w"));
+	sim_check(fill(r, hog, 1 << 20, 1000) == 1000, "it is still held");
+	sim_ok(reserve(r, "v", 0));
+	sim_check(avail(r, r->root) == avail(r, v), "something is held");
+}
+
+static const struct rig_test tests[] = {
+	{ "limit", limit, 20000, 0, false },
+	{ "borders", borders, 20000, 0, false },
+	{ "existing", existing, 20000, 0, false },
+	{ "many", many, 20000, 0, false },
+	{ "large", large, 40000, 0, false },
+	{ "snapshots", snapshots, 20000, 0, false },
+	{ "held", held, 20000, 0, false },
+	{ "soft", soft, 20000, 0, false },
+	{ "random", random_ops, 20000, 0, false },
+	{ "kept", kept, 20000, 0, false },
+	{ "kept_background", kept, 20000, 0, true },
+	{ "two", two, 30000, 0, false },
+	{ "two_background", two, 30000, 0, true },
+};
+
+int main(int argc, char **argv)
+{
+	alarm(100);
+	return rig_main(tests, sizeof(tests) / sizeof(*tests), argc, argv);
+}
