@@ -301,12 +301,13 @@ int do_dedup(struct txn *t, void *arg)
 	r = (struct tree_root){ i->root, i->depth };
 	mapped = i->mapped;
 	err = tree_modify(t, &r, TREE_FILE, o->dst_first, o->n, move_slot, o, &mapped);
+	if (!err)
+		err = quota_account(t, vol, i, mapped - i->mapped, 0);
 	if (err)
 		return err;
 	record_dedup(t, o);
 	if (!t->apply)
 		return 0;
-	vol->mapped -= i->mapped - mapped;
 	i->root = r.ptr;
 	i->depth = r.depth;
 	i->mapped = mapped;

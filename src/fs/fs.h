@@ -465,7 +465,11 @@ enum { FS_ACCESS_READ = 1, FS_ACCESS_LOOKUP = 2, FS_ACCESS_MODIFY = 4, FS_ACCESS
 int fs_access(struct fs_req *req, struct fs_id id, uint32_t want, uint32_t *ret_allowed,
 	      struct fs_attr *ret_attr);
 
-struct fs_fsstat { uint64_t total_bytes, free_bytes, avail_bytes, total_files, free_files; };
+struct fs_fsstat {
+	uint64_t total_bytes, free_bytes, avail_bytes, total_files, free_files;	/* as quotas leave them */
+	uint64_t soft_avail_bytes;	/* the same up to soft limits */
+	uint64_t used_bytes;		/* of the quota that ID counts for: its directory's, or the volume's */
+};
 int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st, struct fs_attr *ret_attr);
 
 /* ---- files --------------------------------------------------------------------------- */

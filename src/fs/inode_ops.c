@@ -220,7 +220,7 @@ int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st, str
 	struct pool_status p;
 	struct fs_quota q;
 	struct fs_attr a;
-	uint64_t avail, total, files_left, others;
+	uint64_t avail, total, files_left, others, soft, ignored = 0;
 	int err = fs_getattr(req, id, &a);
 
 	if (!err)
@@ -239,9 +239,14 @@ int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st, str
 	total = p.nblocks - p.fixed_blocks;
 	within(v.quota_blocks, v.mapped_blocks, &total, &avail, &p.free_blocks);
 	within(q.limit_blocks, q.used_blocks, &total, &avail, &p.free_blocks);
+	soft = avail;
+	within(v.soft_blocks, v.mapped_blocks, &ignored, &soft, &ignored);
+	within(q.soft_blocks, q.used_blocks, &ignored, &soft, &ignored);
 	files_left = avail * INODES_PER_BLOCK;
 	*ret_st = (struct fs_fsstat){ .total_bytes = total * BLOCK_SIZE,
 		.free_bytes = p.free_blocks * BLOCK_SIZE, .avail_bytes = avail * BLOCK_SIZE,
+		.soft_avail_bytes = soft * BLOCK_SIZE,
+		.used_bytes = (q.dir.ino ? q.used_blocks : v.mapped_blocks) * BLOCK_SIZE,
 		.total_files = v.files + files_left, .free_files = files_left };
 	if (ret_attr)
 		*ret_attr = a;

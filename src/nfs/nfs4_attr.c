@@ -134,7 +134,7 @@ uint32_t nfs4_attrs_load(struct nfs4_compound *cp, struct nfs4_attrs *at, const 
 {
 	const uint32_t statfs0 = B(FILES_AVAIL) | B(FILES_FREE) | B(FILES_TOTAL);
 	const uint32_t statfs1 = B(SPACE_AVAIL) | B(SPACE_FREE) | B(SPACE_TOTAL) |
-				 B(QUOTA_AVAIL_HARD) | B(QUOTA_AVAIL_SOFT);
+				 B(QUOTA_AVAIL_HARD) | B(QUOTA_AVAIL_SOFT) | B(QUOTA_USED);
 	int err;
 
 	at->cp = cp;
@@ -153,8 +153,7 @@ uint32_t nfs4_attrs_load(struct nfs4_compound *cp, struct nfs4_attrs *at, const 
 	if (err)
 		return nfs4_status(err);
 	at->root = at->a.id.ino == FS_ROOT_INO && !at->a.id.snapshot;
-	return want->w[0] & B(FS_LOCATIONS) || want->w[1] & B(QUOTA_USED) ? load_info(cp, at) :
-									    NFS4_OK;
+	return want->w[0] & B(FS_LOCATIONS) ? load_info(cp, at) : NFS4_OK;
 }
 
 /* ---- writing ------------------------------------------------------------------------- */
@@ -202,12 +201,6 @@ static void put_locations(struct xdr_out *out, const struct nfs4_attrs *at)
 	if (at->have_info)
 		xdr_put_string(out, at->info->name);
 	xdr_put_u32(out, 0);
-}
-
-/* The quota is the volume's, and counts what its files map. */
-static uint64_t quota_used(const struct nfs4_attrs *at)
-{
-	return at->have_info ? at->info->mapped_blocks * 4096 : 0;
 }
 
 static uint64_t mounted_on(const struct nfs4_attrs *at)
@@ -261,8 +254,8 @@ static void put_rest(struct xdr_out *out, const struct nfs4_attrs *at, unsigned 
 	case OWNER: put_number(out, at->a.uid); break;
 	case OWNER_GROUP: put_number(out, at->a.gid); break;
 	case QUOTA_AVAIL_HARD: xdr_put_u64(out, at->fsstat.avail_bytes); break;
-	case QUOTA_AVAIL_SOFT: xdr_put_u64(out, at->fsstat.avail_bytes); break;
-	case QUOTA_USED: xdr_put_u64(out, quota_used(at)); break;
+	case QUOTA_AVAIL_SOFT: xdr_put_u64(out, at->fsstat.soft_avail_bytes); break;
+	case QUOTA_USED: xdr_put_u64(out, at->fsstat.used_bytes); break;
 	case RAWDEV:
 		xdr_put_u32(out, at->a.rdev_major);
 		xdr_put_u32(out, at->a.rdev_minor);

@@ -210,6 +210,7 @@ int cmd_pool_status(struct cmd *c)
 	row_size(&t, j, "size", "size_bytes");
 	row_size(&t, j, "available", "available_bytes");
 	row_size(&t, j, "free", "free_bytes");
+	row_size(&t, j, "kept for volumes with reservations", "held_bytes");
 	row_size(&t, j, "free after the next checkpoint", "pending_free_bytes");
 	row_size(&t, j, "fixed tables and log", "metadata_bytes");
 	row_size(&t, j, "log in use", "log_used_bytes");

@@ -5,11 +5,23 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "admin/size.h"
+
 static int name_check(struct cmd *c)
 {
 	char why[OBJNAME_WHY];
 
 	return volume_name_check(c->argv[0], why) ? fail("%s", why) : DONE;
+}
+
+static void quota_cell(struct table *t, const json_t *v)
+{
+	char size[SIZE_TEXT], text[SIZE_TEXT + 16];
+	uint64_t quota = json_u64(v, "quota");
+
+	snprintf(text, sizeof(text), "%s%s", quota ? size_text(quota, size) : "none",
+		 json_is_true(json_object_get(v, "over_soft")) ? ", above soft" : "");
+	table_cell(t, text);
 }
 
 static void volume_row(struct table *t, const json_t *v)
@@ -21,8 +33,9 @@ static void volume_row(struct table *t, const json_t *v)
 	table_cell(t, json_text(v, "name"));
 	table_cell(t, files);
 	table_size(t, json_u64(v, "mapped"));
-	if (json_u64(v, "quota"))
-		table_size(t, json_u64(v, "quota"));
+	quota_cell(t, v);
+	if (json_u64(v, "reserve"))
+		table_size(t, json_u64(v, "reserve_left"));
 	else
 		table_cell(t, "none");
 	table_cell(t, *exports ? exports : "(default)");
@@ -36,7 +49,7 @@ static int volumes_print(const json_t *list)
 	const json_t *v;
 	size_t i;
 
-	table_init(&t, "lrrrlll", "NAME", "FILES", "MAPPED", "QUOTA", "EXPORTS", "SNAPSHOTS", "DEDUP");
+	table_init(&t, "lrrrrlll", "NAME", "FILES", "MAPPED", "QUOTA", "RESERVED", "EXPORTS", "SNAPSHOTS", "DEDUP");
 	json_array_foreach(list, i, v)
 		volume_row(&t, v);
 	return table_print(&t);

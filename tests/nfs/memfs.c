@@ -304,7 +304,7 @@ int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st,
 
 	if (err)
 		return err;
-	*ret_st = (struct fs_fsstat){ 1000, 600, 500, 100, 50 };
+	*ret_st = (struct fs_fsstat){ 1000, 600, 500, 100, 50, 500, 400 };
 	*ret_attr = n->attr;
 	return 0;
 }
