@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "fs/fs_int.h"
 #include "fs/names.h"
 #include "rig.h"
 
@@ -438,6 +439,81 @@ static void random_ops(struct rig *r)
 	}
 }
 
+/* ---- damage ------------------------------------------------------------------------------------- */
+
+enum harm { HARM_USED, HARM_FILES, HARM_PROJECT, HARM_OUTSIDE, HARM_HEAD, HARM_COUNT, HARM_NEXT, HARMS };
+struct harming { enum harm what; struct fs_id id; };
+
+static int do_harm(struct txn *t, void *arg)
+{
+	struct harming *h = arg;
+	struct volume *vol;
+	struct inode *i;
+	int err = object_own(t, h->id, &vol, &i);
+
+	if (err || !t->apply)
+		return err;
+	switch (h->what) {
+	case HARM_USED: quota_in(i)->used += 5; break;
+	case HARM_FILES: quota_in(i)->files--; break;
+	case HARM_PROJECT: i->project = 0; break;
+	case HARM_OUTSIDE: i->project = vol->last_project; i->project_dir = vol->quota_dir; break;
+	case HARM_HEAD: vol->quota_dir = 0; break;
+	case HARM_COUNT: vol->quota_dirs++; break;
+	default: quota_in(i)->next = 0;
+	}
+	return 0;
+}
+
+static void count_line(void *arg, const char *line)
+{
+	++*(unsigned *)arg;
+}
+
+/* What is wrong is found, and set right. */
+static void harm(struct rig *r, enum harm what)
+{
+	struct fs_check_opts o = { .repair = true };
+	struct fs_id d[3], in = { 0 }, out = rig_create(r, "out");
+	struct harming h = { .what = what };
+	struct fs_check_stats st;
+	struct fs_quota *all;
+	unsigned said = 0;
+	struct txn t;
+	uint32_t n;
+
+	for (unsigned i = 0; i < 3; i++) {
+		d[i] = quota_dir(r, r->root, (char[]){ 'a' + i, 0 }, 100);
+		in = make(r, d[i], "f", FS_REG);
+		sim_ok(write_at(r, in, 0, 7 * KIB4));
+	}
+	h.id = what == HARM_PROJECT ? in : what == HARM_OUTSIDE ? out : d[1];
+	txn_begin(&t, r->fs->pool);
+	sim_ok(txn_run(&t, true, do_harm, &h));
+	txn_end(&t);
+	sim_ok(fs_checkpoint(r->fs));
+	sim_ok(fs_close(r->fs));
+	sim_check(fs_check(r->dev, count_line, &said, &st) > 0 && said, "harm %d isn't found", what);
+	sim_check(fs_check_with(r->dev, &o, count_line, &said, &st) == 0, "harm %d isn't set right", what);
+	rig_open(r);
+	for (unsigned i = 0; i < 3; i++)
+		recount(r, d[i]);
+	sim_ok(fs_quota_list(&r->req, r->root.volume, &all, &n));
+	sim_check(n == 3, "%u in the list", n);
+	free(all);
+	for (unsigned i = 0; i < 3; i++) {
+		sim_ok(fs_remove(&r->req, d[i], name_of("f"), NULL));
+		sim_ok(fs_rmdir(&r->req, r->root, name_of((char[]){ 'a' + i, 0 }), NULL));
+	}
+	rig_remove(r, "out");
+}
+
+static void damages(struct rig *r)
+{
+	for (enum harm what = 0; what < HARMS; what++)
+		harm(r, what);
+}
+
 /* ---- reservations ------------------------------------------------------------------------------- */
 
 static int reserve(struct rig *r, const char *volume, int64_t blocks)
@@ -579,6 +655,7 @@ static const struct rig_test tests[] = {
 	{ "held", held, 20000, 0, false },
 	{ "soft", soft, 20000, 0, false },
 	{ "random", random_ops, 20000, 0, false },
+	{ "damages", damages, 20000, 0, false },
 	{ "kept", kept, 20000, 0, false },
 	{ "kept_background", kept, 20000, 0, true },
 	{ "two", two, 30000, 0, false },
