@@ -14,7 +14,7 @@ void gen_init(struct gen *g, uint64_t seed)
 		[OP_SETATTR] = 14, [OP_CLONE] = 8, [OP_REMOVE] = 12, [OP_RMDIR] = 4,
 		[OP_RENAME] = 9, [OP_VCREATE] = 0, [OP_VDESTROY] = 0, [OP_READ] = 14,
 		[OP_RANGE] = 12, [OP_PUNCH] = 7, [OP_ALLOCATE] = 4, [OP_XSET] = 8,
-		[OP_XREMOVE] = 3, [OP_HOLD] = 5,
+		[OP_XREMOVE] = 3, [OP_HOLD] = 5, [OP_QUOTA] = 4,
 	};
 
 	*g = (struct gen){ .names = 30, .users = MUSERS, .max_write = FS_IO_MAX, .max_clones = 12,
@@ -574,6 +574,16 @@ static void gen_unnamed(struct gen *g, struct model *m, struct op *op)
 		op->id = gen_stale(g, m);
 }
 
+/* Of a directory that has one, mostly. */
+static void end_quota(struct gen *g, struct model *m, struct op *op)
+{
+	uint32_t at = below(g, m->nnodes);
+
+	for (uint32_t i = 0; i < m->nnodes; i++)
+		if (m->nodes[(at + i) % m->nnodes]->has_quota)
+			op->id = m->nodes[(at + i) % m->nnodes]->id;
+}
+
 static enum op_kind gen_kind(struct gen *g)
 {
 	unsigned sum = 0, k, at;
@@ -652,6 +662,12 @@ void gen_op(struct gen *g, struct model *m, struct op *op)
 		break;
 	case OP_HOLD:
 		gen_hold(g, m, op);
+		break;
+	case OP_QUOTA:
+		op->id = pick(g, m, FS_DIR);
+		op->replace = rng_one_in(&g->rng, 2);
+		if (op->replace)
+			end_quota(g, m, op);
 		break;
 	case OP_KINDS:
 		abort();

@@ -12,7 +12,7 @@
 const char *const op_names[OP_KINDS] = {
 	"create", "mkdir", "symlink", "mknod", "unnamed", "forget", "link", "write", "setattr",
 	"clone", "remove", "rmdir", "rename", "vcreate", "vdestroy", "read", "range", "punch", "allocate",
-	"xset", "xremove", "hold", "snap", "unsnap", "restore", "vclone", "tree"
+	"xset", "xremove", "hold", "quota", "snap", "unsnap", "restore", "vclone", "tree"
 };
 
 static void *xcalloc(size_t n, size_t size)
@@ -102,6 +102,16 @@ struct model *model_new(void)
 
 	m->hash = xcalloc(HASH_SIZE, sizeof(*m->hash));
 	return m;
+}
+
+void model_quota_end(struct model *m, struct mnode *dir)
+{
+	uint64_t quota = dir->quota;
+
+	for (uint32_t i = 0; dir->has_quota && i < m->nnodes; i++)
+		if (m->nodes[i]->id.volume == dir->id.volume && m->nodes[i]->quota == quota)
+			m->nodes[i]->quota = 0;
+	dir->has_quota = false;
 }
 
 void model_node_free(struct model *m, struct mnode *n)

@@ -31,7 +31,7 @@
 enum op_kind {
 	OP_CREATE, OP_MKDIR, OP_SYMLINK, OP_MKNOD, OP_UNNAMED, OP_FORGET, OP_LINK, OP_WRITE,
 	OP_SETATTR, OP_CLONE, OP_REMOVE, OP_RMDIR, OP_RENAME, OP_VCREATE, OP_VDESTROY, OP_READ,
-	OP_RANGE, OP_PUNCH, OP_ALLOCATE, OP_XSET, OP_XREMOVE, OP_HOLD, OP_SNAP, OP_UNSNAP, OP_RESTORE,
+	OP_RANGE, OP_PUNCH, OP_ALLOCATE, OP_XSET, OP_XREMOVE, OP_HOLD, OP_QUOTA, OP_SNAP, OP_UNSNAP, OP_RESTORE,
 	OP_VCLONE, OP_TREE, OP_KINDS
 };
 extern const char *const op_names[OP_KINDS];
@@ -54,7 +54,7 @@ struct op {
 	uint64_t src_offset, length;	/* OP_RANGE; OP_PUNCH, OP_ALLOCATE: the length */
 	enum fs_xattr_how xattr_how;
 	uint64_t seed;			/* of the pattern that is written */
-	bool stable, replace;
+	bool stable, replace;		/* OP_QUOTA: replace takes it away */
 	enum fs_create_how how;
 	enum fs_type type;		/* OP_MKNOD */
 	uint64_t verifier;
@@ -115,6 +115,9 @@ struct mnode {
 	struct mdirent *ents;		/* FS_DIR */
 	uint32_t nents, ents_cap;
 	struct mnode *parent;		/* FS_DIR */
+	uint64_t quota;			/* that it counts for: the event that made it; 0: none */
+	bool has_quota;			/* FS_DIR: its own */
+	uint32_t seen;			/* names, while a directory is looked through */
 	uint32_t index;			/* in model.nodes */
 	struct mnode *hash_next;
 };

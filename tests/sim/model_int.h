@@ -31,6 +31,8 @@ void model_snaps_free(struct model *m);
 void model_snap_del(struct model *m, struct mfrozen *f);
 void model_restore(struct model *m, struct mvolume *v, const struct mfrozen *f, uint64_t seq);
 
+/* The quota of DIR, if it has one, is no more. */
+void model_quota_end(struct model *m, struct mnode *dir);
 struct mnode *model_node_new(struct model *m, struct fs_id id, enum fs_type type);
 void model_node_free(struct model *m, struct mnode *n);
 void model_dirent_add(struct model *m, struct mnode *dir, const char *name, uint32_t len,

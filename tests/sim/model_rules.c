@@ -145,6 +145,7 @@ static struct mnode *made(struct run *r, struct mnode *dir, struct fs_id id, enu
 	touch(r, n, true);
 	if (op->set.mask & FS_SET_MTIME)
 		n->mtime = op->set.mtime;
+	n->quota = dir ? dir->quota : 0;
 	if (type == FS_DIR) {
 		n->parent = dir;
 		dir->nlink++;
@@ -154,6 +155,7 @@ static struct mnode *made(struct run *r, struct mnode *dir, struct fs_id id, enu
 
 static void unlink_node(struct run *r, struct mnode *n)
 {
+	model_quota_end(r->m, n);
 	if (n->type == FS_DIR || !--n->nlink) {
 		if (n->type == FS_DIR || !model_held(r->m, n->id)) {
 			model_node_free(r->m, n);
@@ -268,7 +270,7 @@ static void run_link(struct run *r)
 		must(r, EMLINK);
 	if (n && !n->nlink && op->user)
 		must(r, ENOENT);
-	if (op->id.volume != op->dir.volume)
+	if (op->id.volume != op->dir.volume || (n && dir && n->nlink && n->quota != dir->quota))
 		must(r, EXDEV);
 	if (dir)
 		old = model_lookup(dir, op->name, op->name_len);
@@ -288,6 +290,7 @@ static void run_link(struct run *r)
 		unlink_node(r, old);
 	}
 	n->nlink++;
+	n->quota = dir->quota;
 	n->unnamed = n->orphan = false;
 	touch(r, n, false);
 	model_dirent_add(r->m, dir, op->name, op->name_len, n);
@@ -511,7 +514,7 @@ static void run_rename(struct run *r)
 
 	check_name(r, op->name, op->name_len);
 	check_name(r, op->name2, op->name2_len);
-	if (op->dir.volume != op->dir2.volume)
+	if (op->dir.volume != op->dir2.volume || (dir && to_dir && dir->quota != to_dir->quota))
 		must(r, EXDEV);
 	if (dir)
 		n = model_lookup(dir, op->name, op->name_len);
@@ -755,6 +758,62 @@ static void run_tree(struct run *r)
 	may(r, E2BIG);
 }
 
+/* DIR and all below it are seen, as often as they have names there. */
+static void see_below(struct mnode *dir, bool *quotas)
+{
+	dir->seen = 1;
+	*quotas |= dir->quota != 0;
+	for (uint32_t i = 0; i < dir->nents; i++) {
+		struct mnode *n = dir->ents[i].node;
+
+		if (n->type == FS_DIR)
+			see_below(n, quotas);
+		else
+			n->seen++;
+		*quotas |= n->quota != 0;
+	}
+}
+
+static void begin_quota(struct run *r, struct mnode *dir)
+{
+	bool quotas = false;
+
+	for (uint32_t i = 0; i < r->m->nnodes; i++)
+		r->m->nodes[i]->seen = 0;
+	see_below(dir, &quotas);
+	if (quotas)
+		must(r, EBUSY);
+	if (!dir->parent || dir->parent == dir)
+		must(r, EINVAL);
+	for (uint32_t i = 0; i < r->m->nnodes; i++)
+		if (r->m->nodes[i]->type != FS_DIR && r->m->nodes[i]->seen &&
+		    r->m->nodes[i]->nlink > r->m->nodes[i]->seen)
+			must(r, EMLINK);
+	if (!go(r))
+		return;
+	for (uint32_t i = 0; i < r->m->nnodes; i++)
+		if (r->m->nodes[i]->seen)
+			r->m->nodes[i]->quota = r->op->seq;
+	dir->has_quota = true;
+}
+
+/* Without a limit: it counts. */
+static void run_quota(struct run *r)
+{
+	struct mnode *n = need(r, r->op->id);
+
+	if (r->op->user)
+		must(r, EPERM);
+	if (n && n->type != FS_DIR)
+		must(r, ENOTDIR);
+	if (n && r->op->replace && !n->has_quota)
+		must(r, ENODATA);
+	if (n && n->type == FS_DIR && !r->op->replace && !n->has_quota)
+		begin_quota(r, n);
+	else if (n && r->op->replace && go(r))
+		model_quota_end(r->m, n);
+}
+
 static void run_read(struct run *r)
 {
 	struct mnode *n = need_reg_of(r, need_any(r, r->op->id));
@@ -780,7 +839,7 @@ void model_run(struct model *m, const struct op *op, bool apply, struct expect *
 		[OP_RENAME] = run_rename, [OP_VCREATE] = run_volume, [OP_VDESTROY] = run_volume,
 		[OP_READ] = run_read, [OP_RANGE] = run_range, [OP_PUNCH] = run_punch,
 		[OP_ALLOCATE] = run_allocate, [OP_XSET] = run_xattr, [OP_XREMOVE] = run_xattr,
-		[OP_HOLD] = run_hold, [OP_SNAP] = run_snapshot, [OP_UNSNAP] = run_snapshot,
+		[OP_HOLD] = run_hold, [OP_QUOTA] = run_quota, [OP_SNAP] = run_snapshot, [OP_UNSNAP] = run_snapshot,
 		[OP_RESTORE] = run_snapshot, [OP_VCLONE] = run_snapshot,
 		[OP_TREE] = run_tree,
 	};

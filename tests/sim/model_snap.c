@@ -193,6 +193,14 @@ static struct mnode *copy_below(struct copying *c, const struct mnode *src, stru
 	return n;
 }
 
+static void count_for(struct mnode *n, uint64_t quota)
+{
+	n->quota = quota;
+	n->has_quota = false;
+	for (uint32_t i = 0; i < n->nents; i++)
+		count_for(n->ents[i].node, quota);
+}
+
 void model_tree_copy(struct model *m, const struct op *op, model_find_fn *find, void *arg)
 {
 	struct copying c = { m, op, find, arg };
@@ -200,6 +208,7 @@ void model_tree_copy(struct model *m, const struct op *op, model_find_fn *find, 
 
 	top = copy_below(&c, model_find_any(m, op->id), find(arg, op->dir, op->name, op->name_len));
 	top->parent = dir;
+	count_for(top, dir->quota);
 	model_dirent_add(m, dir, op->name, op->name_len, top);
 	dir->nlink++;
 	dir->mtime = dir->ctime = op->time;

@@ -103,6 +103,27 @@ static void check_node(struct test *t, struct fs_id id)
 			  (unsigned long long)n->content->n * MBLOCK);
 }
 
+/* What it counts for, and how many others do. */
+static void check_quota(struct test *t, struct fs_id id)
+{
+	struct mnode *n = model_find(t->m, id);
+	struct fs_quota q = { 0 };
+	struct fs_req req;
+	uint64_t files = 0;
+	int rc;
+
+	if (!n)
+		return;
+	fs_req_admin(&req, t->fs);
+	rc = fs_quota_get(&req, id, &q);
+	sim_check(rc == (n->quota ? 0 : -ENODATA), "step %u: ino %llu: its quota: %s", t->step,
+		  (unsigned long long)id.ino, sim_err(rc));
+	for (uint32_t i = 0; n->quota && i < t->m->nnodes; i++)
+		files += t->m->nodes[i]->id.volume == id.volume && t->m->nodes[i]->quota == n->quota;
+	sim_check(q.files == files, "step %u: %llu inodes count for the quota of ino %llu, and it is %llu", t->step,
+		  (unsigned long long)q.files, (unsigned long long)q.dir.ino, (unsigned long long)files);
+}
+
 static void check_read(struct test *t, const struct op *op)
 {
 	struct mnode *n = model_find_any(t->m, op->id);
@@ -140,6 +161,7 @@ static void check_after(struct test *t, struct op *op)
 	}
 	if (op->kind == OP_HOLD)	/* of whatever it was */
 		return;
+	check_quota(t, op->dir.ino ? op->dir : op->id);
 	if (op->id.ino)
 		check_node(t, op->id);
 	if (op->src.ino)

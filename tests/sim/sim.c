@@ -519,6 +519,10 @@ static void exec_one(struct fs_req *req, struct op *op, struct answer *a)
 		op->rc = fs_hold(req->fs, op->id);
 		op->seq = fs_last_seq(req->fs);
 		break;
+	case OP_QUOTA:
+		op->rc = op->replace ? fs_quota_clear(req, op->id) : fs_quota_set(req, op->id, 0, -1, NULL);
+		op->seq = req->stable_seq;
+		break;
 	case OP_VCREATE: case OP_VDESTROY:
 		exec_volume(req, op);
 		break;
