@@ -387,6 +387,7 @@ static int count_stored(struct account *x)
 		x->a->passes++;
 	}
 	x->a->stored = s->sum;
+	x->a->dedup_blocks = s->dedup;
 	stored_done(s);
 	return err;
 }

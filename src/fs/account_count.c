@@ -95,11 +95,12 @@ int freed_visit(struct freed *f, const struct child *c, uint32_t refs)
 
 int stored_init(struct stored *s, uint64_t nblocks, uint64_t memory)
 {
-	uint64_t window = memory / 2 * 8 / 64 * 64;
+	uint64_t window = memory / 4 * 8 / 64 * 64;
 
 	window = window < 4096 ? 4096 : window;
 	*s = (struct stored){ .end = nblocks, .window = nblocks < window ? (nblocks + 63) / 64 * 64 : window };
-	s->bits = malloc(s->window / 8);
+	s->bits = malloc(s->window / 8 * 2);
+	s->plain = s->bits ? s->bits + s->window / 64 : NULL;
 	return s->bits ? 0 : -ENOMEM;
 }
 
@@ -111,8 +112,26 @@ void stored_done(struct stored *s)
 
 void stored_pass(struct stored *s)
 {
-	memset(s->bits, 0, s->window / 8);
+	memset(s->bits, 0, s->window / 8 * 2);
 	seen_done(&s->seen);
+}
+
+/* Sets bit AT; whether it was set. */
+static bool test_and_set(uint64_t *bits, uint64_t at)
+{
+	bool was = bits[at / 64] >> at % 64 & 1;
+
+	bits[at / 64] |= 1ULL << at % 64;
+	return was;
+}
+
+static void stored_data(struct stored *s, const struct child *c, uint64_t at)
+{
+	bool was = test_and_set(s->bits, at);
+
+	s->sum.data += !was;
+	if (c->ptr & PTR_DUP || !test_and_set(s->plain, at))
+		s->dedup += was;
 }
 
 int stored_visit(struct stored *s, const struct child *c)
@@ -121,10 +140,8 @@ int stored_visit(struct stored *s, const struct child *c)
 	int was;
 
 	if (is_data(c)) {
-		if (at < s->window && !(s->bits[at / 64] >> at % 64 & 1)) {
-			s->bits[at / 64] |= 1ULL << at % 64;
-			s->sum.data++;
-		}
+		if (at < s->window)
+			stored_data(s, c, at);
 		return 0;
 	}
 	was = seen_set(&s->seen, block_of(c));

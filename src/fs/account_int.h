@@ -29,12 +29,16 @@ void freed_pass(struct freed *f);	/* begins pass f->part */
 /* As scan_visit_fn.  -ENOBUFS: not within the memory in so many parts; -E2BIG: in none. */
 int freed_visit(struct freed *f, const struct child *c, uint32_t refs);
 
-/* Every block once: data by a window of addresses in each pass, all else by what was seen. */
+/*
+ * Every block once: data by a window of addresses in each pass, all else by what was seen.  Pointers that
+ * deduplication made (PTR_DUP) save a block each, but for the first one where all that lead to a block are such.
+ */
 struct stored {
 	uint64_t first, window, end;	/* blocks */
-	uint64_t *bits;
+	uint64_t *bits, *plain;		/* come to; and by a pointer that deduplication didn't make */
 	struct seen seen;
 	struct fs_account_blocks sum;
+	uint64_t dedup;			/* blocks that it saved */
 };
 int stored_init(struct stored *s, uint64_t nblocks, uint64_t memory);
 void stored_done(struct stored *s);

@@ -29,7 +29,7 @@ static void walk_ptr(struct check *c, const struct where *w, uint64_t ptr, uint8
 static void flags_check(struct check *c, const struct where *w, uint64_t block, unsigned slot,
 			uint64_t ptr, uint8_t level, uint8_t kind, const struct sub *child)
 {
-	uint64_t allowed = level == 2 ? PTR_MAPPED_MASK : 0;
+	uint64_t allowed = level == 2 ? PTR_MAPPED_MASK : level == 1 && kind == TREE_FILE ? PTR_DUP : 0;
 	uint64_t mapped = (ptr & PTR_MAPPED_MASK) >> PTR_MAPPED_SHIFT;
 
 	if (ptr & ~PTR_BLOCK_MASK & ~allowed)

@@ -278,7 +278,7 @@ static int move_slot(struct txn *t, uint64_t *slot, uint64_t index, void *arg)
 	if (err || !t->apply)
 		return err;
 	o->freed += f.refs == 1;
-	*slot = o->ptrs[index - o->dst_first];
+	*slot = o->ptrs[index - o->dst_first] ? o->ptrs[index - o->dst_first] | PTR_DUP : 0;
 	return 0;
 }
 

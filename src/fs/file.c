@@ -409,7 +409,7 @@ static int dup_slot(struct txn *t, uint64_t *slot, uint64_t ptr)
 	uint64_t old = *slot & PTR_BLOCK_MASK;
 
 	if (t->apply)
-		*slot = ptr;
+		*slot = ptr | PTR_DUP;
 	return old ? txn_unref(t, old) : 0;
 }
 

@@ -151,6 +151,8 @@ void dump_index(const struct dump *d, const uint64_t slots[INDEX_SLOTS], unsigne
 			continue;
 		if (flags && (!level || level == 2) && !(flags & ~mapped))
 			dump_line(d, "slot %u: block %" PRIu64 ", mapped %u", i, dump_ptr(slots[i]), flags);
+		else if (flags == PTR_DUP >> PTR_FLAGS_SHIFT && level <= 1)
+			dump_line(d, "slot %u: block %" PRIu64 ", by deduplication", i, dump_ptr(slots[i]));
 		else if (flags)
 			dump_line(d, "slot %u: block %" PRIu64 ", unknown flags 0x%x", i, dump_ptr(slots[i]), flags);
 		else

@@ -49,7 +49,8 @@
 #define PTR_GROUP_SHIFT 51		/* leaf: 3 bits, blocks of the group - 1 (not yet used) */
 #define PTR_MAPPED_SHIFT 48		/* level 2: 10 bits, mapped slots of the level-1 block */
 #define PTR_MAPPED_MASK (0x3ffULL << PTR_MAPPED_SHIFT)
-#define PTR_RESERVED (0x7ULL << 58)
+#define PTR_DUP (1ULL << 58)		/* leaf: deduplication made it point there; only the account asks */
+#define PTR_RESERVED (0x3ULL << 59)
 #define INDEX_SLOTS 512
 #define INDEX_BITS 9
 #define TREE_DEPTH_MAX 6		/* 512^6 blocks = 2^66 bytes: covers every file */

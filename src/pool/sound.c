@@ -23,7 +23,7 @@ const char *root_verify(uint64_t ptr, unsigned depth)
 const char *index_verify(const void *block, unsigned level, uint64_t nblocks)
 {
 	const uint64_t *slots = block;
-	uint64_t allowed = PTR_BLOCK_MASK | (level == 2 ? PTR_MAPPED_MASK : 0);
+	uint64_t allowed = PTR_BLOCK_MASK | (level == 2 ? PTR_MAPPED_MASK : level == 1 ? PTR_DUP : 0);
 	bool any = false;
 
 	if (!level || level > TREE_DEPTH_MAX)

@@ -863,7 +863,6 @@ int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_
 	if (t->apply) {
 		if (!addr) {
 			*ret = block_new(t, alloc_data(p, hint, index, sequential), keep);
-			set_block(ptr, (*ret)->key);
 		} else if (b && (b->flags & B_VALID) && in_place(p, b) &&
 			   table_entry_now(p, addr)->refs == 1) {
 			*ret = b;
@@ -871,6 +870,7 @@ int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_
 			*ret = copy_now(t, ptr, keep ? b : NULL,
 					alloc_data(p, hint, index, sequential), 0, TREE_FILE);
 		}
+		*ptr = (*ret)->key;	/* and no flags: this is its own */
 		return 0;
 	}
 	*ret = NULL;
@@ -935,7 +935,7 @@ int txn_claim(struct txn *t, uint64_t *ptr, uint64_t block, uint32_t crc)
 		t->net += !t->uncounted;
 		watch_count(p, block, 1);
 		pend_clear(p->claims, block);
-		set_block(ptr, block);
+		*ptr = block;
 		if (old)
 			unref_now(t, old);
 		return 0;

@@ -16,6 +16,7 @@
 #include "base/fiber.h"
 #include "base/loop.h"
 #include "batch.h"
+#include "fs/account.h"
 #include "rig.h"
 
 #define MIB (1u << 20)
@@ -738,6 +739,48 @@ static void settings(struct rig *r)
 
 /* ---- beside others ---------------------------------------------------------------------------- */
 
+/* The exact account of the volume says SAVED by deduplication, and SHARED by clones. */
+static void expect_account(struct rig *r, uint64_t saved, uint64_t shared)
+{
+	struct fs_account a = { .of = FS_ACCOUNT_VOLUME, .id = r->root, .exact = true };
+
+	sim_ok(fs_account(&r->req, &a));
+	sim_check(a.dedup_blocks == saved && a.mapped_blocks - a.stored.data == saved + shared,
+		  "%llu blocks saved by deduplication and %llu in all, not %llu and %llu",
+		  (unsigned long long)a.dedup_blocks, (unsigned long long)(a.mapped_blocks - a.stored.data),
+		  (unsigned long long)saved, (unsigned long long)(saved + shared));
+}
+
+/* What deduplication saved is told from what clones share. */
+static void account(struct rig *r)
+{
+	struct fs_id golden = file(r, "golden", MIB, 1), clone, copy[3];
+
+	expect_account(r, 0, 0);
+	clone = rig_clone(r, golden, "clone");
+	expect_account(r, 0, 256);
+	for (unsigned i = 0; i < 3; i++)
+		copy[i] = file(r, (const char *[]){ "c0", "c1", "c2" }[i], MIB, 1);
+	rig_write(r, clone, 0, 4096, 2);	/* it has an index block of its own now */
+	expect_account(r, 0, 255);
+	expect_freed(r, 3 * 256);
+	expect_account(r, 3 * 256, 255);
+	rig_write(r, copy[1], 8192, 40960, 3);
+	rig_write_quiet(r, copy[2], 4096, 100, 4);
+	expect_account(r, 3 * 256 - 11, 255);
+	rig_remove(r, "golden");
+	rig_remove(r, "clone");
+	sim_ok(fs_reap_all(r->fs));
+	expect_account(r, 2 * 256 - 11, 0);	/* all that is left came by it: the first of each saves nothing */
+	sim_ok(fs_volume_set_dedup(&r->req, "main", true));
+	file(r, "d0", MIB, 5);
+	file(r, "d1", MIB, 5);
+	expect_account(r, 3 * 256 - 11, 0);
+	rig_stable(r);
+	rig_power_cut(r, DEV_SIM_CUT_KEEP, 1);
+	expect_account(r, 3 * 256 - 11, 0);
+}
+
 struct busy { struct rig *r; struct model *m; uint64_t seed; bool done; };
 static struct busy both;
 
@@ -825,6 +868,7 @@ static const struct rig_test tests[] = {
 	{ "written_beside_damage", written_beside_damage, 24576, 0, true },
 	{ "written_at_limit", written_at_limit, 16384, 4, true },
 	{ "small_index", small_index, 16384, 0, true }, { "settings", settings, 16384, 0, true },
+	{ "account", account, 16384, 0, true },
 	{ "busy", busy, 40960, 0, true }, { "busy, counts limited to 3", busy, 40960, 3, true },
 };
 
