@@ -66,6 +66,7 @@ struct file_args {
 	char target[FS_SYMLINK_MAX + 1];
 	bool parents, recursive;
 	uint64_t removed;
+	struct fs_id only;		/* what is to be removed; ino 0: whatever is there */
 	struct fs_setattr set;
 };
 
@@ -307,7 +308,9 @@ static int remove_run(struct call *c, void *arg)
 		err = fs_lookup(&c->req, dir.id, path_leaf_name(&a->path), &a->attr, NULL);
 	if (err)
 		return err;
-	if (a->attr.type == FS_DIR && a->recursive)
+	if (a->only.ino)
+		err = fs_remove_only(&c->req, dir.id, path_leaf_name(&a->path), a->only);
+	else if (a->attr.type == FS_DIR && a->recursive)
 		err = remove_tree(c, a, dir.id);
 	else if (a->attr.type == FS_DIR)
 		err = fs_rmdir(&c->req, dir.id, path_leaf_name(&a->path), NULL);
@@ -325,8 +328,13 @@ void delete_file(struct call *c)
 	json_t *j;
 	int err;
 
-	if (!a || !arg_bool(c, "recursive", &a->recursive))
+	if (!a || !arg_bool(c, "recursive", &a->recursive) || !arg_number(c, "inode", INT64_MAX, &a->only.ino) ||
+	    !arg_number(c, "generation", INT64_MAX, &a->only.generation))
 		return;
+	if (!a->only.ino != !a->only.generation || (a->only.ino && a->recursive)) {
+		call_fail(c, 400, "invalid", "inode and generation: both name one file, and go without recursive");
+		return;
+	}
 	if (objpath_is_root(&a->path)) {
 		call_fail(c, 400, "invalid", "%s:/: the root of a volume cannot be removed; 'pando "
 			  "volume destroy' removes the volume", a->path.volume);

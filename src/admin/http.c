@@ -51,7 +51,7 @@ static const struct route routes[] = {
 	{ "GET", "/v1/files", BODY_NONE, "path", get_file, NULL },
 	{ "POST", "/v1/files", BODY_JSON, "path replace mode uid gid files", post_files, NULL },
 	{ "POST", "/v1/renames", BODY_JSON, "path renames", post_renames, NULL },
-	{ "DELETE", "/v1/files", BODY_NONE, "path recursive", delete_file, NULL },
+	{ "DELETE", "/v1/files", BODY_NONE, "path recursive inode generation", delete_file, NULL },
 	{ "GET", "/v1/entries", BODY_NONE, "path after limit", get_entries, NULL },
 	{ "POST", "/v1/directories", BODY_JSON, "path parents mode uid gid", post_directories,
 	  NULL },

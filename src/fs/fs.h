@@ -540,6 +540,8 @@ int fs_forget(struct fs_req *req, struct fs_id id);
 int fs_link(struct fs_req *req, struct fs_id file, struct fs_id dir, struct fs_name name, bool replace,
 	    struct fs_attr *ret_attr, struct fs_wcc *ret_dir_wcc);
 int fs_remove(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc);
+/* Only if NAME is still ONLY's: else -ESTALE, and nothing has happened. */
+int fs_remove_only(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_id only);
 int fs_rmdir(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc);
 int fs_rename(struct fs_req *req, struct fs_id from_dir, struct fs_name from, struct fs_id to_dir,
 	      struct fs_name to, struct fs_wcc *ret_from_wcc, struct fs_wcc *ret_to_wcc);

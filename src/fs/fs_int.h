@@ -282,6 +282,7 @@ struct remove_op {
 	struct fs_req *req;
 	struct fs_id dir;
 	struct fs_name name;
+	struct fs_id only;		/* ino 0: whatever has that name */
 	bool want_dir;
 	bool keep;			/* as an orphan: it is held */
 	uint64_t now;

@@ -288,6 +288,8 @@ int do_remove(struct txn *t, void *arg)
 	err = dir_lookup(&d, o->name, &f);
 	if (!err)
 		err = child_check(o->dir, &f);
+	if (!err && o->only.ino && (f.ino != o->only.ino || f.generation != o->only.generation))
+		return -ESTALE;
 	if (!err)
 		err = inode_own(t, vol, f.ino, f.generation, &i);
 	if (err)
@@ -320,10 +322,10 @@ int do_remove(struct txn *t, void *arg)
 	return 0;
 }
 
-static int remove_name(struct fs_req *req, struct fs_id dir, struct fs_name name, bool want_dir,
-		       struct fs_wcc *ret_dir_wcc)
+static int remove_name(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_id only,
+		       bool want_dir, struct fs_wcc *ret_dir_wcc)
 {
-	struct remove_op o = { .req = req, .dir = dir, .name = name, .want_dir = want_dir,
+	struct remove_op o = { .req = req, .dir = dir, .name = name, .only = only, .want_dir = want_dir,
 			       .now = fs_now() };
 	int err = name_check(name);
 
@@ -342,12 +344,17 @@ static int remove_name(struct fs_req *req, struct fs_id dir, struct fs_name name
 
 int fs_remove(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc)
 {
-	return remove_name(req, dir, name, false, ret_dir_wcc);
+	return remove_name(req, dir, name, (struct fs_id){ 0 }, false, ret_dir_wcc);
+}
+
+int fs_remove_only(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_id only)
+{
+	return remove_name(req, dir, name, only, false, NULL);
 }
 
 int fs_rmdir(struct fs_req *req, struct fs_id dir, struct fs_name name, struct fs_wcc *ret_dir_wcc)
 {
-	return remove_name(req, dir, name, true, ret_dir_wcc);
+	return remove_name(req, dir, name, (struct fs_id){ 0 }, true, ret_dir_wcc);
 }
 
 /* ---- linking --------------------------------------------------------------------------------- */
