@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+
 #define ANSWER_MAX ((size_t)256 << 20)
 
 static void url_escape(struct buf *url, const char *text)
@@ -208,14 +210,17 @@ int client_data(struct cmd *c, struct request *r, struct buf *ret_data)
 	return err;
 }
 
-bool client_try(struct cmd *c, struct request *r)
+bool client_try_data(struct cmd *c, struct request *r, struct buf *ret_data)
 {
-	struct buf answer;
-	long status;
+	long status = transport(c, r, ret_data, true);
 
-	buf_init(&answer, ANSWER_MAX);
-	status = transport(c, r, &answer, true);
-	buf_release(&answer);
 	request_done(r);
 	return status && status < 300;
+}
+
+bool client_try(struct cmd *c, struct request *r)
+{
+	CLEANUP_BUF struct buf answer = { .max = ANSWER_MAX };
+
+	return client_try_data(c, r, &answer);
 }

@@ -7,6 +7,9 @@
  *
  * A holder that was killed leaves it.  Where it can be told that there is no such process any more (the same
  * place) it is taken over; from elsewhere nobody can tell, and people are told how to go on.
+ *
+ * Several may find the same dead holder at once.  Nobody ever removes "the lock": only that file, by its inode
+ * and generation, which he has read or made.  So the second finds nothing to remove, and then a living holder.
  */
 #include "pando/fleet_cmd.h"
 
@@ -18,8 +21,9 @@
 #include "base/cleanup.h"
 
 #define LOCK_MAX 4096
+#define TRIES 50			/* others take it and let it go meanwhile */
 
-/* When process PID was born, in ticks since the boot; 0: there is none. */
+/* When process PID was born, in ticks since the boot; 0: there is none, or it is dead and only not yet buried. */
 static uint64_t born_of(uint64_t pid)
 {
 	char path[64], text[1024] = "";
@@ -33,6 +37,8 @@ static uint64_t born_of(uint64_t pid)
 	if (!f || !fread(text, 1, sizeof(text) - 1, f))
 		return 0;
 	s = strrchr(text, ')');			/* the name before may hold anything */
+	if (!s || !s[1] || strchr("ZX", s[2]))
+		return 0;
 	for (i = 2; s && i < 22; i++)
 		s = strchr(s + 1, ' ');
 	return s && sscanf(s, "%llu", &born) == 1 ? born : 0;
@@ -62,32 +68,54 @@ static json_t *holder_make(const struct cmd *c)
 			 (json_int_t)born_of((uint64_t)getpid()), "host", host, "verb", c->verb->name, "since", since);
 }
 
-/* Who holds it; *RET is NULL if nobody does. */
-static int holder_read(struct cmd *c, const char *path, json_t **ret)
+/* A lock that was found. */
+struct held {
+	json_t *holder;			/* NULL: there was none; an object without keys: it makes no sense */
+	uint64_t inode, generation;
+};
+
+/* Who holds it. */
+static int held_read(struct cmd *c, const char *path, struct held *ret)
 {
 	CLEANUP_BUF struct buf text = { .max = LOCK_MAX };
 	struct request r;
 	json_t *stat;
 	int err;
 
-	*ret = NULL;
+	memset(ret, 0, sizeof(*ret));
 	request_init(&r, "GET", "/v1/files", NULL);
 	request_arg(&r, "path", path);
 	err = client_find(c, &r, &stat);
 	if (err || !stat)
 		return err;
+	ret->inode = json_u64(stat, "inode");
+	ret->generation = json_u64(stat, "generation");
 	json_decref(stat);
 	request_init(&r, "GET", "/v1/data", NULL);
 	request_arg(&r, "path", path);
+	request_arg_u64(&r, "inode", ret->inode);
+	request_arg_u64(&r, "generation", ret->generation);
 	request_arg_u64(&r, "length", LOCK_MAX);
-	err = client_data(c, &r, &text);
-	if (!err)
-		*ret = json_loadb(buf_str(&text), text.len, 0, NULL);
-	if (!err && !json_is_object(*ret)) {
-		json_decref(*ret);
-		*ret = json_object();
+	if (!client_try_data(c, &r, &text))
+		return DONE;		/* it is another's by now: as if there was none */
+	ret->holder = json_loadb(buf_str(&text), text.len, 0, NULL);
+	if (!json_is_object(ret->holder)) {
+		json_decref(ret->holder);
+		ret->holder = json_object();
 	}
-	return err;
+	return DONE;
+}
+
+/* That one; it may be gone. */
+static bool held_remove(struct cmd *c, const char *path, uint64_t inode, uint64_t generation)
+{
+	struct request r;
+
+	request_init(&r, "DELETE", "/v1/files", NULL);
+	request_arg(&r, "path", path);
+	request_arg_u64(&r, "inode", inode);
+	request_arg_u64(&r, "generation", generation);
+	return client_try(c, &r);
 }
 
 static bool is_gone(const json_t *holder)
@@ -110,58 +138,64 @@ static int held_fail(const struct fleet *f, const char *path, const json_t *hold
 		    *json_text(holder, "host") ? json_text(holder, "host") : "?", json_text(holder, "since"), path);
 }
 
-static bool lock_make(struct cmd *c, const struct fleet *f)
+/* LOUD: tells why it cannot be made. */
+static bool lock_make(struct cmd *c, const struct fleet *f, const json_t *mine, bool loud)
 {
-	json_t *holder = holder_make(c), *files = json_array();
-	char *text = json_dumps(holder, 0), path[300];
+	json_t *files = json_array();
+	char *text = json_dumps(mine, 0), path[300];
 	struct request r;
 
 	fleet_path(f, "", path, sizeof(path));
 	json_array_append_new(files, json_pack("{s:s,s:o}", "name", "lock", "data", json_base64(text, strlen(text))));
 	free(text);
-	json_decref(holder);
 	request_init(&r, "POST", "/v1/files", NULL);
 	r.body = json_pack("{s:s,s:s,s:o}", "path", path, "mode", "0600", "files", files);
-	return client_try(c, &r);
+	return loud ? client_call(c, &r, NULL) == DONE : client_try(c, &r);
+}
+
+/* One try; *RET_HELD: it is this command's now. */
+static int lock_try(struct cmd *c, const struct fleet *f, const json_t *mine, bool loud, bool *ret_held)
+{
+	char path[300];
+	struct held h;
+	int err;
+
+	*ret_held = false;
+	fleet_path(f, "/lock", path, sizeof(path));
+	if (!lock_make(c, f, mine, loud) && loud)
+		return FAILED;
+	err = held_read(c, path, &h);
+	if (err || !h.holder)
+		return err;
+	*ret_held = json_equal(h.holder, mine);
+	if (*ret_held) {
+		snprintf(c->lock, sizeof(c->lock), "%s", path);
+		c->lock_inode = h.inode;
+		c->lock_generation = h.generation;
+	} else if (is_gone(h.holder)) {
+		held_remove(c, path, h.inode, h.generation);
+	} else {
+		err = held_fail(f, path, h.holder);
+	}
+	json_decref(h.holder);
+	return err;
 }
 
 int fleet_lock(struct cmd *c, const struct fleet *f)
 {
-	char path[300];
-	json_t *holder;
-	bool gone, there;
-	int i, err;
+	json_t *mine = holder_make(c);
+	bool held = false;
+	int i, err = mine ? DONE : fail("out of memory");
 
-	fleet_path(f, "/lock", path, sizeof(path));
-	for (i = 0; i < 3; i++) {
-		if (lock_make(c, f)) {
-			snprintf(c->lock, sizeof(c->lock), "%s", path);
-			return DONE;
-		}
-		err = holder_read(c, path, &holder);
-		if (err)
-			return err;
-		there = holder != NULL;
-		gone = !there || is_gone(holder);
-		if (!gone)
-			err = held_fail(f, path, holder);
-		json_decref(holder);
-		if (!err && there)
-			err = fleet_file_remove(c, f, "/lock", false);
-		if (err)
-			return err;
-	}
-	return fail("%s: cannot be made; is the volume full, or read-only?", path);
+	for (i = 1; i <= TRIES && !held && !err; i++)
+		err = lock_try(c, f, mine, i == TRIES, &held);
+	json_decref(mine);
+	return held || err ? err : fail("%s: others came first, %d times; try again", f->name, TRIES);
 }
 
 void fleet_unlock(struct cmd *c)
 {
-	struct request r;
-
-	if (!*c->lock)
-		return;
-	request_init(&r, "DELETE", "/v1/files", NULL);
-	request_arg(&r, "path", c->lock);
-	client_try(c, &r);
+	if (*c->lock)
+		held_remove(c, c->lock, c->lock_inode, c->lock_generation);
 	c->lock[0] = 0;
 }

@@ -325,7 +325,8 @@ int fleet_files_remove(struct cmd *c, struct fleet *f)
 		err = fleet_shares_remove(c, f, false);
 	if (!err)
 		err = fleet_file_remove(c, f, "/fleet.json", false);
-	if (!err)
-		err = fleet_file_remove(c, f, "/lock", false);
-	return err ? err : fleet_file_remove(c, f, "", false);
+	if (err)
+		return err;
+	fleet_unlock(c);
+	return fleet_file_remove(c, f, "", false);
 }

@@ -49,6 +49,7 @@ struct cmd {
 	const char *socket;
 	const char *values[OPTIONS_MAX];	/* of verb->options, NULL: not given */
 	char lock[300];			/* the fleet's that is held; "": none (fleet_lock.c) */
+	uint64_t lock_inode, lock_generation;
 	void *curl;			/* client.c's */
 };
 
@@ -94,6 +95,7 @@ int client_find(struct cmd *c, struct request *r, json_t **ret_json);
 int client_data(struct cmd *c, struct request *r, struct buf *ret_data);
 /* Sends R and frees it; nothing is said, only whether it was done. */
 bool client_try(struct cmd *c, struct request *r);
+bool client_try_data(struct cmd *c, struct request *r, struct buf *ret_data);
 void client_done(struct cmd *c);
 
 /* ---- print.c ---------------------------------------------------------------------------- */
