@@ -35,7 +35,7 @@ static int refused(struct receive *r, uint64_t ino, int err)
 /* The target's inode. */
 static int find(struct receive *r, uint64_t ino, uint64_t *ret_entry, struct fs_id *ret)
 {
-	uint64_t e = inomap_get(&r->map, ino);
+	uint64_t e = ino == INOMAP_SOURCE ? 0 : inomap_get(&r->map, ino);
 
 	if (!e)
 		return nonsense(r, ino, "it was never sent");

@@ -6,6 +6,7 @@
 #ifndef REPL_INOMAP_H
 #define REPL_INOMAP_H
 
+#include "base/hash.h"
 #include "fs/fs.h"
 
 #define INOMAP_INO_MAX ((uint64_t)1 << 31)
@@ -15,6 +16,13 @@
 #define INOMAP_NEW (1ULL << 62)			/* made, and has no name yet */
 #define INOMAP_OLD (1ULL << 63)			/* has lost a name */
 #define INOMAP_FLAGS (INOMAP_NEW | INOMAP_OLD)
+
+/* In the place of inode 0, which nothing has: the volume whose numbers these are. */
+#define INOMAP_SOURCE 0
+static inline uint64_t inomap_source(const uint8_t volume_uuid[16])
+{
+	return hash64(volume_uuid, 16) >> 2 | 1;
+}
 
 struct inomap {
 	uint64_t **pages;

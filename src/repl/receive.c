@@ -152,6 +152,16 @@ static int hidden_make(struct receive *r, const struct fs_snapshot_info *base)
 	return err;
 }
 
+/* A snapshot has one UUID in all volumes that it was sent to, and other inode numbers in each. */
+static int map_check(struct receive *r, const struct stream_begin *b, const struct fs_snapshot_info *base)
+{
+	if (inomap_get(&r->map, INOMAP_SOURCE) == inomap_source(b->volume))
+		return 0;
+	return receive_fail(r, -ENOENT, "its snapshot %s was received from another volume than the %s that the stream "
+			    "is of, and only that one can go on from it; or receive all of this one, sent without "
+			    "--from, under another name", base->name, b->volume_name);
+}
+
 static int map_make(struct receive *r, const struct fs_snapshot_info *base)
 {
 	char name[FILE_NAME_MAX];
@@ -160,14 +170,20 @@ static int map_make(struct receive *r, const struct fs_snapshot_info *base)
 
 	map_name(r->key, name);
 	err = receive_file(&r->req, name, true, &r->map_file);
+	if (!err && !base->id)
+		err = inomap_set(&r->map, INOMAP_SOURCE, inomap_source(r->u.begin.volume));
+	if (!err && !base->id)
+		err = inomap_set(&r->map, FS_ROOT_INO, FS_ROOT_INO);
 	if (err || !base->id)
-		return err ? err : inomap_set(&r->map, FS_ROOT_INO, FS_ROOT_INO);
+		return err;
 	kept_map_name(base->uuid, base->volume, name);
 	err = receive_file(&r->req, name, false, &kept);
 	if (err == -ENOENT)
 		return receive_fail(r, err, "its snapshot %s was not received here, so the stream cannot go on from "
 				    "it", base->name);
-	return err ? err : inomap_load(&r->map, &r->req, kept, true);
+	if (!err)
+		err = inomap_load(&r->map, &r->req, kept, true);
+	return err ? err : map_check(r, &r->u.begin, base);
 }
 
 static int begin_fresh(struct receive *r, const struct stream_begin *b)

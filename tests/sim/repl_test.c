@@ -479,6 +479,41 @@ static void test_target(struct rig *r)
 	target_close(&t);
 }
 
+/* Sent on from a copy, whose numbers are others: what comes from the first volume then doesn't fit. */
+static void test_relay(struct rig *r)
+{
+	struct stream s;
+	struct rig t;
+
+	target_open(&t, TARGET_BLOCKS, 5);
+	rig_create(r, "gone");
+	rig_write(r, rig_create(r, "b"), 0, 8192, 2);
+	rig_write(r, rig_create(r, "c"), 0, 8192, 3);
+	rig_remove(r, "gone");
+	sim_ok(fs_reap_all(r->fs));
+	rig_write(r, rig_create(r, "a"), 0, 8192, 1);
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	receive_ok(&t, "near", &s);
+	stream_free(&s);
+	repl_send(t.fs, "near", "s1", NULL, NULL, 0, &s);
+	receive_ok(&t, "far", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s1", t.fs, "far");
+	rig_write(r, rig_find(r, "b"), 4096, 4096, 9);
+	snap(r, "s2");
+	repl_send(r->fs, "main", "s2", "s1", NULL, 0, &s);
+	sim_check(try(&t, "far", &s, false) == -ENOENT, "from another volume than its base");
+	repl_same(r->fs, "main@s1", t.fs, "far");
+	receive_ok(&t, "near", &s);
+	stream_free(&s);
+	repl_send(t.fs, "near", "s2", "s1", NULL, 0, &s);
+	receive_ok(&t, "far", &s);
+	repl_same(r->fs, "main@s2", t.fs, "far");
+	stream_free(&s);
+	target_close(&t);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct rig_test tests[] = {
@@ -496,6 +531,7 @@ int main(int argc, char **argv)
 		{ "full", test_full, 24000, 0, false },
 		{ "power", test_power, 24000, 0, false },
 		{ "target", test_target, 24000, 0, false },
+		{ "relay", test_relay, 24000, 0, false },
 	};
 
 	return rig_main(tests, sizeof(tests) / sizeof(*tests), argc, argv);
