@@ -102,7 +102,7 @@ static int load_page(struct inomap *m, struct fs_req *req, struct fs_id file, ui
 	return err;
 }
 
-int inomap_load(struct inomap *m, struct fs_req *req, struct fs_id file, bool all_new)
+int inomap_load(struct inomap *m, struct fs_req *req, struct fs_id file)
 {
 	uint64_t at = 0, end;
 	int err;
@@ -120,7 +120,6 @@ int inomap_load(struct inomap *m, struct fs_req *req, struct fs_id file, bool al
 			err = load_page(m, req, file, at / PAGE);
 			if (err)
 				return err;
-			m->dirty[at / PAGE] = all_new;
 		}
 	}
 }

@@ -33,9 +33,9 @@ void inomap_release(struct inomap *m);
 uint64_t inomap_get(const struct inomap *m, uint64_t ino);	/* 0: there is none */
 /* -ENOMEM; -EFBIG: more than INOMAP_PAGES_MAX, or a number that is too large. */
 int inomap_set(struct inomap *m, uint64_t ino, uint64_t entry);
-/* What FILE says becomes what M says.  ALL_NEW: all of it has to be saved elsewhere. */
-int inomap_load(struct inomap *m, struct fs_req *req, struct fs_id file, bool all_new);
-/* What has changed since, to FILE; not stable yet. */
+/* What FILE says becomes what M says. */
+int inomap_load(struct inomap *m, struct fs_req *req, struct fs_id file);
+/* What has changed since that, or since the last time, to FILE; not stable yet. */
 int inomap_save(struct inomap *m, struct fs_req *req, struct fs_id file);
 
 #endif

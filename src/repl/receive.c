@@ -164,26 +164,39 @@ static int map_check(struct receive *r, const struct stream_begin *b, const stru
 
 static int map_make(struct receive *r, const struct fs_snapshot_info *base)
 {
-	char name[FILE_NAME_MAX];
-	struct fs_id kept;
+	char name[FILE_NAME_MAX], kept[FILE_NAME_MAX];
+	struct fs_id file;
 	int err;
 
-	map_name(r->key, name);
-	err = receive_file(&r->req, name, true, &r->map_file);
-	if (!err && !base->id)
-		err = inomap_set(&r->map, INOMAP_SOURCE, inomap_source(r->u.begin.volume));
-	if (!err && !base->id)
-		err = inomap_set(&r->map, FS_ROOT_INO, FS_ROOT_INO);
-	if (err || !base->id)
-		return err;
-	kept_map_name(base->uuid, base->volume, name);
-	err = receive_file(&r->req, name, false, &kept);
+	map_name(r->key, 0, name);
+	if (!base->id) {
+		err = receive_file(&r->req, name, true, &file);
+		if (!err)
+			err = inomap_set(&r->map, INOMAP_SOURCE, inomap_source(r->u.begin.volume));
+		return err ? err : inomap_set(&r->map, FS_ROOT_INO, FS_ROOT_INO);
+	}
+	kept_map_name(base->uuid, base->volume, kept);
+	err = receive_clone(&r->req, kept, name, &file);
 	if (err == -ENOENT)
 		return receive_fail(r, err, "its snapshot %s was not received here, so the stream cannot go on from "
 				    "it", base->name);
 	if (!err)
-		err = inomap_load(&r->map, &r->req, kept, true);
+		err = inomap_load(&r->map, &r->req, file);
 	return err ? err : map_check(r, &r->u.begin, base);
+}
+
+/* As it is now, for mark MARK.  The one of the mark before stays as it is: that is where it goes on if the
+ * power goes before the new mark counts. */
+static int map_save(struct receive *r, uint64_t mark, char name[FILE_NAME_MAX])
+{
+	char before[FILE_NAME_MAX];
+	struct fs_id file;
+	int err;
+
+	map_name(r->key, mark - 1, before);
+	map_name(r->key, mark, name);
+	err = receive_clone(&r->req, before, name, &file);
+	return err ? err : inomap_save(&r->map, &r->req, file);
 }
 
 static int begin_fresh(struct receive *r, const struct stream_begin *b)
@@ -240,6 +253,7 @@ static int state_restore(struct receive *r)
 {
 	struct fs_volume_info v;
 	char name[FILE_NAME_MAX];
+	struct fs_id map;
 	struct fs_attr a;
 	int err = fs_hidden_find(r->fs, r->hidden, &r->vol);
 
@@ -250,11 +264,11 @@ static int state_restore(struct receive *r)
 		err = fs_volume_find(r->fs, r->u.volume, &v);
 		r->target = v.id;
 	}
-	map_name(r->key, name);
+	map_name(r->key, r->u.token.number, name);
 	if (!err)
-		err = receive_file(&r->req, name, false, &r->map_file);
+		err = receive_file(&r->req, name, false, &map);
 	if (!err)
-		err = inomap_load(&r->map, &r->req, r->map_file, false);
+		err = inomap_load(&r->map, &r->req, map);
 	if (err)
 		return err;
 	err = fs_lookup(&r->req, hidden_id(r, FS_ROOT_INO), name_of(r->staging_name), &a, NULL);
@@ -312,14 +326,14 @@ static int mark(struct receive *r, const struct stream_head *h, const uint8_t *b
 {
 	const struct stream_mark *m = (const void *)body;
 	uint64_t last = r->u.token.number;
-	char name[32];
+	char name[32], map[FILE_NAME_MAX];
 	int err;
 
 	if (h->len != sizeof(*m) || m->number != last + 1)
 		return receive_fail(r, -EPROTO, "the stream makes no sense at record %llu: a mark out of turn",
 				    (unsigned long long)h->seq);
 	mark_name(m->number, name);
-	err = inomap_save(&r->map, &r->req, r->map_file);
+	err = map_save(r, m->number, map);
 	if (!err)
 		err = fs_snapshot_create(&r->req, r->hidden, name, NULL);
 	if (!err)
@@ -388,8 +402,7 @@ static int finish(struct receive *r)
 	r->keep = false;		/* the marks go */
 	err = snapshots_drop(r);
 	if (!err)
-		err = inomap_save(&r->map, &r->req, r->map_file);
-	map_name(r->key, from);
+		err = map_save(r, r->u.token.number + 1, from);
 	kept_map_name(r->u.begin.snapshot, r->target, to);
 	if (!err)
 		err = receive_rename(&r->req, from, to);

@@ -6,7 +6,8 @@
  *     apply.c       what each record does to the hidden volume
  *     unfinished.c  what is kept of it in the directory "receive" of the volume .system:
  *                       KEY.state                 what is being received, and the last mark
- *                       KEY.map                   its inode map
+ *                       KEY.map0, KEY.map1        its inode map, as at the last mark and at the one before;
+ *                                                 KEY.map0 also as it began
  *                       UUID-VOLUME.map           of a received snapshot of a volume
  *                   KEY: 16 hexadecimal digits made of the target's name, as in the hidden volume's
  */
@@ -52,7 +53,6 @@ struct receive {
 	uint32_t base_snapshot;		/* BASE_SNAPSHOT's id */
 	struct fs_id staging;		/* directory for what has no name for now */
 	char staging_name[40];
-	struct fs_id map_file;
 	struct inomap map;
 	struct fs_snapshot_info result;
 };
@@ -81,8 +81,11 @@ int unfinished_write(struct fs_req *req, const char *key, struct unfinished *u);
 int unfinished_drop(struct fs *fs, const char *key);
 /* File NAME of the directory; CREATE: an empty one in any case. */
 int receive_file(struct fs_req *req, const char *name, bool create, struct fs_id *ret);
-void map_name(const char *key, char name[FILE_NAME_MAX]);
+/* The inode map as it is at mark MARK, until there is a second one after it. */
+void map_name(const char *key, uint64_t mark, char name[FILE_NAME_MAX]);
 void kept_map_name(const uint8_t uuid[16], uint32_t volume, char name[FILE_NAME_MAX]);
+/* A clone; what was called TO goes. */
+int receive_clone(struct fs_req *req, const char *from, const char *to, struct fs_id *ret);
 int receive_rename(struct fs_req *req, const char *from, const char *to);
 int receive_remove(struct fs_req *req, const char *name);
 

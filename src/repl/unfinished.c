@@ -11,7 +11,7 @@
 #include "base/err.h"
 
 #define MAGIC 0x4445564945434552ULL	/* "RECEIVED" */
-#define VERSION 1
+#define VERSION 2
 #define LIST_BYTES 65536
 #define NAMES_MAX 4096			/* files that one look at the directory takes */
 
@@ -34,9 +34,9 @@ static void state_name(const char *key, char name[FILE_NAME_MAX])
 	snprintf(name, FILE_NAME_MAX, "%s.state", key);
 }
 
-void map_name(const char *key, char name[FILE_NAME_MAX])
+void map_name(const char *key, uint64_t mark, char name[FILE_NAME_MAX])
 {
-	snprintf(name, FILE_NAME_MAX, "%s.map", key);
+	snprintf(name, FILE_NAME_MAX, "%s.map%u", key, (unsigned)(mark & 1));
 }
 
 void kept_map_name(const uint8_t uuid[16], uint32_t volume, char name[FILE_NAME_MAX])
@@ -65,6 +65,24 @@ int receive_file(struct fs_req *req, const char *name, bool create, struct fs_id
 		if (!err || err == -ENOENT)
 			err = fs_create(req, dir, name_of(name), &how, &a, NULL);
 	}
+	if (!err)
+		*ret = a.id;
+	return err;
+}
+
+int receive_clone(struct fs_req *req, const char *from, const char *to, struct fs_id *ret)
+{
+	struct fs_name name = name_of(to);
+	struct fs_attr a;
+	struct fs_id dir;
+	int err = fs_system_dir(req, RECEIVE_DIR, &dir);
+
+	if (!err)
+		err = gone(fs_remove(req, dir, name, NULL));
+	if (!err)
+		err = fs_lookup(req, dir, name_of(from), &a, NULL);
+	if (!err)
+		err = fs_clone(req, a.id, dir, &name, 1, NULL, &a);
 	if (!err)
 		*ret = a.id;
 	return err;
@@ -148,9 +166,10 @@ int unfinished_drop(struct fs *fs, const char *key)
 	fs_req_admin(&req, fs);
 	unfinished_hidden(key, hidden);
 	err = gone(fs_hidden_destroy(&req, hidden));
-	map_name(key, name);
-	if (!err)
+	for (unsigned i = 0; i < 2 && !err; i++) {
+		map_name(key, i, name);
 		err = gone(receive_remove(&req, name));
+	}
 	state_name(key, name);		/* last: it says that there is the rest */
 	return err ? err : gone(receive_remove(&req, name));
 }
@@ -285,7 +304,8 @@ int unfinished_sweep(struct fs *fs)
 	for (unsigned i = 0; !err && i < names.n; i++) {
 		const char *name = names.a[i];
 
-		if ((name_is(name, ".state", key) || name_is(name, ".map", key)) && !can_go_on(&req, key))
+		if ((name_is(name, ".state", key) || name_is(name, ".map0", key) || name_is(name, ".map1", key)) &&
+		    !can_go_on(&req, key))
 			err = unfinished_drop(fs, key);
 		else if (strlen(name) > 36 && map_is_old(&req, name))
 			err = gone(receive_remove(&req, name));
