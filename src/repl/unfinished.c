@@ -13,7 +13,6 @@
 #define MAGIC 0x4445564945434552ULL	/* "RECEIVED" */
 #define VERSION 2
 #define LIST_BYTES 65536
-#define NAMES_MAX 4096			/* files that one look at the directory takes */
 
 static struct fs_name name_of(const char *s) { return (struct fs_name){ s, (uint32_t)strlen(s) }; }
 
@@ -176,7 +175,25 @@ int unfinished_drop(struct fs *fs, const char *key)
 
 /* ---- all of them ---------------------------------------------------------------------------- */
 
-struct names { char (*a)[FILE_NAME_MAX]; unsigned n; };
+struct names { char (*a)[FILE_NAME_MAX]; size_t n, cap; };
+
+static int name_add(struct names *all, const struct fs_dirent *e)
+{
+	size_t cap = all->cap ? 2 * all->cap : 64;
+	void *more;
+
+	if (e->name_len >= FILE_NAME_MAX)
+		return 0;		/* none of ours */
+	if (all->n == all->cap) {
+		more = realloc(all->a, cap * sizeof(*all->a));
+		if (!more)
+			return -ENOMEM;
+		all->a = more;
+		all->cap = cap;
+	}
+	memcpy(all->a[all->n++], e->name, e->name_len + 1);
+	return 0;
+}
 
 static int names_read(struct fs_req *req, struct names *ret)
 {
@@ -184,18 +201,15 @@ static int names_read(struct fs_req *req, struct names *ret)
 	const struct fs_dirent *e;
 	uint64_t cookie = 2;
 	struct fs_id dir;
-	int err = fs_system_find(req, RECEIVE_DIR, &dir);
+	int err = list.buf ? fs_system_find(req, RECEIVE_DIR, &dir) : -ENOMEM;
 
-	*ret = (struct names){ malloc(NAMES_MAX * sizeof(*ret->a)), 0 };
-	if (!err && (!list.buf || !ret->a))
-		err = -ENOMEM;
-	while (!err && !list.eof && ret->n < NAMES_MAX) {
+	*ret = (struct names){ 0 };
+	while (!err && !list.eof) {
 		err = fs_readdir(req, dir, cookie, false, &list);
 		e = list.buf;
-		for (unsigned i = 0; !err && i < list.n && ret->n < NAMES_MAX; i++, e = fs_dirent_next(e)) {
+		for (unsigned i = 0; !err && i < list.n; i++, e = fs_dirent_next(e)) {
 			cookie = e->cookie;
-			if (e->name_len < FILE_NAME_MAX)
-				memcpy(ret->a[ret->n++], e->name, e->name_len + 1);
+			err = name_add(ret, e);
 		}
 	}
 	free(list.buf);
@@ -212,17 +226,22 @@ static bool name_is(const char *name, const char *suffix, char key[KEY_LEN + 1])
 	return true;
 }
 
-static bool can_go_on(struct fs_req *req, const char *key)
+/* 1: it can; 0: never. */
+static int can_go_on(struct fs_req *req, const char *key)
 {
 	char hidden[FS_VOLUME_NAME_MAX + 1], mark[32];
 	struct fs_snapshot_info s;
 	struct unfinished u;
+	int err = unfinished_read(req, key, &u);
 
+	if (err)
+		return err == -EDAMAGED ? 0 : gone(err);
+	if (!u.token.number)
+		return 0;
 	unfinished_hidden(key, hidden);
-	if (unfinished_read(req, key, &u) || !u.token.number)
-		return false;
 	snprintf(mark, sizeof(mark), "m%llu", (unsigned long long)u.token.number);
-	return !fs_snapshot_find(req->fs, hidden, mark, &s);
+	err = fs_snapshot_find(req->fs, hidden, mark, &s);
+	return err ? gone(err) : 1;
 }
 
 int unfinished_each(struct fs *fs, int (*fn)(void *arg, const struct unfinished_info *u), void *arg)
@@ -236,9 +255,16 @@ int unfinished_each(struct fs *fs, int (*fn)(void *arg, const struct unfinished_
 
 	fs_req_admin(&req, fs);
 	err = names_read(&req, &names);
-	for (unsigned i = 0; !err && i < names.n; i++) {
-		if (!name_is(names.a[i], ".state", key) || unfinished_read(&req, key, &u) || !u.token.number)
+	for (size_t i = 0; !err && i < names.n; i++) {
+		if (!name_is(names.a[i], ".state", key))
 			continue;
+		err = unfinished_read(&req, key, &u);
+		if (err == -ENOENT || err == -EDAMAGED || (!err && !u.token.number)) {
+			err = 0;
+			continue;
+		}
+		if (err)
+			break;
 		snprintf(info.volume, sizeof(info.volume), "%s", u.volume);
 		snprintf(info.source, sizeof(info.source), "%s", u.begin.volume_name);
 		snprintf(info.snapshot, sizeof(info.snapshot), "%s", u.begin.snapshot_name);
@@ -265,51 +291,55 @@ int unfinished_forget(struct fs *fs, const char *volume)
 	return err ? err : fs_wait_stable(fs, fs_last_seq(fs));
 }
 
-/* The map of a snapshot that was received, and is there no more. */
-static bool map_is_old(struct fs_req *req, const char *name)
+/* 1: the map of a snapshot that was received, and is there no more; 0: it is there, or that is no map. */
+static int map_is_old(struct fs_req *req, const char *name)
 {
 	uint8_t uuid[16];
 	unsigned byte, volume;
 	char expect[FILE_NAME_MAX];
-	struct fs_snapshot_info s;
-	uint32_t after = 0;
+	struct fs_snapshot_info s = { 0 };
+	int err;
 
 	for (unsigned i = 0; i < 16; i++) {
 		if (sscanf(name + 2 * i, "%2x", &byte) != 1)
-			return false;
+			return 0;
 		uuid[i] = (uint8_t)byte;
 	}
 	if (sscanf(name + 32, "-%u.map", &volume) != 1)
-		return false;
+		return 0;
 	kept_map_name(uuid, volume, expect);
 	if (strcmp(name, expect))
-		return false;
-	while (!fs_snapshot_next(req->fs, volume, after, &s)) {
+		return 0;
+	while (!(err = fs_snapshot_next(req->fs, volume, s.id, &s)))
 		if (!memcmp(s.uuid, uuid, 16))
-			return false;
-		after = s.id;
-	}
-	return true;
+			return 0;
+	return err == -ENOENT ? 1 : err;
 }
 
-int unfinished_sweep(struct fs *fs)
+static int sweep_one(struct fs_req *req, const char *name)
 {
 	char key[KEY_LEN + 1];
+	int known;
+
+	if (name_is(name, ".state", key) || name_is(name, ".map0", key) || name_is(name, ".map1", key)) {
+		known = can_go_on(req, key);
+		return known ? known < 0 ? known : 0 : unfinished_drop(req->fs, key);
+	}
+	known = strlen(name) > 36 ? map_is_old(req, name) : 0;
+	return known > 0 ? gone(receive_remove(req, name)) : known;
+}
+
+/* What can't be read just now is not lost: it stays. */
+int unfinished_sweep(struct fs *fs)
+{
 	struct names names;
 	struct fs_req req;
 	int err;
 
 	fs_req_admin(&req, fs);
 	err = names_read(&req, &names);
-	for (unsigned i = 0; !err && i < names.n; i++) {
-		const char *name = names.a[i];
-
-		if ((name_is(name, ".state", key) || name_is(name, ".map0", key) || name_is(name, ".map1", key)) &&
-		    !can_go_on(&req, key))
-			err = unfinished_drop(fs, key);
-		else if (strlen(name) > 36 && map_is_old(&req, name))
-			err = gone(receive_remove(&req, name));
-	}
+	for (size_t i = 0; !err && i < names.n; i++)
+		err = sweep_one(&req, names.a[i]);
 	free(names.a);
 	return err;
 }

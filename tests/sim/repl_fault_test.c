@@ -264,6 +264,41 @@ static void test_alloc_good(struct rig *r) { each_failure(r, false, true); }
 static void test_disk_one(struct rig *r) { each_failure(r, true, false); }
 static void test_disk_good(struct rig *r) { each_failure(r, true, true); }
 
+/* Looking for what was interrupted loses nothing of it. */
+static void test_sweep(struct rig *r)
+{
+	struct test *t = test_alloc(sizeof(*t));
+	struct failing f = { .n = 1 };
+	struct stream_token token;
+	struct dev_sim_image *half;
+	struct rig target;
+	struct stream cut;
+	bool kept;
+	int rc;
+
+	test_init(t, r);
+	cut = t->more;
+	cut.len = cut.len / 2;
+	target_at(&target, t->base);
+	sim_check(repl_receive(target.fs, "copy", &cut, false, &kept, &token) == -EPIPE && kept, "not kept");
+	half = dev_sim_crash_image(target.dev, DEV_SIM_CUT_DROP, 1, NULL);
+	target_close(&target);
+	do {
+		snprintf(sim_replay, sizeof(sim_replay), "sweep, allocation %llu", (unsigned long long)f.n);
+		failing_begin(&f, half, false);
+		rc = unfinished_sweep(f.target.fs);
+		sim_check(!rc || clean(rc), "sweep: %s", sim_err(rc));
+		failing_end(&f);
+		check_target(t, &f.target);
+		target_close(&f.target);
+		f.n++;
+	} while (f.hit);
+	sim_check(t->gone_on == f.n - 1, "only %u of %llu went on", t->gone_on, (unsigned long long)f.n - 1);
+	dev_sim_image_put(half);
+	test_done(t);
+	free(t);
+}
+
 /* ---- sending ------------------------------------------------------------------------------------ */
 
 static int take(void *arg, const void *data, size_t len)
@@ -307,6 +342,7 @@ int main(int argc, char **argv)
 		{ "alloc-for-good", test_alloc_good, 24000, 0, false },
 		{ "disk", test_disk_one, 24000, 0, false },
 		{ "disk-for-good", test_disk_good, 24000, 0, false },
+		{ "sweep", test_sweep, 24000, 0, false },
 		{ "send", test_send, 24000, 0, false },
 	};
 
