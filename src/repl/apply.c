@@ -44,9 +44,42 @@ static int find(struct receive *r, uint64_t ino, uint64_t *ret_entry, struct fs_
 	return 0;
 }
 
-static void staged_name(uint64_t entry, uint64_t ino, char name[32])
+/*
+ * Where an inode without a name is for now: all of them are more than one directory may hold, so those of
+ * STAGED_INODES numbers each are in one below the staging directory.
+ */
+#define STAGED_INODES 32000
+#define STAGED_NAME 32
+_Static_assert(2 * STAGED_INODES + 2 <= FS_LINK_MAX, "an old and a new one of each number");
+_Static_assert(INOMAP_INO_MAX / STAGED_INODES + 2 <= FS_LINK_MAX, "all of them");
+
+static int staged_dir(struct receive *r, uint64_t ino)
 {
-	snprintf(name, 32, "%c%llu", entry & INOMAP_NEW ? 'n' : 'o', (unsigned long long)ino);
+	struct fs_create how = { .type = FS_DIR, .how = FS_CREATE_GUARDED,
+				 .set = { .mask = FS_SET_MODE, .mode = 0700 } };
+	uint64_t part = ino / STAGED_INODES;
+	char name[STAGED_NAME];
+	struct fs_attr a;
+	int err;
+
+	if (r->part_dir.ino && r->part == part)
+		return 0;
+	snprintf(name, sizeof(name), "%llu", (unsigned long long)part);
+	err = fs_lookup(&r->req, r->staging, name_of(name), &a, NULL);
+	if (err == -ENOENT)
+		err = fs_create(&r->req, r->staging, name_of(name), &how, &a, NULL);
+	if (!err) {
+		r->part = part;
+		r->part_dir = a.id;
+	}
+	return err;
+}
+
+/* r->part_dir is the directory then. */
+static int staged(struct receive *r, uint64_t entry, uint64_t ino, char name[STAGED_NAME])
+{
+	snprintf(name, STAGED_NAME, "%c%llu", entry & INOMAP_NEW ? 'n' : 'o', (unsigned long long)ino);
+	return staged_dir(r, ino);
 }
 
 static int map_set(struct receive *r, uint64_t ino, uint64_t entry)
@@ -83,7 +116,7 @@ static int apply_unlink(struct receive *r, const uint8_t *body, size_t len)
 {
 	struct fs_attr a;
 	struct entry x;
-	char to[32];
+	char to[STAGED_NAME];
 	int err = entry_find(r, body, len, &x);
 
 	if (err)
@@ -93,10 +126,10 @@ static int apply_unlink(struct receive *r, const uint8_t *body, size_t len)
 		return nonsense(r, x.ino, "the base has something else under a name that goes");
 	if (!err && x.e & INOMAP_FLAGS)
 		return refused(r, x.ino, fs_remove(&r->req, x.dir, x.name, NULL));
-	if (!err) {
-		staged_name(INOMAP_OLD, x.ino, to);
-		err = fs_rename(&r->req, x.dir, x.name, r->staging, name_of(to), NULL, NULL);
-	}
+	if (!err)
+		err = staged(r, INOMAP_OLD, x.ino, to);
+	if (!err)
+		err = fs_rename(&r->req, x.dir, x.name, r->part_dir, name_of(to), NULL, NULL);
 	return err ? refused(r, x.ino, err) : map_set(r, x.ino, x.e | INOMAP_OLD);
 }
 
@@ -104,7 +137,7 @@ static int apply_link(struct receive *r, const uint8_t *body, size_t len)
 {
 	struct fs_attr a;
 	struct entry x;
-	char from[32];
+	char from[STAGED_NAME];
 	int err = entry_find(r, body, len, &x);
 
 	if (err)
@@ -114,8 +147,9 @@ static int apply_link(struct receive *r, const uint8_t *body, size_t len)
 		return err ? refused(r, x.ino, err) : nonsense(r, x.ino, "a name that is there already");
 	if (!(x.e & INOMAP_FLAGS))
 		return refused(r, x.ino, fs_link(&r->req, x.id, x.dir, x.name, false, NULL, NULL));
-	staged_name(x.e, x.ino, from);
-	err = fs_rename(&r->req, r->staging, name_of(from), x.dir, x.name, NULL, NULL);
+	err = staged(r, x.e, x.ino, from);
+	if (!err)
+		err = fs_rename(&r->req, r->part_dir, name_of(from), x.dir, x.name, NULL, NULL);
 	return err ? refused(r, x.ino, err) : map_set(r, x.ino, x.e & ~INOMAP_FLAGS);
 }
 
@@ -127,7 +161,7 @@ static int apply_new(struct receive *r, const uint8_t *body, size_t len)
 		.mask = FS_SET_MODE | FS_SET_UID | FS_SET_GID, .mode = n->mode & 07777, .uid = n->uid,
 		.gid = n->gid } };
 	size_t target_len = len - sizeof(*n);
-	char target[FS_SYMLINK_MAX + 1] = "", name[32];
+	char target[FS_SYMLINK_MAX + 1] = "", name[STAGED_NAME];
 	struct fs_attr a;
 	int err;
 
@@ -138,8 +172,9 @@ static int apply_new(struct receive *r, const uint8_t *body, size_t len)
 		return nonsense(r, n->ino, "a symbolic link that leads nowhere");
 	memcpy(target, body + sizeof(*n), target_len);
 	how.target = n->type == FS_LNK ? target : NULL;
-	staged_name(INOMAP_NEW, n->ino, name);
-	err = fs_create(&r->req, r->staging, name_of(name), &how, &a, NULL);
+	err = staged(r, INOMAP_NEW, n->ino, name);
+	if (!err)
+		err = fs_create(&r->req, r->part_dir, name_of(name), &how, &a, NULL);
 	return err ? refused(r, n->ino, err) : map_set(r, n->ino, a.id.ino | INOMAP_NEW);
 }
 
@@ -153,22 +188,42 @@ static int staged_gone(struct receive *r, const struct fs_dirent *e)
 	return map_set(r, ino, entry & ~INOMAP_FLAGS);
 }
 
-/* All in the staging directory goes. */
-static int staging_empty(struct receive *r, struct fs_dirlist *list, bool *ret_any)
+/* All that the look at DIR has found goes. */
+static int listed_remove(struct receive *r, struct fs_id dir, const struct fs_dirlist *list)
 {
 	const struct fs_dirent *e = list->buf;
-	int err = fs_readdir(&r->req, r->staging, 2, true, list);
+	int err = 0;
 
-	*ret_any = !err && list->n;
 	for (unsigned i = 0; !err && i < list->n; i++, e = fs_dirent_next(e)) {
 		struct fs_name name = { e->name, e->name_len };
 
-		err = e->attr.type == FS_DIR ? fs_rmdir(&r->req, r->staging, name, NULL) :
-					       fs_remove(&r->req, r->staging, name, NULL);
+		err = e->attr.type == FS_DIR ? fs_rmdir(&r->req, dir, name, NULL) :
+					       fs_remove(&r->req, dir, name, NULL);
 		if (!err)
 			err = staged_gone(r, e);
 	}
 	return err;
+}
+
+/* The first directory in the staging directory goes, with all that is in it. */
+static int part_remove(struct receive *r, struct fs_dirlist *list, bool *ret_any)
+{
+	const struct fs_dirent *e = list->buf;
+	char name[STAGED_NAME];
+	struct fs_id dir;
+	int err = fs_readdir(&r->req, r->staging, 2, true, list);
+
+	*ret_any = !err && list->n;
+	if (err || !list->n)
+		return err;
+	dir = e->attr.id;
+	snprintf(name, sizeof(name), "%s", e->name);
+	do {
+		err = fs_readdir(&r->req, dir, 2, true, list);
+		if (!err)
+			err = listed_remove(r, dir, list);
+	} while (!err && list->n);
+	return err ? err : fs_rmdir(&r->req, r->staging, name_of(name), NULL);
 }
 
 /* The root is as it was, but for what the staging directory did to its times. */
@@ -201,7 +256,7 @@ static int apply_clean(struct receive *r, const uint8_t *body, size_t len)
 	if (r->cleaned)
 		err = nonsense(r, 0, "all names came before");
 	while (!err && any)
-		err = staging_empty(r, &list, &any);
+		err = part_remove(r, &list, &any);
 	free(list.buf);
 	if (!err)
 		err = fs_rmdir(&r->req, hidden_id(r, FS_ROOT_INO), name_of(r->staging_name), NULL);

@@ -9,7 +9,7 @@
 #include "base/hash.h"
 #include "fs/fs.h"
 
-#define INOMAP_INO_MAX ((uint64_t)1 << 31)
+#define INOMAP_INO_MAX ((uint64_t)2000000000)	/* a multiple of a page's */
 #define INOMAP_PAGES_MAX (1u << 16)		/* 256 MiB: 33 million inodes */
 
 /* An entry: the target's number, and where it is for now. */

@@ -51,7 +51,9 @@ struct receive {
 	struct fs_volume_info vol;	/* the hidden one */
 	uint32_t target;		/* id of the volume that it becomes */
 	uint32_t base_snapshot;		/* BASE_SNAPSHOT's id */
-	struct fs_id staging;		/* directory for what has no name for now */
+	struct fs_id staging;		/* directory for what has no name for now, in parts: */
+	struct fs_id part_dir;		/* the last that was used */
+	uint64_t part;
 	char staging_name[40];
 	struct inomap map;
 	struct fs_snapshot_info result;

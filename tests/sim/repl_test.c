@@ -479,6 +479,35 @@ static void test_target(struct rig *r)
 	target_close(&t);
 }
 
+/* More directories than one directory can have in it. */
+static void test_many_dirs(struct rig *r)
+{
+	struct fs_create how = { .type = FS_DIR, .how = FS_CREATE_GUARDED };
+	struct fs_volume_info v, w;
+	struct fs_attr half[2], a;
+	struct stream s;
+	struct rig t;
+	char name[16];
+
+	target_open(&t, 160000, 5);
+	for (unsigned i = 0; i < 2; i++)
+		sim_ok(fs_create(&r->req, r->root, (struct fs_name){ i ? "b" : "a", 1 }, &how, &half[i], NULL));
+	for (unsigned i = 0; i < FS_LINK_MAX + 100; i++) {
+		struct fs_name n = { name, (uint32_t)snprintf(name, sizeof(name), "%u", i) };
+
+		sim_ok(fs_create(&r->req, half[i % 2].id, n, &how, &a, NULL));
+	}
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, 1 << 20, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	sim_ok(fs_volume_find(r->fs, "main", &v));
+	sim_ok(fs_volume_find(t.fs, "copy", &w));
+	sim_check(v.files == w.files, "%llu files of %llu",
+		  (unsigned long long)w.files, (unsigned long long)v.files);
+	target_close(&t);
+}
+
 /* Sent on from a copy, whose numbers are others: what comes from the first volume then doesn't fit. */
 static void test_relay(struct rig *r)
 {
@@ -531,6 +560,7 @@ int main(int argc, char **argv)
 		{ "full", test_full, 24000, 0, false },
 		{ "power", test_power, 24000, 0, false },
 		{ "target", test_target, 24000, 0, false },
+		{ "many-dirs", test_many_dirs, 160000, 0, false },
 		{ "relay", test_relay, 24000, 0, false },
 	};
 
