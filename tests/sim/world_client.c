@@ -122,8 +122,10 @@ static void wrong(struct client *c, const struct file *f, uint32_t b, uint64_t g
 void client_verify(struct client *c, struct file *f)
 {
 	uint64_t tags[FILE_BLOCKS];
+	bool existed = f->exists;
 
-	if (!client_read_tags(c, f, tags))
+	/* Over a restart it may be forgotten: what was lost of it found no room when it was sent again. */
+	if (!client_read_tags(c, f, tags) || (existed && !f->exists))
 		return;
 	for (uint32_t b = 0; b < f->nblocks; b++)
 		if (tags[b] != f->tags[b] && tags[b] != UNREAD)

@@ -93,7 +93,7 @@ static void fell(struct client *c, const char *name)
 	do
 		v = c->nfs->remove(c, name, true);
 	while (client_again(c, v, tries++));
-	if (v.status && !(v.status == NOENT && v.restarted) && !c->errors)
+	if (v.status && !(v.status == NOENT && (v.restarted || tries > 1)) && !c->errors)
 		client_excuse(c, "RMDIR", v.status);
 }
 

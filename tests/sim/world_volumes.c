@@ -160,12 +160,21 @@ static enum verdict compare_file(struct client *c, const struct file *f)
 /* Are FILES what is in its directory? */
 static enum verdict compare(struct client *c, const struct file *files)
 {
+	uint32_t names = 0, want = 2;
 	enum verdict a = SAME;
+	struct said v;
 
 	for (unsigned i = 0; i < FILES_MAX && a == SAME; i++)
-		if (files[i].exists)
+		if (files[i].exists) {
 			a = compare_file(c, &files[i]);
-	return a;
+			want++;
+		}
+	if (a != SAME || c->errors || c->w->tolerant)	/* there may be names then that he has forgotten */
+		return a;
+	v = c->nfs->list(c, &names);
+	if (v.status || v.restarted)
+		return UNKNOWN;
+	return names == want ? SAME : OTHER;
 }
 
 static void insist(struct client *c, const struct file *files, const char *when)
