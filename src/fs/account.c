@@ -53,8 +53,8 @@ static int file_root(struct txn *t, struct account *x, struct child *ret)
 		err = tree_alone(t, &inodes, x->id.ino / INODES_PER_BLOCK, &alone);
 	if (err || !alone)
 		return err;
-	*ret = x->root == ROOT_CONTENT ? (struct child){ i->root, i->depth, TREE_FILE, 0 } :
-					 (struct child){ i->xattr_root, i->xattr_depth, TREE_FILE, 0 };
+	*ret = x->root == ROOT_CONTENT ? (struct child){ i->root, i->depth, TREE_FILE, 0, 0 } :
+					 (struct child){ i->xattr_root, i->xattr_depth, TREE_FILE, 0, 0 };
 	return 0;
 }
 
@@ -70,12 +70,12 @@ static int find_root(struct txn *t, void *arg, struct child *ret)
 		return -EBUSY;
 	switch (x->root) {
 	case ROOT_TABLE:
-		*ret = (struct child){ table->ptr, table->depth, TREE_VOLUMES, 0 };
+		*ret = (struct child){ table->ptr, table->depth, TREE_VOLUMES, 0, 0 };
 		return 0;
 	case ROOT_RECORD:
 		err = record_get(t, x->id, &v);
 		if (!err)
-			*ret = (struct child){ v->inodes_root, v->inodes_depth, TREE_INODES, 0 };
+			*ret = (struct child){ v->inodes_root, v->inodes_depth, TREE_INODES, 0, 0 };
 		return err;
 	default:
 		return file_root(t, x, ret);

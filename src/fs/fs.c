@@ -34,10 +34,10 @@ static unsigned inode_children(const void *leaf, struct child *ret)
 
 		if (i[k].root)
 			ret[n++] = (struct child){ i[k].root, i[k].depth, TREE_FILE,
-						   at + offsetof(struct inode, root) };
+						   at + offsetof(struct inode, root), 0 };
 		if (i[k].xattr_root)
 			ret[n++] = (struct child){ i[k].xattr_root, i[k].xattr_depth, TREE_FILE,
-						   at + offsetof(struct inode, xattr_root) };
+						   at + offsetof(struct inode, xattr_root), 0 };
 	}
 	return n;
 }
@@ -50,7 +50,8 @@ static unsigned volume_children(const void *leaf, struct child *ret)
 	for (unsigned k = 0; k < VOLUMES_PER_BLOCK; k++)
 		if (v[k].inodes_root)
 			ret[n++] = (struct child){ v[k].inodes_root, v[k].inodes_depth, TREE_INODES,
-						   k * VOLUME_SIZE + offsetof(struct volume, inodes_root) };
+						   k * VOLUME_SIZE + offsetof(struct volume, inodes_root),
+						   v[k].state == VOLUME_SNAPSHOT ? v[k].parent : v[k].id };
 	return n;
 }
 

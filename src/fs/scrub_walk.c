@@ -130,7 +130,7 @@ static int run_one_by_one(struct walk *w)
 int scrub_count(struct scrub *s)
 {
 	struct walk w = { .s = s };
-	const struct child root = { s->held.ptr, s->held.depth, TREE_VOLUMES, 0 };
+	const struct child root = { s->held.ptr, s->held.depth, TREE_VOLUMES, 0, 0 };
 	int err = 0;
 
 	if (s->held.ptr)
@@ -273,7 +273,7 @@ int scrub_name_bad(struct scrub *s)
 	if (!o)
 		return -ENOMEM;
 	o->s = s;
-	err = below(o, (struct child){ s->held.ptr, s->held.depth, TREE_VOLUMES, 0 }, 0);
+	err = below(o, (struct child){ s->held.ptr, s->held.depth, TREE_VOLUMES, 0, 0 }, 0);
 	if (err >= 0)
 		scrub_say_owners(s, &o->list);
 	seen_done(&o->seen);

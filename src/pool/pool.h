@@ -36,8 +36,8 @@ struct txn;
 enum tree_kind { TREE_FILE = 0, TREE_INODES = 1, TREE_VOLUMES = 2, TREE_REAP = 3, TREE_KINDS };
 
 /* A pointer that a block holds to another: level 0 is a leaf of its tree.  OFFSET: its byte in
- * the block that holds it. */
-struct child { uint64_t ptr; uint8_t level, kind; uint16_t offset; };
+ * the block that holds it.  OWNER: whose hold gets back what is freed of it; 0: that of the block. */
+struct child { uint64_t ptr; uint8_t level, kind; uint16_t offset; uint32_t owner; };
 #define LEAF_CHILDREN_MAX 32
 /* Lists the pointers in a leaf of its kind; returns how many (at most LEAF_CHILDREN_MAX). */
 typedef unsigned (*leaf_children_fn)(const void *leaf, struct child *ret);

@@ -553,7 +553,7 @@ unsigned block_children(struct pool *p, const struct block *b, uint8_t level, ui
 		return p->o.children[kind] ? p->o.children[kind](b->data, ret) : 0;
 	for (unsigned i = 0; i < INDEX_SLOTS; i++)
 		if (ptr_block(slots[i]))
-			ret[n++] = (struct child){ slots[i], level - 1, kind, i * 8 };
+			ret[n++] = (struct child){ slots[i], level - 1, kind, i * 8, 0 };
 	return n;
 }
 

@@ -50,8 +50,8 @@ static int own_page(struct txn *t, uint64_t index, struct block **ret)
 	return err;
 }
 
-/* What is freed of it is given back to t->owner. */
-static int push(struct txn *t, uint64_t block)
+/* What is freed of it is given back to OWNER. */
+static int push_for(struct txn *t, uint64_t block, uint32_t owner)
 {
 	uint64_t *n = pool_reap_entries(t->pool);
 	struct block *b;
@@ -66,10 +66,15 @@ static int push(struct txn *t, uint64_t block)
 	err = own_page(t, *n / PER_PAGE, &b);
 	if (err)
 		return err;
-	((struct reap_entry *)b->data)[*n % PER_PAGE] = (struct reap_entry){ block, 0, t->owner };
+	((struct reap_entry *)b->data)[*n % PER_PAGE] = (struct reap_entry){ block, 0, owner };
 	++*n;
 	pool_reap_kick(t->pool);
 	return 0;
+}
+
+static int push(struct txn *t, uint64_t block)
+{
+	return push_for(t, block, t->owner);
 }
 
 static bool leaf_kind(uint8_t level, uint8_t kind)
@@ -197,8 +202,9 @@ static int step_entry(struct txn *t, struct block *page, uint64_t n, struct chil
 		return err;
 	}
 	top->next = e.next;
-	if (deeper)
-		return push(t, entry_block(deeper->ptr, deeper->level, deeper->kind));
+	if (deeper)		/* a volume table that was held is nobody's: what hangs below it is */
+		return push_for(t, entry_block(deeper->ptr, deeper->level, deeper->kind),
+				deeper->owner ? deeper->owner : e.owner);
 	if (e.next < count)
 		return 0;
 	err = pop(t, n);

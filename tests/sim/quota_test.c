@@ -15,6 +15,7 @@
 #include "fs/fs_int.h"
 #include "fs/names.h"
 #include "rig.h"
+#include "tree/hold.h"
 
 #define KIB4 4096u
 #define MIB (1u << 20)
@@ -645,6 +646,35 @@ static void two(struct rig *r)
 	sim_check(avail(r, r->root) == avail(r, v), "something is held");
 }
 
+/* While a scrub holds everything, what is overwritten is freed when it lets go: then it is given back. */
+static void scrubbed(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+	struct pool *p = r->fs->pool;
+	struct count_watch w = { 0 };
+	struct tree_root held;
+	uint64_t n;
+
+	sim_ok(write_at(r, f, 0, 200 * KIB4));
+	sim_ok(reserve(r, "v", RESERVE));
+	for (unsigned round = 0; round < 4; round++) {
+		n = left(r, "v");
+		pool_reap_pause(p, true);
+		sim_ok(tree_hold(p, &w, &held));
+		sim_ok(write_at(r, f, 0, 200 * KIB4));
+		if (round % 2) {
+			cut(r, round);
+			p = r->fs->pool;
+		} else {
+			sim_ok(tree_let_go(p));
+			pool_reap_pause(p, false);
+		}
+		sim_ok(fs_reap_all(r->fs));
+		sim_check(left(r, "v") == n, "%u are left after a scrub, of %u",
+			  (unsigned)left(r, "v"), (unsigned)n);
+	}
+}
+
 static const struct rig_test tests[] = {
 	{ "limit", limit, 20000, 0, false },
 	{ "borders", borders, 20000, 0, false },
@@ -658,6 +688,7 @@ static const struct rig_test tests[] = {
 	{ "damages", damages, 20000, 0, false },
 	{ "kept", kept, 20000, 0, false },
 	{ "kept_background", kept, 20000, 0, true },
+	{ "scrubbed", scrubbed, 20000, 0, false },
 	{ "two", two, 30000, 0, false },
 	{ "two_background", two, 30000, 0, true },
 };
