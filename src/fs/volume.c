@@ -131,14 +131,18 @@ int volume_new_id(struct txn *t, struct fs *fs, uint32_t *ret_id)
 
 static uint64_t leaf_of(uint32_t id) { return (id - 1) / VOLUMES_PER_BLOCK; }
 
-/* The leaf of record ID goes, which holds nothing else; but never the last of the table. */
+/* The leaf of record ID goes, which holds nothing else; but never the last of the table.  It was taken for
+ * nobody: nobody gets it back, in the background either. */
 static int drop_leaf(struct txn *t, uint32_t id)
 {
 	uint64_t any = UINT64_MAX;	/* how many leaves there are in all is nobody's business */
+	uint32_t owner = t->owner;
 	int err;
 
 	t->uncounted = true;
+	t->owner = 0;
 	err = tree_punch(t, pool_volumes(t->pool), TREE_VOLUMES, leaf_of(id), 1, &any);
+	t->owner = owner;
 	t->uncounted = false;
 	return err;
 }
