@@ -112,7 +112,7 @@ static bool goes_on(const struct choice *c, uint32_t k)
 {
 	const struct place *a = &c->at[k - 1], *b = &c->at[k];
 
-	return b->ino && a->ino == b->ino && a->volume == b->volume && a->index + 1 == b->index;
+	return b->ino && a->ino == b->ino && a->volume == b->volume && (uint64_t)a->index + 1 == b->index;
 }
 
 static void forget(struct choice *c, uint32_t k)

@@ -737,6 +737,26 @@ static void settings(struct rig *r)
 	free(v);
 }
 
+/* Behind the last block that the index can name comes no first one. */
+static void far_away(struct rig *r)
+{
+	const uint64_t last = UINT32_MAX * (uint64_t)MBLOCK;
+	struct fs_id a = rig_create(r, "a"), b = rig_create(r, "b");
+	uint8_t *buf = test_alloc(2 * MBLOCK);
+
+	on(r);
+	rig_pattern(1, 0, buf, MBLOCK);
+	rig_pattern(2, 0, buf + MBLOCK, MBLOCK);
+	write_bytes(r, a, 0, buf + MBLOCK, MBLOCK);
+	write_bytes(r, a, last + MBLOCK, buf + MBLOCK, MBLOCK);
+	write_bytes(r, a, last, buf, MBLOCK);
+	rig_write_quiet(r, a, 0, MBLOCK, 3);
+	write_bytes(r, b, 0, buf, 2 * MBLOCK);
+	expect_bytes(r, b, 0, buf);
+	expect_bytes(r, b, MBLOCK, buf + MBLOCK);
+	free(buf);
+}
+
 /* ---- beside others ---------------------------------------------------------------------------- */
 
 /* The exact account of the volume says SAVED by deduplication, and SHARED by clones. */
@@ -868,6 +888,7 @@ static const struct rig_test tests[] = {
 	{ "written_beside_damage", written_beside_damage, 24576, 0, true },
 	{ "written_at_limit", written_at_limit, 16384, 4, true },
 	{ "small_index", small_index, 16384, 0, true }, { "settings", settings, 16384, 0, true },
+	{ "far_away", far_away, 16384, 0, true },
 	{ "account", account, 16384, 0, true },
 	{ "busy", busy, 40960, 0, true }, { "busy, counts limited to 3", busy, 40960, 3, true },
 };
