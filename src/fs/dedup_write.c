@@ -237,8 +237,10 @@ static int choose(struct txn *t, struct write_op *o)
 
 	if (c && !d)
 		d = o->dups = dups_new(o->nblocks);
-	if (!c || !d) {			/* it is written, then */
+	if (!c || !d) {			/* it is written, then; what an earlier pass found may be gone */
 		o->no_dups = true;
+		if (d)
+			d->nruns = 0;
 		free(c);
 		return 0;
 	}

@@ -16,6 +16,7 @@
 #include "base/fiber.h"
 #include "base/loop.h"
 #include "batch.h"
+#include "fault_alloc.h"
 #include "fs/account.h"
 #include "rig.h"
 
@@ -757,6 +758,54 @@ static void far_away(struct rig *r)
 	free(buf);
 }
 
+static struct { struct rig *r; struct fs_id a, b; uint8_t *buf; int err; } starved;
+
+static void starved_write(void *arg)
+{
+	struct iovec iov = { starved.buf, 16 * MBLOCK };
+
+	fault_alloc_arm(true);
+	starved.err = fs_write(&starved.r->req, starved.b, 0, &iov, 1, 16 * MBLOCK, false, NULL);
+	fault_alloc_arm(false);
+}
+
+static void change_source(void *arg)
+{
+	fault_alloc_enter();
+	rig_write_quiet(starved.r, starved.a, 0, 16 * MBLOCK, 9);
+	fault_alloc_leave();
+}
+
+/* While a write waits for an index block, what it has found is overwritten; then there is no memory to look again. */
+static void starved_between(struct rig *r)
+{
+	void (*const fns[])(void *) = { starved_write, change_source };
+	bool hit = true;
+
+	starved.r = r;
+	starved.buf = test_alloc(16 * MBLOCK);
+	rig_pattern(1, 0, starved.buf, 16 * MBLOCK);
+	on(r);
+	starved.a = rig_create(r, "a");
+	starved.b = file(r, "b", MIB, 2);
+	for (uint64_t n = 1; hit; n++) {
+		rig_write_quiet(r, starved.b, 0, 16 * MBLOCK, 2);
+		rig_reopen(r);
+		write_bytes(r, starved.a, 0, starved.buf, 16 * MBLOCK);
+		fault_alloc_set(n, false);
+		rig_parallel(r, fns, 2);
+		hit = fault_alloc_hit();
+		fault_alloc_set(0, false);
+		sim_check(!starved.err || (hit && starved.err == -ENOMEM), "allocation %llu: %s", (unsigned long long)n,
+			  sim_err(starved.err));
+		for (unsigned i = 0; i < 16 && !starved.err; i++)
+			expect_bytes(r, starved.b, i * MBLOCK, starved.buf + i * MBLOCK);
+		rig_expect(r, starved.a, 0, 16 * MBLOCK, 9);
+	}
+	sim_check(counts(r).found_blocks == 0, "it found what is no more");
+	free(starved.buf);
+}
+
 /* ---- beside others ---------------------------------------------------------------------------- */
 
 /* The exact account of the volume says SAVED by deduplication, and SHARED by clones. */
@@ -888,7 +937,7 @@ static const struct rig_test tests[] = {
 	{ "written_beside_damage", written_beside_damage, 24576, 0, true },
 	{ "written_at_limit", written_at_limit, 16384, 4, true },
 	{ "small_index", small_index, 16384, 0, true }, { "settings", settings, 16384, 0, true },
-	{ "far_away", far_away, 16384, 0, true },
+	{ "far_away", far_away, 16384, 0, true }, { "starved_between", starved_between, 16384, 0, true },
 	{ "account", account, 16384, 0, true },
 	{ "busy", busy, 40960, 0, true }, { "busy, counts limited to 3", busy, 40960, 3, true },
 };
