@@ -24,6 +24,7 @@
 #define FLEET_FLEET_H
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,6 +40,9 @@
 #define FLEET_UUID 37
 #define FLEET_MAC 18
 #define FLEET_ADDRESS 46
+#define FLEET_HOST 513			/* libvirt's address of one, and NUL */
+#define FLEET_HOSTS_MAX 64
+#define HOST_NONE UINT_MAX
 
 /* What became of a machine's domain, as the hypervisor tells it. */
 enum domain_state {
@@ -55,12 +59,14 @@ struct machine {
 	char name[FLEET_LABEL_MAX + 1];
 	char uuid[FLEET_UUID], mac[FLEET_MAC];
 	char address[FLEET_ADDRESS];	/* "": none */
+	unsigned host;			/* its place among the fleet's; HOST_NONE: it has none yet */
 	/* What was found of it; not in the manifest. */
 	bool has_disk, has_seed, has_data; /* has_data also where there is to be none */
 	bool has_fresh;			/* a clone that was to take its disk's place */
 	bool chosen;			/* a command is about it */
 	bool ran;			/* when the command began */
-	enum domain_state domain;
+	enum domain_state domain;	/* on its host */
+	unsigned elsewhere;		/* another of the fleet's hosts has a domain of it; HOST_NONE: none */
 	char domain_name[80];		/* when somebody has renamed it, else "" */
 };
 
@@ -115,6 +121,20 @@ int fleet_grow(struct fleet *f, uint64_t count, char why[FLEET_WHY]);
 /* Forgets the machines with the highest numbers: COUNT are left, and that is the settings' count. */
 void fleet_shrink(struct fleet *f, uint64_t count);
 struct machine *fleet_machine(const struct fleet *f, const char *name);	/* NULL: none */
+
+/* ---- hosts.c: where they are -------------------------------------------------------------- */
+
+/* LIST: addresses with commas between; NULL for none. */
+unsigned hosts_count(const char *list);
+/* "" past the last. */
+const char *host_at(const char *list, unsigned i, char buf[FLEET_HOST]);
+unsigned host_find(const char *list, const char *uri);	/* HOST_NONE: it isn't there */
+int hosts_check(const char *list, char why[FLEET_WHY]);
+/* LIST becomes the fleet's hosts, and must have all on which machines are. */
+int fleet_hosts_set(struct fleet *f, const char *list, char why[FLEET_WHY]);
+/* Each machine that has no host goes to that of the N which has the most memory LEFT (bytes), to the first
+ * of those that have as much; that memory is taken off.  Returns for how many there wasn't enough. */
+uint64_t fleet_place(struct fleet *f, int64_t *left, unsigned n);
 
 /* ---- snapshots.c: which machines have which snapshots ------------------------------------ */
 

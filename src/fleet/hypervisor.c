@@ -35,6 +35,7 @@ struct hv {
 	X(virDomainDefineXML) \
 	X(virDomainDestroy) \
 	X(virDomainFree) \
+	X(virDomainGetInfo) \
 	X(virDomainGetMetadata) \
 	X(virDomainGetName) \
 	X(virDomainGetUUIDString) \
@@ -46,7 +47,9 @@ struct hv {
 	X(virGetLastErrorCode) \
 	X(virGetLastErrorMessage) \
 	X(virInitialize) \
+	X(virNodeGetFreeMemory) \
 	X(virNodeGetInfo) \
+	X(virNodeGetMemoryStats) \
 	X(virSetErrorFunc)
 
 /* Its functions, under their own names; NULL until it is loaded. */
@@ -153,6 +156,64 @@ int hv_memory(struct hv *hv, uint64_t *ret_bytes, char why[FLEET_WHY])
 	return 0;
 }
 
+/* What the host could give now, the memory of its caches too; 0: it doesn't tell. */
+static uint64_t memory_free(struct hv *hv)
+{
+	static const char *const fields[] = {
+		VIR_NODE_MEMORY_STATS_FREE, VIR_NODE_MEMORY_STATS_BUFFERS, VIR_NODE_MEMORY_STATS_CACHED,
+	};
+	virNodeMemoryStats stats[16];
+	uint64_t kib = 0;
+	int n = 0, i, k;
+
+	if (!strcmp(hv->type, "test"))
+		return 0;		/* its number has nothing to do with its memory */
+	/* it must be told exactly how many there are */
+	if (lv.virNodeGetMemoryStats(hv->conn, VIR_NODE_MEMORY_STATS_ALL_CELLS, NULL, &n, 0) || n > 16 ||
+	    lv.virNodeGetMemoryStats(hv->conn, VIR_NODE_MEMORY_STATS_ALL_CELLS, stats, &n, 0))
+		return lv.virNodeGetFreeMemory(hv->conn);
+	for (i = 0; i < n; i++)
+		for (k = 0; k < 3; k++)
+			if (!strcmp(stats[i].field, fields[k]))
+				kib += stats[i].value;
+	return kib << 10;
+}
+
+/* What domains that run may take, in all. */
+static int memory_promised(struct hv *hv, uint64_t *ret_bytes, char why[FLEET_WHY])
+{
+	virDomainPtr *doms = NULL;
+	virDomainInfo info;
+	int n = lv.virConnectListAllDomains(hv->conn, &doms, VIR_CONNECT_LIST_DOMAINS_ACTIVE), k;
+
+	if (n < 0)
+		return libvirt_fail(why, "cannot list the domains");
+	*ret_bytes = 0;
+	for (k = 0; k < n; k++) {
+		if (!lv.virDomainGetInfo(doms[k], &info))	/* else it has just ended */
+			*ret_bytes += (uint64_t)info.memory << 10;
+		lv.virDomainFree(doms[k]);
+	}
+	free(doms);
+	return 0;
+}
+
+int hv_memory_left(struct hv *hv, int64_t *ret_bytes, char why[FLEET_WHY])
+{
+	uint64_t all = 0, promised = 0, now;
+	int err = hv_memory(hv, &all, why);
+
+	if (!err)
+		err = memory_promised(hv, &promised, why);
+	if (err)
+		return err;
+	now = memory_free(hv);
+	*ret_bytes = (int64_t)all - (int64_t)promised;
+	if (now && (int64_t)now < *ret_bytes)
+		*ret_bytes = (int64_t)now;
+	return 0;
+}
+
 /* ---- whose is it? ----------------------------------------------------------------------- */
 
 /* Whether the element TEXT has the attribute KEY with that value: one that needs no escapes. */
@@ -239,7 +300,7 @@ static struct machine *machine_of(struct fleet *f, const json_t *by_uuid, const 
 	return at ? &f->machines[json_integer_value(at)] : NULL;
 }
 
-static int domain_note(struct fleet *f, const json_t *by_uuid, const json_t *by_name,
+static int domain_note(struct fleet *f, unsigned host, const json_t *by_uuid, const json_t *by_name,
 		       virDomainPtr dom, char why[FLEET_WHY])
 {
 	bool same_uuid, ours = false;
@@ -249,6 +310,12 @@ static int domain_note(struct fleet *f, const json_t *by_uuid, const json_t *by_
 
 	if (err || !m)
 		return err;
+	if (ours && m->host == HOST_NONE)
+		m->host = host;
+	if (m->host != host) {
+		m->elsewhere = ours ? host : m->elsewhere;	/* what others have elsewhere is not in the way */
+		return 0;
+	}
 	if (!ours) {
 		m->domain = DOMAIN_FOREIGN;
 		snprintf(m->domain_name, sizeof(m->domain_name), "%.79s", name);
@@ -260,7 +327,7 @@ static int domain_note(struct fleet *f, const json_t *by_uuid, const json_t *by_
 	return 0;
 }
 
-int hv_survey(struct hv *hv, struct fleet *f, char why[FLEET_WHY])
+int hv_survey(struct hv *hv, unsigned host, struct fleet *f, char why[FLEET_WHY])
 {
 	json_t *by_uuid = json_object(), *by_name = json_object();
 	virDomainPtr *doms = NULL;
@@ -274,21 +341,24 @@ int hv_survey(struct hv *hv, struct fleet *f, char why[FLEET_WHY])
 		return libvirt_fail(why, "cannot list the domains");
 	}
 	for (i = 0; i < f->n; i++) {
-		f->machines[i].domain = DOMAIN_NONE;
-		f->machines[i].domain_name[0] = 0;
+		if (f->machines[i].host == host) {
+			f->machines[i].domain = DOMAIN_NONE;
+			f->machines[i].domain_name[0] = 0;
+		}
 		json_object_set_new(by_uuid, f->machines[i].uuid, json_integer((json_int_t)i));
 		json_object_set_new(by_name, f->machines[i].name, json_integer((json_int_t)i));
 	}
 	for (k = 0; k < n; k++) {
 		if (!err)
-			err = domain_note(f, by_uuid, by_name, doms[k], why);
+			err = domain_note(f, host, by_uuid, by_name, doms[k], why);
 		lv.virDomainFree(doms[k]);
 	}
 	free(doms);
 	json_decref(by_uuid);
 	json_decref(by_name);
 	for (i = 0; err && i < f->n; i++)
-		f->machines[i].domain = DOMAIN_UNKNOWN;
+		if (f->machines[i].host == host)
+			f->machines[i].domain = DOMAIN_UNKNOWN;
 	return err;
 }
 

@@ -24,8 +24,12 @@ const char *hv_domain_type(const struct hv *hv);
 /* The host's memory. */
 int hv_memory(struct hv *hv, uint64_t *ret_bytes, char why[FLEET_WHY]);
 
-/* Asks for all domains at once, and sets domain and domain_name of F's machines. */
-int hv_survey(struct hv *hv, struct fleet *f, char why[FLEET_WHY]);
+/* What of it is left for more: what is free now, or less, if domains that run haven't taken all of theirs. */
+int hv_memory_left(struct hv *hv, int64_t *ret_bytes, char why[FLEET_WHY]);
+
+/* Asks for all domains at once, and sets domain and domain_name of the machines whose HOST this is, host of
+ * those that have none and are found here, and elsewhere of others that are. */
+int hv_survey(struct hv *hv, unsigned host, struct fleet *f, char why[FLEET_WHY]);
 
 /* Defines the domain of M, which must not be there, or be ours: then it is defined anew. */
 int hv_define(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);

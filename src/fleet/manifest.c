@@ -25,10 +25,15 @@ const char *fleet_state_name(enum fleet_state s)
 
 /* ---- writing ---------------------------------------------------------------------------- */
 
-static json_t *machine_json(const struct machine *m)
+static json_t *machine_json(const struct fleet *f, const struct machine *m)
 {
-	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s*}", "version", (json_int_t)m->version, "number", (json_int_t)m->number, "name", m->name,
-			 "uuid", m->uuid, "mac", m->mac, "address", *m->address ? m->address : NULL);
+	char host[FLEET_HOST] = "";
+
+	if (m->host != HOST_NONE)
+		host_at(setting_text(f, "connect"), m->host, host);
+	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s*,s:s*}", "version", (json_int_t)m->version, "number",
+			 (json_int_t)m->number, "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
+			 *m->address ? m->address : NULL, "host", *host ? host : NULL);
 }
 
 static int buf_take(const char *data, size_t len, void *arg)
@@ -43,7 +48,7 @@ int fleet_encode(const struct fleet *f, struct buf *ret_text)
 	size_t i;
 
 	for (i = 0; i < f->n && !failed; i++)
-		failed = json_array_append_new(list, machine_json(&f->machines[i]));
+		failed = json_array_append_new(list, machine_json(f, &f->machines[i]));
 	j = json_pack("{s:i,s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:O,s:O*,s:O*,s:o}", "format", FORMAT, "version",
 		      (json_int_t)f->version, "fleet", f->name,
 		      "state", states[f->state], "created", f->created, "volume", f->volume,
@@ -112,11 +117,28 @@ static int version_take(const json_t *j, uint64_t max, uint64_t *ret, char why[F
 	return 0;
 }
 
-static int machine_take(const json_t *j, uint64_t versions, struct machine *m, char why[FLEET_WHY])
+/* Older ones have none: then there is only one that it can be. */
+static int host_take(const json_t *j, const struct fleet *f, struct machine *m, char why[FLEET_WHY])
+{
+	const char *list = setting_text(f, "connect");
+	char uri[FLEET_HOST];
+
+	m->elsewhere = HOST_NONE;
+	m->host = hosts_count(list) == 1 ? 0 : HOST_NONE;
+	if (!json_object_get(j, "host"))
+		return 0;
+	if (take(j, "host", uri, sizeof(uri), why))
+		return -EINVAL;
+	m->host = host_find(list, uri);
+	return m->host != HOST_NONE ? 0 :
+		refuse(why, -EINVAL, "host: %.300s is not in the setting connect", uri);
+}
+
+static int machine_take(const json_t *j, const struct fleet *f, struct machine *m, char why[FLEET_WHY])
 {
 	const json_t *number = json_object_get(j, "number");
 
-	if (version_take(j, versions, &m->version, why))
+	if (version_take(j, f->version, &m->version, why) || host_take(j, f, m, why))
 		return -EINVAL;
 	if (!json_is_integer(number) || json_integer_value(number) < 0)
 		return refuse(why, -EINVAL, "number: must be a whole number");
@@ -188,7 +210,7 @@ static int machines_take(const json_t *list, struct fleet *f, char why[FLEET_WHY
 	if (!f->machines)
 		return refuse(why, -ENOMEM, "out of memory");
 	json_array_foreach(list, i, j)
-		if (machine_take(j, f->version, &f->machines[i], what))
+		if (machine_take(j, f, &f->machines[i], what))
 			return refuse(why, -EINVAL, "machines: number %zu in the list: %.300s", i + 1,
 				      what);
 	return machines_distinct(f, why);

@@ -101,6 +101,7 @@ int fleet_plan(struct fleet *f, char why[FLEET_WHY])
 	for (i = 0; i < n && !err; i++) {
 		m[i].number = first + i;
 		m[i].version = f->version;
+		m[i].host = m[i].elsewhere = HOST_NONE;
 		err = name_make(&pattern, &m[i], why);
 		identity_make(f, &m[i]);
 		if (addresses)

@@ -30,7 +30,7 @@ static const struct setting {
 	{ "server", TEXT, 1, 255, "127.0.0.1", 0 },
 	{ "path", TEXT, 1, 1024, NULL, 0 },
 	{ "console", TEXT, 1, 1024, NULL, 0 },
-	{ "connect", TEXT, 1, 512, NULL, 0 },
+	{ "connect", TEXT, 1, 8192, NULL, 0 },
 	{ "user_data", TEXT, 0, FLEET_TEMPLATE_MAX, NULL, 0 },
 	{ "network_config", TEXT, 0, FLEET_TEMPLATE_MAX, NULL, 0 },
 	{ "domain", TEXT, 1, FLEET_TEMPLATE_MAX, NULL, 0 },
@@ -248,6 +248,8 @@ int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY])
 		err = addresses_check(setting_text(&f, "addresses"), setting_number(&f, "count"), why);
 	if (!err)
 		err = format_check(setting_text(&f, "format"), why);
+	if (!err)
+		err = hosts_check(setting_text(&f, "connect"), why);
 	if (!err)
 		err = place_check("path", setting_text(&f, "path"), why);
 	if (!err)

@@ -78,23 +78,24 @@ int fleet_list(struct cmd *c)
 struct shown {
 	struct fleet f;
 	struct fleet_files files;
-	bool has_hosts;			/* a hypervisor is set */
-	char hosts_why[FLEET_WHY];	/* why it can't be asked; "": it was */
+	struct hosts hosts;
+	char hosts_why[FLEET_WHY];	/* why the first can't be asked that can't; "": all were */
 	uint64_t incomplete, running;
 };
 
 /* A hypervisor that is away is no reason to show nothing. */
-static void hosts_ask(struct cmd *c, struct shown *s)
+static int hosts_ask(struct cmd *c, struct shown *s)
 {
-	const char *uri = cmd_option(c, "connect");
-	struct hv *hv = NULL;
+	int err = hosts_open(c, &s->f, &s->hosts);
+	unsigned i;
 
-	if (!uri)
-		uri = setting_text(&s->f, "connect");
-	s->has_hosts = uri && strcmp(uri, "none");
-	if (s->has_hosts && !hv_open(uri, &hv, s->hosts_why))
-		hv_survey(hv, &s->f, s->hosts_why);
-	hv_close(hv);
+	if (err || !s->hosts.n)
+		return err;
+	hosts_survey(&s->hosts, &s->f, s->hosts_why);
+	for (i = s->hosts.n; i-- > 0;)
+		if (*s->hosts.at[i].why)
+			memcpy(s->hosts_why, s->hosts.at[i].why, FLEET_WHY);
+	return DONE;
 }
 
 static void machines_count(struct shown *s)
@@ -112,13 +113,16 @@ static void machines_count(struct shown *s)
 
 static json_t *machine_json(const struct shown *s, const struct machine *m)
 {
-	char buf[96];
+	char buf[DOMAIN_TEXT], uri[FLEET_HOST] = "";
 
-	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:s*}", "number",
+	if (m->host != HOST_NONE)
+		host_at(setting_text(&s->f, "connect"), m->host, uri);
+
+	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:s*,s:s*}", "number",
 			 (json_int_t)m->number, "version", (json_int_t)m->version,
 			 "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
 			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed, "data", m->has_data,
-			 "domain", s->has_hosts ? domain_text(m, buf) : NULL);
+			 "host", *uri ? uri : NULL, "domain", s->hosts.n ? domain_text(&s->hosts, m, buf) : NULL);
 }
 
 static const char *tag_created(const json_t *machines)
@@ -169,12 +173,12 @@ static int show_json(const struct shown *s)
 
 	for (i = 0; i < s->f.n; i++)
 		json_array_append_new(machines, machine_json(s, &s->f.machines[i]));
-	j = json_pack("{s:s,s:s,s:s,s:s,s:O,s:b,s:I,s:I,s:s*,s:s*,s:o,s:s*,s:s*,s:o}", "fleet", s->f.name, "volume",
+	j = json_pack("{s:s,s:s,s:s,s:s,s:O,s:b,s:I,s:I,s:s*,s:s*,s:o*,s:o,s:s*,s:s*,s:o}", "fleet", s->f.name, "volume",
 		      s->f.volume, "state", fleet_state_name(s->f.state), "created", s->f.created,
 		      "settings", s->f.settings, "golden_share", s->files.golden, "incomplete",
 		      (json_int_t)s->incomplete, "running", (json_int_t)s->running, "foreign",
 		      *s->files.foreign ? s->files.foreign : NULL, "hypervisor_error",
-		      *s->hosts_why ? s->hosts_why : NULL, "snapshots", tags_json(&s->f), "unfinished",
+		      *s->hosts_why ? s->hosts_why : NULL, "hosts", hosts_json(&s->hosts, &s->f), "snapshots", tags_json(&s->f), "unfinished",
 		      *s->files.unfinished ? s->files.unfinished : NULL, "lost",
 		      *s->files.lost ? s->files.lost : NULL, "machines", machines);
 	err = print_json(j);
@@ -222,9 +226,10 @@ static void head_print(const struct shown *s)
 	printf("%-15s %s\n%-15s %s:/fleets/%s\n%-15s %s\n%-15s %s\n", "fleet", f->name, "folder",
 	       f->volume, f->name, "state", fleet_state_name(f->state), "created", f->created);
 	settings_print(f);
-	if (*s->hosts_why)
+	hosts_print(&s->hosts, f);
+	if (*s->hosts_why && s->hosts.n == 1)
 		printf("%-15s %s\n", "hypervisor", s->hosts_why);
-	else if (s->has_hosts)
+	else if (s->hosts.n)
 		printf("%-15s %llu of %zu machines\n", "running", (unsigned long long)s->running, f->n);
 	if (*s->files.foreign)
 		printf("%-15s %s is in its folder and isn't its own\n", "foreign", s->files.foreign);
@@ -238,12 +243,15 @@ static void head_print(const struct shown *s)
 static int show_print(const struct shown *s)
 {
 	const struct machine *m;
-	char number[24], buf[96];
+	char number[24], buf[DOMAIN_TEXT];
 	struct table t;
 	size_t i;
 
 	head_print(s);
-	table_init(&t, "rllllll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "FILES", "DOMAIN");
+	if (s->hosts.n > 1)
+		table_init(&t, "rlllllll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "FILES", "DOMAIN", "HOST");
+	else
+		table_init(&t, "rllllll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "FILES", "DOMAIN");
 	for (i = 0; i < s->f.n; i++) {
 		m = &s->f.machines[i];
 		snprintf(number, sizeof(number), "%llu", (unsigned long long)m->number);
@@ -253,23 +261,27 @@ static int show_print(const struct shown *s)
 		table_cell(&t, m->mac);
 		table_cell(&t, m->uuid);
 		table_cell(&t, files_text(m));
-		table_cell(&t, s->has_hosts ? domain_text(m, buf) : "-");
+		table_cell(&t, s->hosts.n ? domain_text(&s->hosts, m, buf) : "-");
+		if (s->hosts.n > 1)
+			table_cell(&t, host_at(s->hosts.list, m->host, buf));
 	}
 	return table_print(&t);
 }
 
 int fleet_show(struct cmd *c)
 {
-	struct shown s = { .has_hosts = false };
+	struct shown s = { .incomplete = 0 };
 	int err = fleet_load(c, c->argv[0], &s.f);
 
 	if (!err)
 		err = fleet_survey(c, &s.f, &s.files);
+	if (!err)
+		err = hosts_ask(c, &s);
 	if (!err) {
-		hosts_ask(c, &s);
 		machines_count(&s);
 		err = c->json ? show_json(&s) : show_print(&s);
 	}
+	hosts_close(&s.hosts);
 	fleet_done(&s.f);
 	return err;
 }

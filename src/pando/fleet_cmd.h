@@ -88,6 +88,52 @@ int tags_survey(struct cmd *c, const struct fleet *f, const json_t *index, struc
 /* What chosen machines have in any snapshot; the manifest isn't written. */
 int tags_remove(struct cmd *c, struct fleet *f);
 
+/* ---- fleet_hosts.c: the fleet's hypervisors --------------------------------------------- */
+
+struct host {
+	struct hv *hv;			/* NULL: it cannot be asked */
+	char why[FLEET_WHY];		/* why not */
+};
+struct hosts {
+	unsigned n;			/* 0: the fleet has none */
+	const char *list;		/* their addresses, as they are reached now */
+	struct host *at;
+	bool left_out;			/* machines that were meant, with --keep-going */
+};
+
+/* By --connect, or else by the fleet's own setting.  One that cannot be reached is no failure yet. */
+int hosts_open(struct cmd *c, struct fleet *f, struct hosts *h);
+void hosts_close(struct hosts *h);
+/* What domains there are.  A host that doesn't answer any more is closed; the first of those is told of in
+ * WHY, and is -EIO. */
+int hosts_survey(struct hosts *h, struct fleet *f, char why[FLEET_WHY]);
+/* Whether the machines that are meant can be worked on: all hosts answer, and have their machines.  With
+ * --keep-going, unless it is for ALL or none, those that can't are told of, and aren't meant any more. */
+int hosts_settle(struct cmd *c, struct fleet *f, struct hosts *h, bool all);
+/* All three. */
+int fleet_hosts(struct cmd *c, struct fleet *f, struct hosts *h, bool all);
+/* Sets which machines are meant: those named behind the fleet, or all.  */
+int fleet_choose(struct cmd *c, struct fleet *f);
+/* No machine that is meant may have its name or UUID taken by somebody else's domain. */
+int fleet_no_foreign(const struct fleet *f);
+/* The hosts' memory must do for all that are meant and all that run, unless --overcommit. */
+int fleet_memory_check(struct cmd *c, struct hosts *h, const struct fleet *f);
+/* Starts those that are meant and don't run. */
+int fleet_run(struct cmd *c, struct hosts *h, struct fleet *f, const char *at_once, uint64_t *ret_done);
+/* "--start[=N]", "--at-once N": N, or a default. */
+int fleet_at_once(struct cmd *c, const char *option, const char *text, unsigned *ret);
+#define DOMAIN_TEXT (FLEET_HOST + 16)
+const char *domain_text(const struct hosts *h, const struct machine *m, char buf[DOMAIN_TEXT]);
+
+/* ---- fleet_place.c: which machines are on which of several hosts -------------------------- */
+
+/* After a survey: machines without a host get one, whose memory must do unless --overcommit; those that were
+ * moved to another are noted there, and *ret_moved is set. */
+int machines_place(struct cmd *c, struct fleet *f, struct hosts *h, bool *ret_moved);
+/* How many there are on each, and how many run; NULL: they are fewer than two. */
+json_t *hosts_json(const struct hosts *h, const struct fleet *f);
+void hosts_print(const struct hosts *h, const struct fleet *f);
+
 /* ---- fleet_crew.c: the same for many machines, a few at once ---------------------------- */
 
 struct crew_work {
@@ -98,25 +144,12 @@ struct crew_work {
 	bool keep_going;		/* after a failure, with all others */
 };
 /* Each failure is told with its machine's name.  *ret_done: how many it was done for. */
-int crew_run(struct hv *hv, struct fleet *f, const struct crew_work *work, uint64_t *ret_done);
+int crew_run(struct hosts *h, struct fleet *f, const struct crew_work *work, uint64_t *ret_done);
 
-/* ---- fleet_hosts.c: the fleet's hypervisor ---------------------------------------------- */
+/* ---- fleet_options.c: the settings that a command line has ------------------------------- */
 
-/* By --connect, or else by the fleet's own setting; *ret is NULL, and DONE, if it has none. */
-int fleet_connect(struct cmd *c, const struct fleet *f, struct hv **ret);
-/* The same and a survey; no hypervisor is a failure then. */
-int fleet_hosts(struct cmd *c, struct fleet *f, struct hv **ret);
-/* Sets which machines are meant: those named behind the fleet, or all.  */
-int fleet_choose(struct cmd *c, struct fleet *f);
-/* No machine that is meant may have its name or UUID taken by somebody else's domain. */
-int fleet_no_foreign(const struct fleet *f);
-/* The host's memory must do for all that are meant and all that run, unless --overcommit. */
-int fleet_memory_check(struct cmd *c, struct hv *hv, const struct fleet *f);
-/* Starts those that are meant and don't run. */
-int fleet_run(struct cmd *c, struct hv *hv, struct fleet *f, const char *at_once, uint64_t *ret_done);
-/* "--start[=N]", "--at-once N": N, or a default. */
-int fleet_at_once(struct cmd *c, const char *option, const char *text, unsigned *ret);
-const char *domain_text(const struct machine *m, char buf[96]);
+/* Into the object GIVEN. */
+int fleet_options(struct cmd *c, json_t *given);
 
 /* ---- fleet_create.c --------------------------------------------------------------------- */
 

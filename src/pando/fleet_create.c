@@ -5,7 +5,7 @@
  *	look      everything that can be refused is refused before anything is made
  *	manifest  "making": from here on, the fleet is known, and can be completed or destroyed
  *	storage   the golden image's share, all disks in one call, the seeds
- *	domains   defined with libvirt, if the fleet has a hypervisor (fleet_hosts.c)
+ *	domains   defined with libvirt, if the fleet has hypervisors (fleet_hosts.c)
  *	manifest  "ready"
  *	start     if told so
  *
@@ -15,7 +15,6 @@
 #include "pando/golden.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,111 +30,17 @@ struct creation {
 	json_t *given;			/* settings that the command line has */
 	bool exists;			/* the fleet is there: it is completed */
 	struct fleet_files files;
-	struct hv *hv;			/* NULL: the fleet has none */
+	struct hosts hosts;
 	uint64_t started_ns, disks, seeds, clone_us, domains, running;
 	bool changed;			/* its settings: the manifest is written again, first */
 };
-
-/* ---- options ---------------------------------------------------------------------------- */
-
-static int template_read(const char *option, const char *file, json_t **ret)
-{
-	CLEANUP_FREE char *text = malloc(FLEET_TEMPLATE_MAX + 1);
-	CLEANUP_FD int fd = open(file, O_RDONLY | O_CLOEXEC);
-	size_t got = 0;
-	ssize_t n = 1;
-
-	if (fd < 0 || !text)
-		return fail("%s: %s", file, strerror(errno));
-	while (n > 0 && got <= FLEET_TEMPLATE_MAX) {
-		n = read(fd, text + got, FLEET_TEMPLATE_MAX + 1 - got);
-		got += n > 0 ? (size_t)n : 0;
-	}
-	if (n < 0)
-		return fail("%s: cannot read it: %s", file, strerror(errno));
-	if (got > FLEET_TEMPLATE_MAX)
-		return fail("%s: has more than %d bytes, the most for --%s", file, FLEET_TEMPLATE_MAX,
-			    option);
-	*ret = memchr(text, 0, got) ? NULL : json_stringn(text, got);
-	return *ret ? DONE : fail("%s: is not UTF-8 text", file);
-}
-
-/* "30d" in seconds. */
-static int lifetime_take(struct cmd *c, const char *text, json_t **ret)
-{
-	static const struct { char unit; unsigned seconds; } rows[] = {
-		{ 'm', 60 }, { 'h', 3600 }, { 'd', 86400 }, { 'w', 604800 },
-	};
-	size_t len = strlen(text), i;
-	char digits[12] = "";
-	uint64_t n;
-
-	for (i = 0; i < 4 && len && len < sizeof(digits); i++) {
-		if (text[len - 1] != rows[i].unit)
-			continue;
-		memcpy(digits, text, len - 1);
-		if (number_parse(digits, &n) || !n || n > EXPIRES_MAX / rows[i].seconds)
-			break;
-		*ret = json_integer((json_int_t)(n * rows[i].seconds));
-		return DONE;
-	}
-	return usage(c, "--expires %s: write a number with m, h, d or w, such as 30d, ten years at most", text);
-}
-
-/* One option's value as the setting KEY; *ret stays NULL when it wasn't given. */
-static int option_take(struct cmd *c, const char *option, const char *key, json_t **ret)
-{
-	const char *text = cmd_option(c, option);
-	uint64_t number = 0;
-	int err;
-
-	if (!text)
-		return DONE;
-	if (!strcmp(key, "user_data") || !strcmp(key, "network_config") || !strcmp(key, "domain"))
-		return template_read(option, text, ret);
-	if (!strcmp(key, "expires"))
-		return lifetime_take(c, text, ret);
-	if (setting_is_number(key)) {
-		err = strcmp(key, "memory") && strcmp(key, "data") ? cmd_number(c, option, &number)
-								   : cmd_size(c, option, &number);
-		*ret = err ? NULL : json_integer((json_int_t)number);
-		return err;
-	}
-	*ret = json_string(text);
-	return *ret ? DONE : usage(c, "--%s: must be UTF-8 text", option);
-}
-
-static int options_take(struct creation *x)
-{
-	char option[40];
-	const char *key;
-	json_t *value;
-	unsigned i;
-	size_t n;
-	int err;
-
-	for (i = 0; (key = setting_key(i)); i++) {
-		for (n = 0; key[n]; n++)
-			option[n] = key[n] == '_' ? '-' : key[n];
-		option[n] = 0;
-		value = NULL;
-		err = option_take(x->c, option, key, &value);
-		if (err)
-			return err;
-		if (value)
-			json_object_set_new(x->given, key, value);
-	}
-	/* "none" is no hypervisor's address */
-	if (!strcmp(json_text(x->given, "connect"), "none"))
-		json_object_del(x->given, "connect");
-	return DONE;
-}
 
 /* ---- look ------------------------------------------------------------------------------- */
 
 /* What is given again must be what the fleet was begun with. */
 static int given_compare(struct creation *x)
 {
+	char why[FLEET_WHY];
 	const char *key;
 	json_t *value, *has;
 
@@ -144,7 +49,13 @@ static int given_compare(struct creation *x)
 			    x->f.name);
 	json_object_foreach(x->given, key, value) {
 		has = json_object_get(x->f.settings, key);
-		if ((!has && !strcmp(key, "connect")) || !strcmp(key, "expires")) {	/* these may come later */
+		if (!strcmp(key, "connect") && !json_equal(has, value)) {	/* hosts may come later, and more of them */
+			if (fleet_hosts_set(&x->f, json_string_value(value), why))
+				return fail("%s: --connect: %s", x->f.name, why);
+			x->changed = true;
+			continue;
+		}
+		if (!strcmp(key, "expires")) {
 			json_object_set(x->f.settings, key, value);
 			x->changed = true;
 			continue;
@@ -258,7 +169,7 @@ static int templates_look(const struct fleet *f)
 	return DONE;
 }
 
-/* Nobody else's domain may be in the way. */
+/* Each machine has a host then, and nobody else's domain is in the way. */
 static int hosts_look(struct creation *x)
 {
 	char why[FLEET_WHY];
@@ -267,25 +178,28 @@ static int hosts_look(struct creation *x)
 	int err = fleet_at_once(x->c, "start", cmd_option(x->c, "start"), &unused);
 
 	if (!err)
-		err = fleet_connect(x->c, &x->f, &x->hv);
+		err = hosts_open(x->c, &x->f, &x->hosts);
 	if (err)
 		return err;
-	if (!x->hv)
+	if (!x->hosts.n)
 		return cmd_option(x->c, "start") ?
 			usage(x->c, "--start: there is no hypervisor; say which with --connect") : DONE;
-	if (hv_survey(x->hv, &x->f, why))
-		return fail("%s: %s", x->f.name, why);
-	for (i = 0; i < x->f.n; i++)
+	for (i = 0; i < x->f.n; i++) {
 		x->f.machines[i].chosen = true;
-	err = fleet_no_foreign(&x->f);
-	return !err && cmd_option(x->c, "start") ? fleet_memory_check(x->c, x->hv, &x->f) : err;
+		x->changed |= x->f.machines[i].host == HOST_NONE;	/* it will have one */
+	}
+	hosts_survey(&x->hosts, &x->f, why);
+	err = machines_place(x->c, &x->f, &x->hosts, &x->changed);
+	if (!err)
+		err = fleet_no_foreign(&x->f);
+	return !err && cmd_option(x->c, "start") ? fleet_memory_check(x->c, &x->hosts, &x->f) : err;
 }
 
 /* The fleet that is meant, as it is or as it is to be. */
 static int fleet_look(struct creation *x)
 {
 	const char *name = x->c->argv[0];
-	int err = options_take(x);
+	int err = fleet_options(x->c, x->given);
 
 	if (!err)
 		err = fleet_find(x->c, name, &x->f, &x->exists);
@@ -336,19 +250,23 @@ static int storage_make(struct creation *x)
 	return err ? err : fleet_seeds_put(x->c, &x->f, lacks_seed, &x->seeds);
 }
 
-static bool lacks_domain(const struct machine *m) { return m->domain == DOMAIN_NONE; }
+/* One that is elsewhere has one too many already. */
+static bool lacks_domain(const struct machine *m)
+{
+	return m->domain == DOMAIN_NONE && m->elsewhere == HOST_NONE;
+}
 
 static int domains_define(struct creation *x)
 {
 	struct crew_work work = { .what = "defining domains", .want = lacks_domain, .fn = hv_define,
 				  .at_once = 4, .keep_going = cmd_option(x->c, "keep-going") != NULL };
 
-	return x->hv ? crew_run(x->hv, &x->f, &work, &x->domains) : DONE;
+	return x->hosts.n ? crew_run(&x->hosts, &x->f, &work, &x->domains) : DONE;
 }
 
 static int ready(struct creation *x)
 {
-	if (x->f.state == FLEET_READY)
+	if (x->f.state == FLEET_READY || x->hosts.left_out)
 		return DONE;
 	x->f.state = FLEET_READY;
 	return fleet_save(x->c, &x->f, false);
@@ -398,7 +316,7 @@ static uint64_t missing(const struct fleet *f, machine_want want)
 
 static const char *to_make_text(const struct creation *x, const struct machine *m, char buf[64])
 {
-	const bool lacks[] = { !m->has_disk, !m->has_seed, !m->has_data, x->hv && lacks_domain(m) };
+	const bool lacks[] = { !m->has_disk, !m->has_seed, !m->has_data, x->hosts.n && lacks_domain(m) };
 	static const char *const names[] = { "disk", "seed", "data", "domain" };
 	size_t n = 0, i;
 
@@ -410,23 +328,27 @@ static const char *to_make_text(const struct creation *x, const struct machine *
 
 static int dry_print(struct creation *x)
 {
+	char text[64], uri[FLEET_HOST];
 	struct table t;
-	char text[64];
 	json_t *j;
 	size_t i;
 	int err;
 
 	if (x->c->json) {
-		j = json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:O}", "fleet", x->f.name, "volume",
+		j = json_pack("{s:s,s:s,s:b,s:I,s:I,s:I,s:o*,s:O}", "fleet", x->f.name, "volume",
 			      x->f.volume, "exists", x->exists, "disks",
 			      (json_int_t)missing(&x->f, lacks_disk), "seeds",
 			      (json_int_t)missing(&x->f, lacks_seed), "domains",
-			      (json_int_t)missing(&x->f, lacks_domain), "settings", x->f.settings);
+			      (json_int_t)missing(&x->f, lacks_domain), "hosts",
+			      hosts_json(&x->hosts, &x->f), "settings", x->f.settings);
 		err = print_json(j);
 		json_decref(j);
 		return err;
 	}
-	table_init(&t, "lllll", "NAME", "ADDRESS", "MAC", "UUID", "TO MAKE");
+	if (x->hosts.n > 1)
+		table_init(&t, "llllll", "NAME", "ADDRESS", "MAC", "UUID", "TO MAKE", "HOST");
+	else
+		table_init(&t, "lllll", "NAME", "ADDRESS", "MAC", "UUID", "TO MAKE");
 	for (i = 0; i < x->f.n; i++) {
 		const struct machine *m = &x->f.machines[i];
 
@@ -435,6 +357,8 @@ static int dry_print(struct creation *x)
 		table_cell(&t, m->mac);
 		table_cell(&t, m->uuid);
 		table_cell(&t, to_make_text(x, m, text));
+		if (x->hosts.n > 1)
+			table_cell(&t, host_at(x->hosts.list, m->host, uri));
 	}
 	return table_print(&t);
 }
@@ -458,7 +382,7 @@ static int report(struct creation *x)
 	printf("%s: %zu machines in %.2f s: %llu disks cloned in %.2f ms, %llu seeds", x->f.name,
 	       x->f.n, seconds, (unsigned long long)x->disks, (double)x->clone_us / 1000,
 	       (unsigned long long)x->seeds);
-	if (x->hv)
+	if (x->hosts.n)
 		printf(", %llu domains defined, %llu started", (unsigned long long)x->domains,
 		       (unsigned long long)x->running);
 	putchar('\n');
@@ -476,8 +400,10 @@ static int make(struct creation *x)
 	if (!err)
 		err = ready(x);
 	if (!err && cmd_option(x->c, "start"))
-		err = fleet_run(x->c, x->hv, &x->f, cmd_option(x->c, "start"), &x->running);
-	return err ? err : report(x);
+		err = fleet_run(x->c, &x->hosts, &x->f, cmd_option(x->c, "start"), &x->running);
+	if (!err)
+		err = report(x);
+	return !err && x->hosts.left_out ? FAILED : err;
 }
 
 static int look_and_make(struct creation *x)
@@ -486,7 +412,7 @@ static int look_and_make(struct creation *x)
 
 	if (!err)
 		err = cmd_option(x->c, "dry-run") ? dry_print(x) : make(x);
-	hv_close(x->hv);
+	hosts_close(&x->hosts);
 	return err;
 }
 

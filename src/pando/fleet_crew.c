@@ -9,7 +9,9 @@
  */
 #include "pando/fleet_cmd.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,7 +19,7 @@
 #define CREW_MAX 64
 
 struct crew {
-	struct hv *hv;
+	struct hosts *hosts;
 	struct fleet *f;
 	const struct crew_work *work;
 	pthread_mutex_t lock;
@@ -41,6 +43,16 @@ static struct machine *crew_take(struct crew *w)
 	return NULL;
 }
 
+static int machine_work(struct crew *w, const struct machine *m, char why[FLEET_WHY])
+{
+	struct hv *hv = m->host < w->hosts->n ? w->hosts->at[m->host].hv : NULL;
+
+	if (hv)
+		return w->work->fn(hv, w->f, m, why);
+	snprintf(why, FLEET_WHY, "has no host yet; 'pando fleet create %s' gives it one", w->f->name);
+	return -ENOENT;
+}
+
 static void *crew_member(void *arg)
 {
 	struct crew *w = arg;
@@ -51,7 +63,7 @@ static void *crew_member(void *arg)
 	pthread_mutex_lock(&w->lock);
 	while ((m = crew_take(w))) {
 		pthread_mutex_unlock(&w->lock);
-		err = w->work->fn(w->hv, w->f, m, why);
+		err = machine_work(w, m, why);
 		pthread_mutex_lock(&w->lock);
 		w->done += !err;
 		if (err) {
@@ -110,9 +122,9 @@ static void crew_work(struct crew *w)
 		pthread_join(threads[i], NULL);
 }
 
-int crew_run(struct hv *hv, struct fleet *f, const struct crew_work *work, uint64_t *ret_done)
+int crew_run(struct hosts *h, struct fleet *f, const struct crew_work *work, uint64_t *ret_done)
 {
-	struct crew w = { .hv = hv, .f = f, .work = work, .lock = PTHREAD_MUTEX_INITIALIZER,
+	struct crew w = { .hosts = h, .f = f, .work = work, .lock = PTHREAD_MUTEX_INITIALIZER,
 			  .changed = PTHREAD_COND_INITIALIZER };
 	size_t i;
 

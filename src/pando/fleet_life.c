@@ -61,9 +61,9 @@ int life_end(struct life *l, int err, const char *what)
 		printf("%s: %llu machines %s\n", l->f.name, (unsigned long long)l->done, what);
 		err = print_done();
 	}
-	hv_close(l->hv);
+	hosts_close(&l->hosts);
 	fleet_done(&l->f);
-	return err;
+	return !err && l->hosts.left_out ? FAILED : err;
 }
 
 int life_alive(const struct life *l)
@@ -72,14 +72,20 @@ int life_alive(const struct life *l)
 		fail("%s: is being destroyed; 'pando fleet destroy %s' finishes that", l->f.name, l->f.name);
 }
 
-int life_look(struct life *l)
+int life_look(struct life *l, bool all)
 {
-	char why[FLEET_WHY];
 	int err = fleet_survey(l->c, &l->f, &l->files);
 
-	if (!err)
-		err = fleet_connect(l->c, &l->f, &l->hv);
-	return !err && l->hv && hv_survey(l->hv, &l->f, why) ? fail("%s: %s", l->f.name, why) : err;
+	return err ? err : fleet_hosts(l->c, &l->f, &l->hosts, all);
+}
+
+/* For what is about nothing but domains. */
+static int domains_look(struct life *l)
+{
+	int err = fleet_hosts(l->c, &l->f, &l->hosts, false);
+
+	return !err && !l->hosts.n ?
+		fail("%s: has no hypervisor; say which with --connect", l->f.name) : err;
 }
 
 /* ---- start ------------------------------------------------------------------------------ */
@@ -93,11 +99,11 @@ int fleet_start(struct cmd *c)
 	if (!err)
 		err = life_begin(&l);
 	if (!err)
-		err = fleet_hosts(c, &l.f, &l.hv);
+		err = domains_look(&l);
 	if (!err)
 		err = fleet_no_foreign(&l.f);
 	if (!err)
-		err = fleet_run(c, l.hv, &l.f, cmd_option(c, "at-once"), &l.done);
+		err = fleet_run(c, &l.hosts, &l.f, cmd_option(c, "at-once"), &l.done);
 	return life_end(&l, err, "started");
 }
 
@@ -122,7 +128,7 @@ static int shutdown_wait(struct life *l, const struct crew_work *down, uint64_t 
 	uint64_t asked;
 
 	while (n && !interrupted) {
-		if (hv_survey(l->hv, &l->f, why))
+		if (hosts_survey(&l->hosts, &l->f, why))
 			return fail("%s: %s", l->f.name, why);
 		n = how_many(&l->f, runs);
 		l->done = total - n;
@@ -130,7 +136,7 @@ static int shutdown_wait(struct life *l, const struct crew_work *down, uint64_t 
 		if (n && clock_ns() - started_ns > timeout_s * 1000000000u)
 			return still_run_fail(l, n, timeout_s);
 		if (n && clock_ns() - asked_ns > ASK_AGAIN_S * 1000000000ull) {
-			if (crew_run(l->hv, &l->f, down, &asked))
+			if (crew_run(&l->hosts, &l->f, down, &asked))
 				return FAILED;
 			asked_ns = clock_ns();
 		}
@@ -148,8 +154,8 @@ int machines_stop(struct life *l, uint64_t timeout_s)
 	int err;
 
 	if (cmd_option(l->c, "force"))
-		return crew_run(l->hv, &l->f, &off, &l->done);
-	err = crew_run(l->hv, &l->f, &down, &l->done);
+		return crew_run(&l->hosts, &l->f, &off, &l->done);
+	err = crew_run(&l->hosts, &l->f, &down, &l->done);
 	return err ? err : shutdown_wait(l, &down, timeout_s);
 }
 
@@ -171,7 +177,7 @@ int fleet_stop(struct cmd *c)
 	if (!err)
 		err = life_begin(&l);
 	if (!err)
-		err = fleet_hosts(c, &l.f, &l.hv);
+		err = domains_look(&l);
 	if (!err)
 		err = machines_stop(&l, timeout_s);
 	return life_end(&l, err, "stopped");
@@ -190,9 +196,9 @@ int machines_pause(struct life *l, bool polite, uint64_t timeout_s)
 
 	for (i = 0; i < l->f.n; i++)
 		l->f.machines[i].ran = runs(&l->f.machines[i]);
-	if (!l->hv)
+	if (!l->hosts.n)
 		return DONE;
-	err = polite ? machines_stop(l, timeout_s) : crew_run(l->hv, &l->f, &off, &n);
+	err = polite ? machines_stop(l, timeout_s) : crew_run(&l->hosts, &l->f, &off, &n);
 	l->done = 0;
 	return err;
 }
@@ -202,7 +208,7 @@ int machines_resume(struct life *l)
 	struct crew_work on = work_of(l, "starting", ran, hv_start);
 	uint64_t n;
 
-	return l->hv ? crew_run(l->hv, &l->f, &on, &n) : DONE;
+	return l->hosts.n ? crew_run(&l->hosts, &l->f, &on, &n) : DONE;
 }
 
 int leftovers_remove(struct life *l)
@@ -233,10 +239,10 @@ static int surplus_remove(struct life *l)
 	char name[128];
 	uint64_t n;
 	size_t i;
-	int err = l->hv ? crew_run(l->hv, &l->f, &off, &n) : DONE;
+	int err = l->hosts.n ? crew_run(&l->hosts, &l->f, &off, &n) : DONE;
 
-	if (!err && l->hv)
-		err = crew_run(l->hv, &l->f, &gone, &n);
+	if (!err && l->hosts.n)
+		err = crew_run(&l->hosts, &l->f, &gone, &n);
 	if (!err)
 		err = tags_remove(l->c, &l->f);
 	for (i = 0; i < l->f.n && !err; i++) {
@@ -261,10 +267,11 @@ static int surplus_remove(struct life *l)
 static int shrink(struct life *l, uint64_t count)
 {
 	size_t i;
-	int err = life_look(l);
+	int err;
 
 	for (i = 0; i < l->f.n; i++)
 		l->f.machines[i].chosen = i >= count;
+	err = life_look(l, true);
 	if (!err)
 		err = fleet_no_foreign(&l->f);
 	if (!err && how_many(&l->f, runs) && !cmd_option(l->c, "force"))
@@ -317,22 +324,17 @@ int fleet_resize(struct cmd *c)
 
 static int destroy_look(struct life *l)
 {
-	char why[FLEET_WHY];
 	int err = fleet_survey(l->c, &l->f, &l->files);
 
 	if (!err && *l->files.foreign)
 		err = fail("%s:/fleets/%s: holds %s, which is not of this fleet; move it away, or remove "
 			   "it, and destroy the fleet then", l->f.volume, l->f.name, l->files.foreign);
 	if (!err)
-		err = fleet_connect(l->c, &l->f, &l->hv);
-	if (err || !l->hv)
-		return err;
-	if (hv_survey(l->hv, &l->f, why))
-		return fail("%s: %s", l->f.name, why);
-	if (how_many(&l->f, runs) && !cmd_option(l->c, "force"))
-		return fail("%s: %llu of its machines are running; stop them first, or give --force",
-			    l->f.name, (unsigned long long)how_many(&l->f, runs));
-	return DONE;
+		err = fleet_hosts(l->c, &l->f, &l->hosts, true);
+	if (!err && how_many(&l->f, runs) && !cmd_option(l->c, "force"))
+		err = fail("%s: %llu of its machines are running; stop them first, or give --force",
+			   l->f.name, (unsigned long long)how_many(&l->f, runs));
+	return err;
 }
 
 /* "destroying" is written down first: who finds a part of it later knows what it is.  Domains go
@@ -346,10 +348,10 @@ static int destroy(struct life *l)
 
 	l->f.state = FLEET_DESTROYING;
 	err = fleet_save(l->c, &l->f, false);
-	if (!err && l->hv)
-		err = crew_run(l->hv, &l->f, &off, &n);
-	if (!err && l->hv)
-		err = crew_run(l->hv, &l->f, &gone, &n);
+	if (!err && l->hosts.n)
+		err = crew_run(&l->hosts, &l->f, &off, &n);
+	if (!err && l->hosts.n)
+		err = crew_run(&l->hosts, &l->f, &gone, &n);
 	return err ? err : fleet_files_remove(l->c, &l->f);
 }
 
@@ -365,7 +367,7 @@ static int destroy_named(struct cmd *c, char *name)
 		err = destroy_look(&l);
 	if (!err)
 		err = destroy(&l);
-	hv_close(l.hv);
+	hosts_close(&l.hosts);
 	fleet_done(&l.f);
 	fleet_unlock(c);
 	return err;

@@ -15,7 +15,7 @@ struct life {
 	struct cmd *c;
 	struct fleet f;
 	struct fleet_files files;
-	struct hv *hv;			/* NULL: the fleet has none */
+	struct hosts hosts;
 	uint64_t done;			/* for how many machines it was */
 };
 
@@ -25,8 +25,9 @@ int life_begin(struct life *l);
 int life_end(struct life *l, int err, const char *what);
 /* Of a fleet that is being destroyed nothing else becomes. */
 int life_alive(const struct life *l);
-/* What files it has, and what domains, if it has a hypervisor. */
-int life_look(struct life *l);
+/* What files it has, and what domains, if it has hypervisors.  ALL: of machines that were chosen none is
+ * left out. */
+int life_look(struct life *l, bool all);
 
 bool is_chosen(const struct machine *m);
 bool runs(const struct machine *m);	/* chosen, and running */

@@ -44,7 +44,7 @@ static int refresh(struct life *l, uint64_t timeout_s)
 
 static int refresh_look(struct life *l)
 {
-	int err = life_look(l);
+	int err = life_look(l, false);
 
 	if (!err && !l->files.golden)
 		err = fail("%s: its share of the golden image is missing; 'pando fleet create %s' makes "
@@ -164,7 +164,7 @@ static int recompose_look(struct life *l, const char *golden)
 		err = golden_look(l->c, &l->f, golden);
 	if (!err)
 		err = refresh_look(l);
-	return err ? err : l->hv ? fleet_no_foreign(&l->f) : DONE;
+	return err ? err : l->hosts.n ? fleet_no_foreign(&l->f) : DONE;
 }
 
 int fleet_recompose(struct cmd *c)

@@ -446,7 +446,7 @@ static int rollback_look(struct life *l, const char *tag)
 	int err = tag_choose(l, tag);
 
 	if (!err)
-		err = life_look(l);
+		err = life_look(l, false);
 	if (!err)
 		err = tag_complete(l, tag);
 	return err;

@@ -152,25 +152,25 @@ static const struct option_row fleet_create_options[] = {
 	{ "server", "ADDRESS", "where the hypervisor reaches pandod by NFS (default 127.0.0.1)" },
 	{ "path", "PATH", "where the hypervisor has mounted the volume: disks are files there" },
 	{ "console", "DIR", "libvirt keeps each serial console's output there, as NAME.log" },
-	{ "connect", "URI", "libvirt's address of the hypervisor, as qemu:///system; none for none" },
+	{ "connect", "URI...", "libvirt's address of a hypervisor, as qemu:///system, or of several; none for none" },
 	{ "expires", "TIME", "when its time is over, as 12h, 30d or 8w from now: see 'fleet expire'" },
 	{ "start", "[=N]", "start the machines, N of them at once (default 4)" },
-	{ "overcommit", NULL, "start them although the host hasn't memory for all" },
-	{ "keep-going", NULL, "after a machine's failure, go on with the others" },
+	{ "overcommit", NULL, "although the hosts haven't memory for all" },
+	{ "keep-going", NULL, "after a machine's failure, or a host's, go on with the others" },
 	{ "xml", "DIR", "write each machine's domain XML there, as NAME.xml" },
 	{ "dry-run", NULL, "make nothing: show what would be made" },
 	{ NULL, NULL, NULL },
 };
 
-#define FLEET_CONNECT { "connect", "URI", "another hypervisor than the fleet's own; none for none" }
-#define FLEET_KEEP_GOING { "keep-going", NULL, "after a machine's failure, go on with the others" }
+#define FLEET_CONNECT { "connect", "URI...", "other addresses of its hypervisors than the fleet's own; none for none" }
+#define FLEET_KEEP_GOING { "keep-going", NULL, "after a machine's failure, or a host's, go on with the others" }
 static const struct option_row fleet_show_options[] = {
 	FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
 static const struct option_row fleet_start_options[] = {
 	{ "at-once", "N", "start N machines at once (default 4)" },
-	{ "overcommit", NULL, "although the host hasn't memory for all" },
+	{ "overcommit", NULL, "although the hosts haven't memory for all" },
 	FLEET_KEEP_GOING, FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
@@ -208,14 +208,14 @@ static const struct option_row fleet_rollback_options[] = {
 static const struct option_row fleet_resize_options[] = {
 	{ "count", "N", "how many machines there are to be" },
 	{ "start", "[=N]", "start all machines then, N of them at once (default 4)" },
-	{ "overcommit", NULL, "start them although the host hasn't memory for all" },
+	{ "overcommit", NULL, "although the hosts haven't memory for all" },
 	{ "force", NULL, "also if machines that go are running" },
 	FLEET_KEEP_GOING, FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
 static const struct option_row fleet_destroy_options[] = {
 	{ "force", NULL, "also if machines are running" },
-	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ "keep-going", NULL, "after a machine's failure, go on with the others" }, FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
 
@@ -595,6 +595,23 @@ static void options_build(const struct verb *v, struct option *long_options, cha
 	*letters = 0;
 }
 
+/* The option's value is TEXT, and what was given of it before, if it takes several. */
+static int value_take(struct cmd *c, int o, const char *text)
+{
+	const char *arg = c->verb->options[o].arg, *dots = arg ? strstr(arg, "...") : NULL;
+	char *all;
+
+	if (!c->values[o] || !dots) {
+		c->values[o] = text;
+		return DONE;
+	}
+	if (asprintf(&all, "%s,%s", c->values[o], text) < 0)
+		return fail("out of memory");
+	free(c->joined);
+	c->values[o] = c->joined = all;
+	return DONE;
+}
+
 /* DONE, BAD_USAGE, or -1 when help was asked for. */
 static int options_parse(struct cmd *c, int argc, char **argv)
 {
@@ -618,8 +635,8 @@ static int options_parse(struct cmd *c, int argc, char **argv)
 			return usage(c, "%s: no such option", argv[optind - 1]);
 		else if (o == 'r' || o == 'p')
 			c->values[0] = "";	/* the first row of those that have them */
-		else
-			c->values[o] = optarg ? optarg : "";
+		else if (value_take(c, o, optarg ? optarg : ""))
+			return FAILED;
 	}
 	c->argc = argc - optind;
 	c->argv = argv + optind;
@@ -637,16 +654,16 @@ static int verb_run(const struct verb *v, int argc, char **argv)
 
 	if (err == -1)
 		return help_verb(v);
-	if (err)
-		return err;
-	if (!c.socket) {
+	if (!err && !c.socket) {
 		if (socket_default_path(socket_path, sizeof(socket_path)))
-			return usage(&c, "the default socket's path is too long; use --socket");
+			err = usage(&c, "the default socket's path is too long; use --socket");
 		c.socket = socket_path;
 	}
-	err = v->run(&c);
+	if (!err)
+		err = v->run(&c);
 	fleet_unlock(&c);
 	client_done(&c);
+	free(c.joined);
 	return err;
 }
 

@@ -21,7 +21,7 @@ enum { DONE = 0, FAILED = 1, BAD_USAGE = 2 };
 
 struct option_row {
 	const char *name;
-	const char *arg;		/* NULL: a flag; "[=N]": may be left out */
+	const char *arg;		/* NULL: a flag; "[=N]": may be left out; "N...": several, which are joined with commas */
 	const char *help;
 };
 
@@ -48,6 +48,7 @@ struct cmd {
 	bool json;
 	const char *socket;
 	const char *values[OPTIONS_MAX];	/* of verb->options, NULL: not given */
+	char *joined;			/* that of the one which takes several */
 	char lock[300];			/* the fleet's that is held; "": none (fleet_lock.c) */
 	uint64_t lock_inode, lock_generation;
 	void *curl;			/* client.c's */

@@ -133,30 +133,32 @@ class Daemon:
 class Libvirt:
     """
     libvirtd and virtlogd of a user's session, with all their folders in ours: beside any others
-    that this machine has.  Its QEMU runs as nobody.
+    that this machine has.  Its QEMU runs as nobody.  NAME tells several of them apart.
     """
 
-    def __init__(self):
+    def __init__(self, name=""):
+        self.name = name
         if os.geteuid() != 0 or run("setpriv", "--reuid=65534", "true").returncode:
             skip("libvirtd's session needs another user: run it as root")
         if not shutil.which("libvirtd") or not shutil.which("virtlogd"):
             skip("libvirtd is missing")
         os.chmod(T, 0o755)
-        for name in ("home", "run"):
-            os.mkdir(path(name), 0o700)
-            os.chown(path(name), 65534, 65534)
-        home = path("home")
-        self.env = {**os.environ, "HOME": home, "XDG_RUNTIME_DIR": path("run"), "XDG_CONFIG_HOME": home,
+        home, run_dir = path("home" + name), path("run" + name)
+        for folder in (home, run_dir):
+            os.mkdir(folder, 0o700)
+            os.chown(folder, 65534, 65534)
+        self.home = home
+        self.env = {**os.environ, "HOME": home, "XDG_RUNTIME_DIR": run_dir, "XDG_CONFIG_HOME": home,
                     "XDG_CACHE_HOME": home + "/cache", "XDG_DATA_HOME": home, "TMPDIR": home}
-        self.socket = path("run/libvirt/libvirt-sock")
+        self.socket = run_dir + "/libvirt/libvirt-sock"
         self.virtlogd = self.spawn("virtlogd")
         self.held = None
         self.start()
 
     def spawn(self, name):
-        with open(path(name + ".log"), "ab") as log:
+        with open(path(name + self.name + ".log"), "ab") as log:
             return subprocess.Popen(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", name],
-                                    env=self.env, cwd=path("home"), stdin=subprocess.DEVNULL, stdout=log,
+                                    env=self.env, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log,
                                     stderr=log)
 
     def start(self):
@@ -175,8 +177,11 @@ class Libvirt:
 
     def hold(self, uri):
         """libvirt's test driver forgets everything when the last connection to it goes."""
+        if self.held:
+            self.held.kill()
+            self.held.wait()
         self.held = subprocess.Popen(["virsh", "-q", "-c", uri], stdin=subprocess.PIPE,
-                                     stdout=subprocess.DEVNULL)
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.held.stdin.write(b"list\n")
         self.held.stdin.flush()
         wait(10, lambda: run("virsh", "-q", "-c", uri, "list").returncode == 0)

@@ -231,6 +231,75 @@ static void fleets_grow_and_shrink(void **state)
 	fleet_done(&b);
 }
 
+/* Where each machine is, as "ABAB"; '-': nowhere. */
+static const char *hosts_of(const struct fleet *f)
+{
+	static char text[100];
+	size_t i;
+
+	for (i = 0; i < f->n; i++)
+		text[i] = f->machines[i].host == HOST_NONE ? '-' : (char)('A' + f->machines[i].host);
+	text[f->n] = 0;
+	return text;
+}
+
+static void machines_go_where_memory_is_left(void **state)
+{
+	const int64_t gib = 1 << 30;
+	int64_t left[] = { 2 * gib, 4 * gib, 2 * gib - 1 }, few[] = { 1, -gib };
+	struct fleet f;
+
+	fleet_planned(&f, "desk", ", \"count\": 8, \"connect\": \"a,b,c\"");
+	assert_string_equal(hosts_of(&f), "--------");
+	f.machines[1].host = 2;			/* these stay, and their memory is taken off already */
+	assert_int_equal(fleet_place(&f, left, 3), 0);
+	assert_string_equal(hosts_of(&f), "BCBABCAB");
+	assert_int_equal(left[0], 0);
+	assert_int_equal(left[2], gib - 1);
+	assert_int_equal(fleet_place(&f, few, 2), 0);
+	assert_int_equal(few[0], 1);		/* nobody was without a host */
+	fleet_done(&f);
+	fleet_planned(&f, "desk", ", \"count\": 3, \"connect\": \"a,b\"");
+	assert_int_equal(fleet_place(&f, few, 2), 3);
+	assert_string_equal(hosts_of(&f), "AAB");
+	fleet_done(&f);
+}
+
+static void hosts_stay_known(void **state)
+{
+	struct fleet a, b;
+	struct buf text;
+	char uri[FLEET_HOST];
+
+	assert_int_equal(hosts_count(NULL), 0);
+	assert_int_equal(hosts_count("a"), 1);
+	assert_int_equal(hosts_count("a,bb,c"), 3);
+	assert_string_equal(host_at("a,bb,c", 1, uri), "bb");
+	assert_string_equal(host_at("a,bb,c", 2, uri), "c");
+	assert_string_equal(host_at("a,bb,c", 3, uri), "");
+	assert_string_equal(host_at(NULL, 0, uri), "");
+	assert_int_equal(host_find("a,bb,b", "b"), 2);
+	assert_int_equal(host_find("a,bb", "b"), HOST_NONE);
+	fleet_planned(&a, "desk", ", \"count\": 4, \"connect\": \"a,b\"");
+	a.machines[0].host = a.machines[3].host = 1;
+	a.machines[1].host = 0;
+	assert_int_equal(fleet_encode(&a, &text), 0);
+	if (fleet_decode(buf_str(&text), text.len, &b, why))
+		fail_msg("%s", why);
+	assert_string_equal(hosts_of(&b), "BA-B");
+	/* another list, in another order */
+	assert_int_equal(fleet_hosts_set(&b, "c,b,a", why), 0);
+	assert_string_equal(hosts_of(&b), "BC-B");
+	assert_int_equal(fleet_hosts_set(&b, "b,c", why), -EINVAL);
+	said("desk-002 is on a, which is not in b,c");
+	assert_int_equal(fleet_hosts_set(&b, "b,,a", why), -EINVAL);
+	assert_string_equal(hosts_of(&b), "BC-B");
+	assert_string_equal(setting_text(&b, "connect"), "c,b,a");
+	buf_release(&text);
+	fleet_done(&a);
+	fleet_done(&b);
+}
+
 static void settings_that_make_no_sense(void **state)
 {
 	static const char *const bad[][2] = {
@@ -255,6 +324,9 @@ static void settings_that_make_no_sense(void **state)
 		{ ", \"count\": 5, \"network\": \"bridge:\"", "network" },
 		{ ", \"count\": 5, \"network\": \"'/>\"", "network" },
 		{ ", \"count\": 5, \"format\": \"qcow2\"", "format" },
+		{ ", \"count\": 5, \"connect\": \"a,\"", "connect" },
+		{ ", \"count\": 5, \"connect\": \"a,b,a\"", "a is there twice" },
+		{ ", \"count\": 5, \"connect\": \"none,a\"", "none stands alone" },
 		{ ", \"count\": 5, \"path\": \"mnt\"", "path" },
 		{ ", \"count\": 5, \"console\": \"log\"", "console" },
 		{ ", \"count\": 5, \"domain\": \"<domain/>\"", "{name}" },
@@ -371,6 +443,8 @@ static void manifests_edited_into_nonsense(void **state)
 	nonsense("\"uuid\": \"", "\"uuid\": \"\", \"x\": \"", "uuid");
 	nonsense("\"mac\": \"52", "\"mac\": \"53", "mac");
 	nonsense("\"mac\": \"52:", "\"mac\": \"52-", "mac");
+	nonsense("\"mac\": \"", "\"host\": \"a\", \"mac\": \"", "host: a is not in");
+	nonsense("\"mac\": \"", "\"host\": 0, \"mac\": \"", "host: must be text");
 	nonsense("\"mac\": \"", "\"address\": \"10.0.0.300\", \"mac\": \"", "10.0.0.300");
 	assert_int_equal(fleet_decode("", 0, &f, why), -EINVAL);
 	assert_int_equal(fleet_decode("[]", 2, &f, why), -EINVAL);
@@ -502,6 +576,8 @@ int main(void)
 		cmocka_unit_test(bad_addresses_are_refused),
 		cmocka_unit_test(plans_are_stable),
 		cmocka_unit_test(fleets_grow_and_shrink),
+		cmocka_unit_test(machines_go_where_memory_is_left),
+		cmocka_unit_test(hosts_stay_known),
 		cmocka_unit_test(settings_that_make_no_sense),
 		cmocka_unit_test(manifests_come_back),
 		cmocka_unit_test(manifests_edited_into_nonsense),
