@@ -15,7 +15,7 @@ struct diff_args {
 	struct objpath a, b;
 	bool origin;			/* A is B's */
 	bool b_failed;
-	uint64_t limit;
+	uint64_t limit, bytes[3];
 	unsigned n;
 	struct fs_diff d;
 	struct fs_diff_range ranges[RANGES_MAX + FS_DIFF_RANGES];
@@ -48,6 +48,8 @@ static int lookup_both(struct call *c, struct diff_args *a)
 
 static void keep(struct diff_args *a)
 {
+	for (unsigned i = 0; i < 3; i++)
+		a->bytes[i] += a->d.bytes[i];
 	for (unsigned i = 0; i < a->d.n; i++) {
 		const struct fs_diff_range *r = &a->d.ranges[i];
 		struct fs_diff_range *last = a->n ? &a->ranges[a->n - 1] : NULL;
@@ -89,10 +91,20 @@ static json_t *json_side(const struct fs_attr *at)
 	return j;
 }
 
-static json_t *json_diff(const struct diff_args *a)
+static const char *const kinds[] = { "changed", "data", "hole" };
+
+static json_t *json_bytes(const struct diff_args *a)
 {
-	static const char *const kinds[] = { "changed", "data", "hole" };
-	json_t *list = json_array(), *j;
+	json_t *j = json_object();
+
+	for (unsigned i = 0; i < 3; i++)
+		json_set_u64(j, kinds[i], a->bytes[i]);
+	return j;
+}
+
+static json_t *json_ranges(const struct diff_args *a)
+{
+	json_t *list = json_array();
 
 	for (unsigned i = 0; i < a->n; i++) {
 		const struct fs_diff_range *r = &a->ranges[i];
@@ -100,13 +112,24 @@ static json_t *json_diff(const struct diff_args *a)
 		json_array_append_new(list, json_pack("{s:I,s:I,s:s}", "offset", (json_int_t)r->offset, "length",
 						      (json_int_t)r->len, "kind", kinds[r->kind]));
 	}
-	if (json_array_size(list) != a->n) {
-		json_decref(list);
+	if (json_array_size(list) == a->n)
+		return list;
+	json_decref(list);
+	return NULL;
+}
+
+static json_t *json_diff(const struct diff_args *a)
+{
+	json_t *next = a->d.next == UINT64_MAX ? json_null() : json_integer((json_int_t)a->d.next);
+	json_t *found = a->d.count ? json_bytes(a) : json_ranges(a);
+	json_t *j;
+
+	if (!found) {
+		json_decref(next);
 		return NULL;
 	}
 	j = json_pack("{s:o?,s:o?,s:o?,s:o?}", "a", json_side(&a->d.a_attr), "b", json_side(&a->d.b_attr),
-		      "ranges", list, "next", a->d.next == UINT64_MAX ? json_null() :
-					      json_integer((json_int_t)a->d.next));
+		      a->d.count ? "bytes" : "ranges", found, "next", next);
 	if (j && a->origin)	/* events are numbered: what is greater came later */
 		json_object_set_new(j, "origin_changed", json_boolean(a->d.a_attr.change >
 								      a->d.b_attr.id.generation));
@@ -145,7 +168,7 @@ void get_diff(struct call *c)
 	a->origin = !arg_given(c, "a");
 	if (!arg_path(c, "b", &a->b) || (!a->origin && !arg_path(c, "a", &a->a)) ||
 	    !arg_number(c, "offset", INT64_MAX, &a->d.next) || !arg_number(c, "limit", RANGES_MAX, &a->limit) ||
-	    !arg_bool(c, "quick", &a->d.quick))
+	    !arg_bool(c, "quick", &a->d.quick) || !arg_bool(c, "count", &a->d.count))
 		return;
 	err = call_run(c, diff_run, a);
 	if (err)

@@ -60,7 +60,7 @@ static const struct route routes[] = {
 	{ "GET", "/v1/data", BODY_NONE, "path inode generation offset length", get_data, NULL },
 	{ "GET", "/v1/account", BODY_NONE, "object exact", get_account, NULL },
 	{ "GET", "/v1/family", BODY_NONE, "path limit", get_family, NULL },
-	{ "GET", "/v1/diff", BODY_NONE, "a b offset limit quick", get_diff, NULL },
+	{ "GET", "/v1/diff", BODY_NONE, "a b offset limit quick count", get_diff, NULL },
 	{ "GET", "/v1/volume-diff", BODY_NONE, "a b after quick names", get_volume_diff, NULL },
 	{ "POST", "/v1/clones", BODY_JSON, "src dst count start names recursive", post_clones, NULL },
 	{ "POST", "/v1/uploads", BODY_JSON, "path replace size data like mode uid gid", post_uploads,

@@ -52,12 +52,12 @@ static int count_changed(struct call *c, struct vdiff_args *a, const struct fs_v
 {
 	int err = 0;
 
-	a->diff = (struct fs_diff){ .a = e->a.id, .b = e->b.id, .quick = a->quick };
+	a->diff = (struct fs_diff){ .a = e->a.id, .b = e->b.id, .quick = a->quick, .count = true };
 	*ret = 0;
 	while (!err && a->diff.next != UINT64_MAX) {
 		err = fs_diff(&c->req, &a->diff);
-		for (unsigned i = 0; !err && i < a->diff.n; i++)
-			*ret += a->diff.ranges[i].len;
+		for (unsigned i = 0; !err && i < 3; i++)
+			*ret += a->diff.bytes[i];
 		fiber_yield();
 		if (!err && c->admin->stopping)
 			err = -EINTR;

@@ -5,10 +5,13 @@
 #include "tree/diff.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- files -------------------------------------------------------------------------------------- */
 
-struct diff_op { struct fs_req *req; struct fs_diff *d; struct tree_change *changes; };
+#define COUNT_MAX 4096			/* leaves in a step that only counts */
+
+struct diff_op { struct fs_req *req; struct fs_diff *d; struct tree_change *changes; unsigned max; };
 
 static int readable(struct txn *t, struct fs_req *req, struct fs_id id, struct fs_attr *attr,
 		    struct tree_root *ret)
@@ -74,6 +77,9 @@ static void add_range(struct fs_diff *d, const struct tree_change *c, uint64_t e
 
 	if (at >= end)
 		return;
+	d->bytes[kind] += len;
+	if (d->count)
+		return;
 	if (last && last->kind == kind && last->offset + last->len == at)
 		last->len += len;
 	else
@@ -92,12 +98,13 @@ static int do_diff(struct txn *t, void *arg)
 	err2 = readable(t, o->req, d->b, &d->b_attr, &b);
 	if (err || err2)
 		return err && err != -ERESTART_PASS ? err : err2 ? err2 : err;
-	err = tree_diff(t, &a, &b, d->next / BLOCK_SIZE, FS_DIFF_RANGES, o->changes, &n, &next);
+	err = tree_diff(t, &a, &b, d->next / BLOCK_SIZE, o->max, o->changes, &n, &next);
 	if (!err && !d->quick)
 		err = compare(t, o->req->fs, o->changes, &n);
 	if (err)
 		return err;
 	d->n = 0;
+	memset(d->bytes, 0, sizeof(d->bytes));
 	end = d->a_attr.size > d->b_attr.size ? d->a_attr.size : d->b_attr.size;
 	for (unsigned i = 0; i < n; i++)
 		add_range(d, &o->changes[i], end);
@@ -107,9 +114,11 @@ static int do_diff(struct txn *t, void *arg)
 
 int fs_diff(struct fs_req *req, struct fs_diff *d)
 {
-	struct diff_op o = { req, d, malloc(FS_DIFF_RANGES * sizeof(struct tree_change)) };
-	int err = o.changes ? fs_run(req, SPACE_ORDINARY, false, false, do_diff, &o) : -ENOMEM;
+	struct diff_op o = { .req = req, .d = d, .max = d->quick && d->count ? COUNT_MAX : FS_DIFF_RANGES };
+	int err;
 
+	o.changes = malloc(o.max * sizeof(*o.changes));
+	err = o.changes ? fs_run(req, SPACE_ORDINARY, false, false, do_diff, &o) : -ENOMEM;
 	free(o.changes);
 	return err;
 }

@@ -8,6 +8,8 @@
  * difference; a hole equals a block of zeros.  Quick reads no data: what is not the same block differs,
  * and so does a hole from a block of zeros.
  *
+ * With count, only the bytes are wanted: quick then takes longer steps.
+ *
  * Each call is one bounded step, which sees one instant; `next` leads to the next step.  What is written
  * meanwhile shows if it is behind `next`.  Who wants one instant for all of it compares snapshots.
  */
@@ -27,11 +29,12 @@ struct fs_diff_range { uint64_t offset, len; enum fs_diff_kind kind; };
 #define FS_DIFF_RANGES 64		/* in one step */
 struct fs_diff {
 	struct fs_id a, b;
-	bool quick;
+	bool quick, count;
 	uint64_t next;			/* offset to go on at: in and out; UINT64_MAX: that was all */
 	/* out: */
 	struct fs_attr a_attr, b_attr;
-	unsigned n;
+	uint64_t bytes[3];		/* that differ, by kind; of this step */
+	unsigned n;			/* 0 with count */
 	struct fs_diff_range ranges[FS_DIFF_RANGES];	/* in order; none behind the end of both */
 };
 /* Of two regular files, or of one in two snapshots.  -EISDIR, -EINVAL: other files. */

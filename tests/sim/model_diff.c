@@ -92,7 +92,7 @@ static void check_quick(struct fs *fs, const struct mnode *a, const struct mnode
 {
 	struct fs_diff *d = test_alloc(sizeof(*d));
 	struct walk w = { a->content, b->content, 0, 0 };
-	uint64_t need = 0, got = 0, index;
+	uint64_t need = 0, got = 0, bytes = 0, counted = 0, index;
 	enum fs_diff_kind kind;
 	struct fs_req req;
 
@@ -102,9 +102,19 @@ static void check_quick(struct fs *fs, const struct mnode *a, const struct mnode
 	*d = (struct fs_diff){ .a = a->id, .b = b->id, .quick = true };
 	while (d->next != UINT64_MAX) {
 		sim_ok(fs_diff(&req, d));
-		for (unsigned i = 0; i < d->n; i++)
+		for (unsigned i = 0; i < d->n; i++) {
 			got += (d->ranges[i].len + MBLOCK - 1) / MBLOCK;
+			bytes += d->ranges[i].len;
+		}
 	}
+	*d = (struct fs_diff){ .a = a->id, .b = b->id, .quick = true, .count = true };
+	while (d->next != UINT64_MAX) {
+		sim_ok(fs_diff(&req, d));
+		sim_check(!d->n, "ranges, where only bytes were asked for");
+		counted += d->bytes[0] + d->bytes[1] + d->bytes[2];
+	}
+	sim_check(counted == bytes, "%llu bytes differ, %llu were counted", (unsigned long long)bytes,
+		  (unsigned long long)counted);
 	sim_check(got >= need && got <= (uint64_t)a->content->n + b->content->n,
 		  "%llu blocks are not the same, %llu differ", (unsigned long long)got,
 		  (unsigned long long)need);
