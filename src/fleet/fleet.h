@@ -65,8 +65,11 @@ struct machine {
 	bool has_fresh;			/* a clone that was to take its disk's place */
 	bool chosen;			/* a command is about it */
 	bool ran;			/* when the command began */
+	bool changed_known;
+	uint64_t changed;		/* bytes of its disk that aren't the golden share's */
 	enum domain_state domain;	/* on its host */
 	unsigned elsewhere;		/* another of the fleet's hosts has a domain of it; HOST_NONE: none */
+	const char *domain_more;	/* "paused: I/O error"; NULL: nothing to add */
 	char domain_name[80];		/* when somebody has renamed it, else "" */
 };
 

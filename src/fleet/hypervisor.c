@@ -38,6 +38,7 @@ struct hv {
 	X(virDomainGetInfo) \
 	X(virDomainGetMetadata) \
 	X(virDomainGetName) \
+	X(virDomainGetState) \
 	X(virDomainGetUUIDString) \
 	X(virDomainIsActive) \
 	X(virDomainLookupByUUIDString) \
@@ -300,6 +301,31 @@ static struct machine *machine_of(struct fleet *f, const json_t *by_uuid, const 
 	return at ? &f->machines[json_integer_value(at)] : NULL;
 }
 
+/* What libvirt says beside running or not; a machine whose storage failed is paused. */
+static const char *more_text(int state, int reason)
+{
+	if (state == VIR_DOMAIN_PAUSED)
+		return reason == VIR_DOMAIN_PAUSED_IOERROR ? "paused: I/O error" :
+		       reason == VIR_DOMAIN_PAUSED_CRASHED ? "paused: crashed" : "paused";
+	if (state == VIR_DOMAIN_SHUTOFF)
+		return reason == VIR_DOMAIN_SHUTOFF_CRASHED ? "crashed" :
+		       reason == VIR_DOMAIN_SHUTOFF_FAILED ? "failed to start" :
+		       reason == VIR_DOMAIN_SHUTOFF_SAVED ? "saved" : NULL;
+	return state == VIR_DOMAIN_SHUTDOWN ? "shutting down" : state == VIR_DOMAIN_CRASHED ? "crashed" :
+	       state == VIR_DOMAIN_PMSUSPENDED ? "suspended" : NULL;
+}
+
+/* One that is gone by now has stopped. */
+static void state_note(struct machine *m, virDomainPtr dom)
+{
+	int state = VIR_DOMAIN_SHUTOFF, reason = 0;
+
+	if (lv.virDomainGetState(dom, &state, &reason, 0))
+		state = VIR_DOMAIN_SHUTOFF;
+	m->domain = state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_NOSTATE ? DOMAIN_STOPPED : DOMAIN_RUNNING;
+	m->domain_more = more_text(state, reason);
+}
+
 static int domain_note(struct fleet *f, unsigned host, const json_t *by_uuid, const json_t *by_name,
 		       virDomainPtr dom, char why[FLEET_WHY])
 {
@@ -318,9 +344,10 @@ static int domain_note(struct fleet *f, unsigned host, const json_t *by_uuid, co
 	}
 	if (!ours) {
 		m->domain = DOMAIN_FOREIGN;
+		m->domain_more = NULL;
 		snprintf(m->domain_name, sizeof(m->domain_name), "%.79s", name);
 	} else if (m->domain != DOMAIN_FOREIGN) {	/* else another domain has its name */
-		m->domain = lv.virDomainIsActive(dom) == 1 ? DOMAIN_RUNNING : DOMAIN_STOPPED;
+		state_note(m, dom);
 		if (strcmp(name, m->name))
 			snprintf(m->domain_name, sizeof(m->domain_name), "%.79s", name);
 	}
@@ -344,6 +371,7 @@ int hv_survey(struct hv *hv, unsigned host, struct fleet *f, char why[FLEET_WHY]
 		if (f->machines[i].host == host) {
 			f->machines[i].domain = DOMAIN_NONE;
 			f->machines[i].domain_name[0] = 0;
+			f->machines[i].domain_more = NULL;
 		}
 		json_object_set_new(by_uuid, f->machines[i].uuid, json_integer((json_int_t)i));
 		json_object_set_new(by_name, f->machines[i].name, json_integer((json_int_t)i));

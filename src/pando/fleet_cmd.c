@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fleet list and show: which fleets there are, and how their machines are. */
+/* fleet list and show: which fleets there are, how their machines are, and what they have written. */
 #include "pando/fleet_cmd.h"
 
 #include <stdio.h>
@@ -81,6 +81,7 @@ struct shown {
 	struct hosts hosts;
 	char hosts_why[FLEET_WHY];	/* why the first can't be asked that can't; "": all were */
 	uint64_t incomplete, running;
+	uint64_t changed;		/* bytes, of all machines that are shown */
 };
 
 /* A hypervisor that is away is no reason to show nothing. */
@@ -108,18 +109,21 @@ static void machines_count(struct shown *s)
 		s->incomplete += !m->has_disk || !m->has_seed || !m->has_data ||
 				 m->domain == DOMAIN_NONE || m->domain == DOMAIN_FOREIGN;
 		s->running += m->domain == DOMAIN_RUNNING;
+		s->changed += m->changed;
 	}
 }
 
 static json_t *machine_json(const struct shown *s, const struct machine *m)
 {
+	const char *golden = fleet_golden(&s->f, m->version);
+	json_t *changed = m->changed_known ? json_integer((json_int_t)m->changed) : NULL;
 	char buf[DOMAIN_TEXT], uri[FLEET_HOST] = "";
 
 	if (m->host != HOST_NONE)
 		host_at(setting_text(&s->f, "connect"), m->host, uri);
-
-	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:s*,s:s*}", "number",
-			 (json_int_t)m->number, "version", (json_int_t)m->version,
+	return json_pack("{s:I,s:I,s:s*,s:o*,s:s*,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:s*,s:s*}", "number",
+			 (json_int_t)m->number, "version", (json_int_t)m->version, "golden", *golden ? golden : NULL,
+			 "changed", changed, "domain_more", m->domain_more,
 			 "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
 			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed, "data", m->has_data,
 			 "host", *uri ? uri : NULL, "domain", s->hosts.n ? domain_text(&s->hosts, m, buf) : NULL);
@@ -172,11 +176,12 @@ static int show_json(const struct shown *s)
 	int err;
 
 	for (i = 0; i < s->f.n; i++)
-		json_array_append_new(machines, machine_json(s, &s->f.machines[i]));
-	j = json_pack("{s:s,s:s,s:s,s:s,s:O,s:b,s:I,s:I,s:s*,s:s*,s:o*,s:o,s:s*,s:s*,s:o}", "fleet", s->f.name, "volume",
+		if (s->f.machines[i].chosen)
+			json_array_append_new(machines, machine_json(s, &s->f.machines[i]));
+	j = json_pack("{s:s,s:s,s:s,s:s,s:O,s:b,s:I,s:I,s:I,s:s*,s:s*,s:o*,s:o,s:s*,s:s*,s:o}", "fleet", s->f.name, "volume",
 		      s->f.volume, "state", fleet_state_name(s->f.state), "created", s->f.created,
 		      "settings", s->f.settings, "golden_share", s->files.golden, "incomplete",
-		      (json_int_t)s->incomplete, "running", (json_int_t)s->running, "foreign",
+		      (json_int_t)s->incomplete, "running", (json_int_t)s->running, "changed", (json_int_t)s->changed, "foreign",
 		      *s->files.foreign ? s->files.foreign : NULL, "hypervisor_error",
 		      *s->hosts_why ? s->hosts_why : NULL, "hosts", hosts_json(&s->hosts, &s->f), "snapshots", tags_json(&s->f), "unfinished",
 		      *s->files.unfinished ? s->files.unfinished : NULL, "lost",
@@ -222,6 +227,7 @@ static const char *files_text(const struct machine *m)
 static void head_print(const struct shown *s)
 {
 	const struct fleet *f = &s->f;
+	char size[SIZE_TEXT];
 
 	printf("%-15s %s\n%-15s %s:/fleets/%s\n%-15s %s\n%-15s %s\n", "fleet", f->name, "folder",
 	       f->volume, f->name, "state", fleet_state_name(f->state), "created", f->created);
@@ -231,6 +237,7 @@ static void head_print(const struct shown *s)
 		printf("%-15s %s\n", "hypervisor", s->hosts_why);
 	else if (s->hosts.n)
 		printf("%-15s %llu of %zu machines\n", "running", (unsigned long long)s->running, f->n);
+	printf("%-15s %s by the machines below\n", "changed", size_text(s->changed, size));
 	if (*s->files.foreign)
 		printf("%-15s %s is in its folder and isn't its own\n", "foreign", s->files.foreign);
 	if (s->incomplete || !s->files.golden || f->state == FLEET_MAKING)
@@ -240,31 +247,51 @@ static void head_print(const struct shown *s)
 	putchar('\n');
 }
 
+/* "debian12@2" */
+static const char *image_text(const struct fleet *f, const struct machine *m)
+{
+	const char *golden = fleet_golden(f, m->version), *slash = strrchr(golden, '/');
+
+	return slash ? slash + 1 : "-";
+}
+
+static void row_print(const struct shown *s, const struct machine *m, struct table *t)
+{
+	char number[24], buf[DOMAIN_TEXT], domain[DOMAIN_TEXT + 40];
+
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)m->number);
+	snprintf(domain, sizeof(domain), m->domain_more ? "%s (%s)" : "%s", domain_text(&s->hosts, m, buf),
+		 m->domain_more);
+	table_cell(t, number);
+	table_cell(t, m->name);
+	table_cell(t, *m->address ? m->address : "-");
+	table_cell(t, m->mac);
+	table_cell(t, m->uuid);
+	table_cell(t, image_text(&s->f, m));
+	if (m->changed_known)
+		table_size(t, m->changed);
+	else
+		table_cell(t, "-");
+	table_cell(t, files_text(m));
+	table_cell(t, s->hosts.n ? domain : "-");
+	if (s->hosts.n > 1)
+		table_cell(t, host_at(s->hosts.list, m->host, buf));
+}
+
 static int show_print(const struct shown *s)
 {
-	const struct machine *m;
-	char number[24], buf[DOMAIN_TEXT];
 	struct table t;
 	size_t i;
 
 	head_print(s);
 	if (s->hosts.n > 1)
-		table_init(&t, "rlllllll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "FILES", "DOMAIN", "HOST");
+		table_init(&t, "rlllllrlll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "IMAGE", "CHANGED", "FILES", "DOMAIN",
+			   "HOST");
 	else
-		table_init(&t, "rllllll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "FILES", "DOMAIN");
-	for (i = 0; i < s->f.n; i++) {
-		m = &s->f.machines[i];
-		snprintf(number, sizeof(number), "%llu", (unsigned long long)m->number);
-		table_cell(&t, number);
-		table_cell(&t, m->name);
-		table_cell(&t, *m->address ? m->address : "-");
-		table_cell(&t, m->mac);
-		table_cell(&t, m->uuid);
-		table_cell(&t, files_text(m));
-		table_cell(&t, s->hosts.n ? domain_text(&s->hosts, m, buf) : "-");
-		if (s->hosts.n > 1)
-			table_cell(&t, host_at(s->hosts.list, m->host, buf));
-	}
+		table_init(&t, "rlllllrll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "IMAGE", "CHANGED", "FILES", "DOMAIN");
+	for (i = 0; i < s->f.n; i++)
+		if (s->f.machines[i].chosen)
+			row_print(s, &s->f.machines[i], &t);
 	return table_print(&t);
 }
 
@@ -274,10 +301,13 @@ int fleet_show(struct cmd *c)
 	int err = fleet_load(c, c->argv[0], &s.f);
 
 	if (!err)
+		err = fleet_choose(c, &s.f);
+	if (!err)
 		err = fleet_survey(c, &s.f, &s.files);
 	if (!err)
 		err = hosts_ask(c, &s);
 	if (!err) {
+		fleet_changed(c, &s.f);
 		machines_count(&s);
 		err = c->json ? show_json(&s) : show_print(&s);
 	}

@@ -151,6 +151,11 @@ int crew_run(struct hosts *h, struct fleet *f, const struct crew_work *work, uin
 /* Into the object GIVEN. */
 int fleet_options(struct cmd *c, json_t *given);
 
+/* ---- fleet_changed.c -------------------------------------------------------------------- */
+
+/* Sets changed, where it can be told, of those that are chosen and have disks. */
+void fleet_changed(struct cmd *c, struct fleet *f);
+
 /* ---- fleet_create.c --------------------------------------------------------------------- */
 
 /* Makes what F lacks and tells of it; F is taken over.  CHANGED: its manifest is written first,
