@@ -293,10 +293,10 @@ static int begin_resumed(struct receive *r, const struct stream_begin *b)
 		return receive_fail(r, -EPROTO, "the stream goes on with another one than was interrupted here, or "
 				    "from another place; 'pando receive --list' shows the token");
 	r->u = u;
+	r->begun = r->keep = true;	/* an error that passes leaves it where it is */
 	err = state_restore(r);
 	if (err)
 		return receive_fail(r, err, "what was received before cannot be gone on with: %s", err_text(err));
-	r->begun = r->keep = true;
 	r->seq = u.token.seq;
 	r->chain = u.token.chain;
 	r->data_bytes = u.token.data_bytes;
@@ -354,6 +354,7 @@ static int mark(struct receive *r, const struct stream_head *h, const uint8_t *b
 
 /* ---- the end -------------------------------------------------------------------------------- */
 
+/* Then there is nothing to go on from any more. */
 static int snapshots_drop(struct receive *r)
 {
 	struct fs_snapshot_info s;
@@ -363,6 +364,8 @@ static int snapshots_drop(struct receive *r)
 		err = fs_snapshot_next(r->fs, r->vol.id, 0, &s);
 		if (!err)
 			err = fs_snapshot_destroy(&r->req, r->hidden, s.name);
+		if (!err)
+			r->keep = false;
 	} while (!err);
 	return err == -ENOENT ? 0 : err;
 }
@@ -397,12 +400,10 @@ static int attach(struct receive *r)
 static int finish(struct receive *r)
 {
 	char from[FILE_NAME_MAX], to[FILE_NAME_MAX];
-	int err;
+	int err = map_save(r, r->u.token.number + 1, from);
 
-	r->keep = false;		/* the marks go */
-	err = snapshots_drop(r);
 	if (!err)
-		err = map_save(r, r->u.token.number + 1, from);
+		err = snapshots_drop(r);
 	kept_map_name(r->u.begin.snapshot, r->target, to);
 	if (!err)
 		err = receive_rename(&r->req, from, to);

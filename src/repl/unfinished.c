@@ -227,19 +227,18 @@ static bool name_is(const char *name, const char *suffix, char key[KEY_LEN + 1])
 }
 
 /* 1: it can; 0: never. */
-static int can_go_on(struct fs_req *req, const char *key)
+static int can_go_on(struct fs_req *req, const char *key, struct unfinished *u)
 {
 	char hidden[FS_VOLUME_NAME_MAX + 1], mark[32];
 	struct fs_snapshot_info s;
-	struct unfinished u;
-	int err = unfinished_read(req, key, &u);
+	int err = unfinished_read(req, key, u);
 
 	if (err)
 		return err == -EDAMAGED ? 0 : gone(err);
-	if (!u.token.number)
+	if (!u->token.number)
 		return 0;
 	unfinished_hidden(key, hidden);
-	snprintf(mark, sizeof(mark), "m%llu", (unsigned long long)u.token.number);
+	snprintf(mark, sizeof(mark), "m%llu", (unsigned long long)u->token.number);
 	err = fs_snapshot_find(req->fs, hidden, mark, &s);
 	return err ? gone(err) : 1;
 }
@@ -251,20 +250,17 @@ int unfinished_each(struct fs *fs, int (*fn)(void *arg, const struct unfinished_
 	struct unfinished u;
 	struct names names;
 	struct fs_req req;
-	int err;
+	int err, known;
 
 	fs_req_admin(&req, fs);
 	err = names_read(&req, &names);
 	for (size_t i = 0; !err && i < names.n; i++) {
 		if (!name_is(names.a[i], ".state", key))
 			continue;
-		err = unfinished_read(&req, key, &u);
-		if (err == -ENOENT || err == -EDAMAGED || (!err && !u.token.number)) {
-			err = 0;
+		known = can_go_on(&req, key, &u);
+		err = known < 0 ? known : 0;
+		if (known <= 0)
 			continue;
-		}
-		if (err)
-			break;
 		snprintf(info.volume, sizeof(info.volume), "%s", u.volume);
 		snprintf(info.source, sizeof(info.source), "%s", u.begin.volume_name);
 		snprintf(info.snapshot, sizeof(info.snapshot), "%s", u.begin.snapshot_name);
@@ -319,10 +315,11 @@ static int map_is_old(struct fs_req *req, const char *name)
 static int sweep_one(struct fs_req *req, const char *name)
 {
 	char key[KEY_LEN + 1];
+	struct unfinished u;
 	int known;
 
 	if (name_is(name, ".state", key) || name_is(name, ".map0", key) || name_is(name, ".map1", key)) {
-		known = can_go_on(req, key);
+		known = can_go_on(req, key, &u);
 		return known ? known < 0 ? known : 0 : unfinished_drop(req->fs, key);
 	}
 	known = strlen(name) > 36 ? map_is_old(req, name) : 0;
