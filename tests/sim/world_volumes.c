@@ -157,24 +157,15 @@ static enum verdict compare_file(struct client *c, const struct file *f)
 	return SAME;
 }
 
-/* Are FILES what is in its directory? */
+/* Are all FILES in its directory, as they must be?  There may be others. */
 static enum verdict compare(struct client *c, const struct file *files)
 {
-	uint32_t names = 0, want = 2;
 	enum verdict a = SAME;
-	struct said v;
 
 	for (unsigned i = 0; i < FILES_MAX && a == SAME; i++)
-		if (files[i].exists) {
+		if (files[i].exists)
 			a = compare_file(c, &files[i]);
-			want++;
-		}
-	if (a != SAME || c->errors || c->w->tolerant)	/* there may be names then that he has forgotten */
-		return a;
-	v = c->nfs->list(c, &names);
-	if (v.status || v.restarted)
-		return UNKNOWN;
-	return names == want ? SAME : OTHER;
+	return a;
 }
 
 static void insist(struct client *c, const struct file *files, const char *when)
@@ -328,21 +319,34 @@ static void become(struct client *c, const struct past *s)
 	c->w->restores++;
 }
 
-/* Nobody was told.  It is the one or the other. */
+static unsigned count_files(const struct file *files)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < FILES_MAX; i++)
+		n += files[i].exists;
+	return n;
+}
+
+/* Nobody was told.  It is the one or the other; where the files of both are there, the one with more. */
 static void become_either(struct client *c, const struct past *s)
 {
-	enum verdict a = admin_settled(c) ? compare(c, s->files) : UNKNOWN;
+	bool settled = admin_settled(c);
+	enum verdict then = settled ? compare(c, s->files) : UNKNOWN;
+	enum verdict now = settled ? compare(c, c->files) : UNKNOWN;
 
-	world_tell(c->w, "client %u: %s", c->id, a == SAME ? "it is what it was in the snapshot" : a == OTHER ?
-		   "it is not what it was in the snapshot" : "nobody can tell what it is");
-	if (a == SAME && compare(c, c->files) != SAME) {
+	if (then == SAME && now == SAME)
+		*(count_files(s->files) > count_files(c->files) ? &now : &then) = OTHER;
+	world_tell(c->w, "client %u: %s", c->id, then == SAME && now == OTHER ? "it is what it was in the snapshot" :
+		   then == OTHER ? "it is not what it was in the snapshot" : "nobody can tell what it is");
+	if (then == SAME && now == OTHER) {
 		become(c, s);
 		return;
 	}
-	if (a == OTHER)
+	if (then == OTHER)
 		insist(c, c->files, "after a restore that wasn't answered");
 	doubt_all(c, false);
-	if (a == UNKNOWN)
+	if (then != OTHER)
 		forget_all(c);
 }
 
