@@ -484,6 +484,7 @@ static void destroy_snapshots(struct test *t)
 		op.name2_len = strlen(op.name2);
 		run_op(t, &op);
 		sim_check(!op.rc, "destroying a snapshot: %s", sim_err(op.rc));
+		op_done(&op);
 	}
 }
 
