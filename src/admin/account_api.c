@@ -204,7 +204,7 @@ static void set_pool(json_t *j, const struct account_args *a)
 	json_set_u64(j, "used", used * BLOCK);
 	json_set_u64(j, "pending_free", p->pending_free_blocks * BLOCK);
 	json_set_u64(j, "free", p->free_blocks * BLOCK);
-	json_set_u64(j, "available", less(p->free_blocks, p->reserved_blocks) * BLOCK);
+	json_set_u64(j, "available", less(p->free_blocks, p->reserved_blocks + p->held_blocks) * BLOCK);
 	json_set_u64(j, "reap_entries", p->reap_entries);
 	json_object_set_new(j, "ratio", json_ratio(a->now.mapped_blocks, used));
 }

@@ -137,13 +137,17 @@ static int dst_check(struct call *c, const struct objpath *dst, bool replace,
 	return err == -ENOENT ? 0 : err;
 }
 
-static int room_check(struct call *c, struct upload_args *u)
+/* Its blocks count for the volume as they come, for a directory's quota when it gets its name. */
+static int room_check(struct call *c, struct upload_args *u, const struct fs_attr *dir)
 {
-	struct fs_status st;
+	struct fs_quota q;
+	int err = fs_quota_get(&c->req, dir->id, &q);
 
-	fs_status(c->req.fs, &st);
-	u->avail = st.free_blocks + st.pending_free_blocks > st.reserved_blocks
-		 ? (st.free_blocks + st.pending_free_blocks - st.reserved_blocks) * 4096 : 0;
+	if (err && err != -ENODATA)
+		return err;
+	if (!err && q.limit_blocks && q.used_blocks + u->data / 4096 > q.limit_blocks)
+		return -EDQUOT;
+	u->avail = fs_space_left(c->req.fs, dir->id.volume) * 4096;
 	return u->data > u->avail ? -EDOM : 0;
 }
 
@@ -189,7 +193,7 @@ static int begin_run(struct call *c, void *arg)
 		a->like_failed = err;
 	}
 	if (!err)
-		err = room_check(c, a);
+		err = room_check(c, a, &dir);
 	if (err)
 		return err;
 	u = calloc(1, sizeof(*u));

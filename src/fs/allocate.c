@@ -67,8 +67,7 @@ static int do_count(struct txn *t, void *arg)
 	return 0;
 }
 
-/* What ordinary operations may still use; of what is being freed, too. */
-static uint64_t space_left(struct fs *fs, uint32_t volume)
+uint64_t fs_space_left(struct fs *fs, uint32_t volume)
 {
 	struct pool_status p;
 
@@ -89,7 +88,7 @@ static int space_check(struct fs *fs, uint32_t volume, uint64_t blocks)
 {
 	int err;
 
-	if (fits(blocks, space_left(fs, volume)))
+	if (fits(blocks, fs_space_left(fs, volume)))
 		return 0;
 	while (pool_ask_holder(fs->pool))
 		;
@@ -98,7 +97,7 @@ static int space_check(struct fs *fs, uint32_t volume, uint64_t blocks)
 		err = fs_checkpoint(fs);
 	if (err)
 		return err;
-	return fits(blocks, space_left(fs, volume)) ? 0 : -ENOSPC;
+	return fits(blocks, fs_space_left(fs, volume)) ? 0 : -ENOSPC;
 }
 
 static int room_for(struct fs_req *req, struct look *l)
@@ -108,7 +107,7 @@ static int room_for(struct fs_req *req, struct look *l)
 
 	if (least > l->quota_left)
 		return -EDQUOT;
-	if (l->count <= l->quota_left && fits(l->count, space_left(req->fs, l->id.volume)))
+	if (l->count <= l->quota_left && fits(l->count, fs_space_left(req->fs, l->id.volume)))
 		return 0;
 	err = space_check(req->fs, l->id.volume, least);
 	while (!err && l->count)

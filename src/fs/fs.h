@@ -659,6 +659,10 @@ int fs_clone_tree(struct fs_req *req, struct fs_id src, struct fs_id dir, struct
 int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, struct fs_id dst,
 		   uint64_t dst_offset, uint64_t len, struct fs_wcc *ret_dst_wcc);
 
+/* Blocks that may still be written to VOLUME, as far as the pool goes: of what is being freed, too, but of nothing
+ * that is kept for others. */
+uint64_t fs_space_left(struct fs *fs, uint32_t volume);
+
 /*
  * The size becomes at least OFFSET + LEN; first, it is asked whether there is room for what is a hole in
  * that range, in the pool and in the volume's quota: -ENOSPC, -EDQUOT, and nothing has changed.  Room is

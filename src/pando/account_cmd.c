@@ -120,7 +120,7 @@ static int account_print(const json_t *j)
 		size_row(&t, j, "used", "used", "by files and snapshots, metadata included");
 		size_row(&t, j, "pending_free", "pending", "free with the next checkpoint");
 		size_row(&t, j, "free", "free", "");
-		size_row(&t, j, "available", "available", "of it, without the reserve for deleting");
+		size_row(&t, j, "available", "available", "of it, without what is kept for deleting and for reservations");
 		ratio_row(&t, j, "ratio", "ratio", "mapped by volumes and snapshots, to used");
 	} else {
 		size_row(&t, j, "size", "size", "as it says");
