@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fiber.h"
+
 #define BLOCK 4096ull
 #define PATH_BYTES 4096			/* longer paths are cut off in front */
 #define LIST_BYTES (32u << 10)
@@ -95,6 +97,7 @@ static int paths_find(struct call *c, struct quota_args *a)
 	if (!a->paths || posix_memalign(&buf, 8, LIST_BYTES))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < a->n && !err; i++) {
+		fiber_yield();		/* thousands, in a directory of thousands: others have their turn */
 		err = path_of(&c->req, a->q[i].dir, buf, a->paths[i]);
 		if (err == -ENOENT || err == -ESTALE) {	/* renamed or removed meanwhile */
 			snprintf(a->paths[i], PATH_BYTES, "(inode %llu)", (unsigned long long)a->q[i].dir.ino);
