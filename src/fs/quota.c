@@ -119,21 +119,30 @@ static void warn_dir(const struct txn *t, const struct volume *vol, uint64_t ino
 			 q->used * BLOCK_SIZE, q->soft * BLOCK_SIZE, vol->name);
 }
 
-int quota_account(struct txn *t, struct volume *vol, const struct inode *i, int64_t blocks, int64_t files)
+/* The directory's part of it. */
+static int dir_account(struct txn *t, struct volume *vol, const struct inode *i, int64_t blocks, int64_t files)
 {
 	uint64_t ino = i->project_dir;
 	struct inode *dir;
 	int err = quota_dir_get(t, vol, i, &dir);
 
-	if (!err && dir && (!t->apply || blocks || files))
-		err = inode_own(t, vol, ino, 0, &dir);
+	if (err || !dir || (t->apply && !blocks && !files))
+		return err;
+	err = inode_own(t, vol, ino, 0, &dir);
 	if (err || !t->apply)
 		return err;
-	if (dir) {
-		quota_in(dir)->used += blocks;
-		quota_in(dir)->files += files;
-		warn_dir(t, vol, ino, quota_in(dir));
-	}
+	quota_in(dir)->used += blocks;
+	quota_in(dir)->files += files;
+	warn_dir(t, vol, ino, quota_in(dir));
+	return 0;
+}
+
+int quota_account(struct txn *t, struct volume *vol, const struct inode *i, int64_t blocks, int64_t files)
+{
+	int err = dir_account(t, vol, i, blocks, files);
+
+	if (err || !t->apply)
+		return err;
 	vol->mapped += blocks;
 	warn_volume(t, vol);
 	return 0;
@@ -150,9 +159,9 @@ int quota_move(struct txn *t, struct volume *vol, struct inode *i, const struct 
 	quota_inherit(&as, dir);
 	err = t->apply ? 0 : dir_check(t, vol, &as, blocks + 2);	/* and the name */
 	if (!err)
-		err = quota_account(t, vol, i, -blocks, -1);
+		err = dir_account(t, vol, i, -blocks, -1);
 	if (!err)
-		err = quota_account(t, vol, &as, blocks, 1);
+		err = dir_account(t, vol, &as, blocks, 1);
 	if (!err && t->apply)
 		quota_inherit(i, &as);
 	return err;

@@ -399,6 +399,25 @@ static void soft(struct rig *r)
 	log_capture(NULL, NULL);
 }
 
+/* What is imported into a directory with a quota is in the volume before and after: it rises above nothing. */
+static void soft_import(struct rig *r)
+{
+	struct fs_id d = quota_dir(r, r->root, "d", 0);
+	struct fs_attr a;
+
+	sim_ok(fs_create_unnamed(&r->req, r->root.volume, 0600, &a));
+	sim_ok(write_at(r, a.id, 0, 100 * KIB4));
+	warnings = 0;
+	log_capture(count_warning, NULL);
+	sim_ok(fs_volume_set_space(&r->req, "main", -1, 50, -1));
+	sim_ok(write_at(r, a.id, 0, 101 * KIB4));
+	sim_check(warnings == 1, "%u warnings", warnings);
+	sim_ok(fs_link(&r->req, a.id, d, name_of("new"), false, NULL, NULL));
+	log_capture(NULL, NULL);
+	sim_check(warnings == 1, "%u warnings after the import", warnings);
+	recount(r, d);
+}
+
 /* Whatever is done, in whatever order, the sums are right; over power cuts too. */
 static void random_ops(struct rig *r)
 {
@@ -761,6 +780,7 @@ static const struct rig_test tests[] = {
 	{ "snapshots", snapshots, 20000, 0, false },
 	{ "held", held, 20000, 0, false },
 	{ "soft", soft, 20000, 0, false },
+	{ "soft_import", soft_import, 20000, 0, false },
 	{ "random", random_ops, 20000, 0, false },
 	{ "damages", damages, 20000, 0, false },
 	{ "kept", kept, 20000, 0, false },
