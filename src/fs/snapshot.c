@@ -300,8 +300,10 @@ static int clone(struct txn *t, struct snapshot_op *o)
 	n->quota = v->quota;
 	n->dedup = v->dedup;
 	n->soft = v->soft;
-	if (volume_name_hidden(o->name))
-		quota_forget_all(n);	/* what is received may lie elsewhere */
+	if (volume_name_hidden(o->name)) {
+		n->soft = 0;		/* nobody is told of what is being received */
+		quota_forget_all(n);	/* which may lie elsewhere */
+	}
 	memcpy(n->exports, v->exports, sizeof(n->exports));
 	catalog_add(fs, n);
 	volume_info_fill(&o->vinfo, n, generation);

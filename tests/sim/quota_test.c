@@ -15,6 +15,7 @@
 #include "fs/account.h"
 #include "fs/fs_int.h"
 #include "fs/names.h"
+#include "fs/repl.h"
 #include "rig.h"
 #include "tree/hold.h"
 
@@ -418,6 +419,25 @@ static void soft_import(struct rig *r)
 	recount(r, d);
 }
 
+/* What is being received, or rebuilt, warns of nothing under its hidden name. */
+static void soft_hidden(struct rig *r)
+{
+	const char *name = FS_HIDDEN_PREFIX "0123456789abcdef";
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+
+	sim_ok(write_at(r, rig_create(r, "f"), 0, 100 * KIB4));
+	sim_ok(fs_snapshot_create(&r->req, "main", "s", NULL));
+	sim_ok(fs_volume_set_space(&r->req, "main", 0, 50, -1));
+	warnings = 0;
+	log_capture(count_warning, NULL);
+	sim_ok(fs_hidden_clone(&r->req, "main", "s", name, v));
+	sim_ok(write_at(r, find(r, v->root, "f"), 0, 101 * KIB4));
+	log_capture(NULL, NULL);
+	sim_check(!warnings, "%u warnings", warnings);
+	sim_ok(fs_hidden_destroy(&r->req, name));
+	free(v);
+}
+
 /* Whatever is done, in whatever order, the sums are right; over power cuts too. */
 static void random_ops(struct rig *r)
 {
@@ -781,6 +801,7 @@ static const struct rig_test tests[] = {
 	{ "held", held, 20000, 0, false },
 	{ "soft", soft, 20000, 0, false },
 	{ "soft_import", soft_import, 20000, 0, false },
+	{ "soft_hidden", soft_hidden, 20000, 0, false },
 	{ "random", random_ops, 20000, 0, false },
 	{ "damages", damages, 20000, 0, false },
 	{ "kept", kept, 20000, 0, false },
