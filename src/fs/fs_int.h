@@ -396,6 +396,7 @@ struct range_op {
 	uint64_t src_offset, dst_offset, len;	/* len: of what is still to do */
 	uint64_t now;
 	bool drop_suid;
+	bool begun;			/* a part of it is done */
 	uint64_t done;			/* out: bytes */
 	struct fs_wcc wcc;
 };

@@ -73,6 +73,24 @@ static int share_part(struct txn *t, struct range_op *o, struct inode *dst, cons
 	return 0;
 }
 
+/* Load pass of the first of several steps: is there room for all of them?  What can't be counted in one pass
+ * is seen when it comes. */
+static int ask_for_all(struct txn *t, const struct range_op *o, const struct volume *vol, const struct inode *dst,
+		       const struct inode *src)
+{
+	struct tree_root from = { src->root, src->depth }, to = { dst->root, dst->depth };
+	uint64_t n = (o->len + BLOCK_SIZE - 1) / BLOCK_SIZE, come = 0, go = 0;
+	int err = tree_count(t, &from, o->src_offset / BLOCK_SIZE, n, &come), err2 = 0;
+
+	if (!err || err == -ERESTART_PASS)
+		err2 = tree_count(t, &to, o->dst_offset / BLOCK_SIZE, n, &go);
+	if (err == -E2BIG || err2 == -E2BIG)
+		return 0;
+	if (err || err2)
+		return err ? err : err2;
+	return come > go ? quota_check(t, vol, dst, come - go) : 0;
+}
+
 int do_clone_range(struct txn *t, void *arg)
 {
 	struct range_op *o = arg;
@@ -115,6 +133,8 @@ int do_clone_range(struct txn *t, void *arg)
 		return err;
 	if (!t->apply && mapped > before)
 		err = quota_check(t, vol, dst, mapped - before);
+	if (!err && !t->apply && !t->replay && o->done < o->len && !o->begun)
+		err = ask_for_all(t, o, vol, dst, &src);
 	if (!err)
 		err = quota_account(t, vol, dst, mapped - before, 0);
 	if (err || !t->apply)
@@ -154,6 +174,7 @@ int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, st
 		wcc.post_valid = o.wcc.post_valid;
 		if (err || o.done == o.len)
 			break;
+		o.begun = true;
 		o.src_offset += o.done;
 		o.dst_offset += o.done;
 		o.len -= o.done;

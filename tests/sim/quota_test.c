@@ -438,6 +438,22 @@ static void soft_hidden(struct rig *r)
 	free(v);
 }
 
+/* What comes to so many pieces that it takes steps is refused before the first, too. */
+static void many_pieces(struct rig *r)
+{
+	struct fs_id d = quota_dir(r, r->root, "d", 4000), f = make(r, d, "f", FS_REG), src = rig_create(r, "src");
+	struct fs_attr a;
+
+	for (unsigned i = 0; i < 20; i++)
+		sim_ok(write_at(r, src, i * MIB, MIB));
+	sim_check(fs_clone_range(&r->req, src, 0, f, KIB4, 20 * MIB, NULL) == -EDQUOT, "5120 blocks of 3999");
+	sim_ok(fs_getattr(&r->req, f, &a));
+	sim_check(!a.size && !a.mapped_bytes, "%llu bytes are mapped", (unsigned long long)a.mapped_bytes);
+	sim_ok(fs_clone_range(&r->req, src, 0, f, KIB4, 15 * MIB, NULL));
+	sim_ok(fs_clone_range(&r->req, src, 5 * MIB, f, KIB4, 15 * MIB, NULL));	/* over what is there */
+	recount(r, d);
+}
+
 /* Whatever is done, in whatever order, the sums are right; over power cuts too. */
 static void random_ops(struct rig *r)
 {
@@ -802,6 +818,7 @@ static const struct rig_test tests[] = {
 	{ "soft", soft, 20000, 0, false },
 	{ "soft_import", soft_import, 20000, 0, false },
 	{ "soft_hidden", soft_hidden, 20000, 0, false },
+	{ "many_pieces", many_pieces, 40000, 0, false },
 	{ "random", random_ops, 20000, 0, false },
 	{ "damages", damages, 20000, 0, false },
 	{ "kept", kept, 20000, 0, false },
