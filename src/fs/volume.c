@@ -413,6 +413,8 @@ static int space_check(struct txn *t, const struct volume_op *o, const struct vo
 		t->hold = (uint64_t)o->reserve + (v->reserve ? 0 : HOLD_SLACK) - (v->reserve ? left : 0);
 	if ((int64_t)t->hold < 0)
 		t->hold = 0;		/* less than it has */
+	if (o->reserve >= 0 && v->reserve && (uint64_t)o->reserve <= left && !t->replay)
+		t->space = SPACE_DELETE;	/* it makes room */
 	return 0;
 }
 

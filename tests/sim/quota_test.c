@@ -807,6 +807,36 @@ static void exact(struct rig *r)
 	}
 }
 
+/* A pool in which there is room for deletes alone is helped by giving up a reservation. */
+static void given_up(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), hog;
+	struct fs_status st;
+	char name[16];
+
+	make(r, v, "f", FS_REG);
+	sim_ok(reserve(r, "v", RESERVE));
+	for (unsigned i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		rig_create(r, name);
+	}
+	sim_ok(fs_snapshot_create(&r->req, "main", "s", NULL));
+	hog = rig_create(r, "hog");
+	fill(r, hog, 0, UINT32_MAX);
+	for (unsigned i = 0; i < 400; i += 16) {	/* each copies a block of inodes that the snapshot holds */
+		snprintf(name, sizeof(name), "f%u", i);
+		rig_remove(r, name);
+	}
+	sim_ok(fs_checkpoint(r->fs));
+	fs_status(r->fs, &st);
+	sim_check(st.free_blocks < st.reserved_blocks + st.held_blocks, "the deletes took nothing");
+	sim_check(!fill(r, hog, 1u << 20, 1), "there is room");
+	sim_check(reserve(r, "v", 2 * RESERVE) == -ENOSPC, "there is room for more");
+	sim_ok(reserve(r, "v", 100));
+	sim_ok(reserve(r, "v", 0));
+	sim_check(fill(r, hog, 1u << 20, 1000) == 1000, "it is still held");
+}
+
 static const struct rig_test tests[] = {
 	{ "limit", limit, 20000, 0, false },
 	{ "borders", borders, 20000, 0, false },
@@ -825,6 +855,7 @@ static const struct rig_test tests[] = {
 	{ "kept_background", kept, 20000, 0, true },
 	{ "scrubbed", scrubbed, 20000, 0, false },
 	{ "exact", exact, 60000, 0, false },
+	{ "given_up", given_up, 20000, 0, false },
 	{ "two", two, 30000, 0, false },
 	{ "two_background", two, 30000, 0, true },
 };
