@@ -95,8 +95,7 @@ static int clone_prepare(struct txn *t, struct clone_op *o, struct volume *vol, 
 	if (!err)
 		err = dir_insert_prepare(&d, o->names, o->count, &o->bad);
 	if (!err)
-		err = quota_check(t, vol, dir, (src->mapped + src->xattr_blocks) * o->count +
-				       o->count / 32 + 3);
+		err = quota_check(t, vol, dir, (src->mapped + src->xattr_blocks) * o->count + d.fresh);
 	if (!err)
 		err = guard_ask(t, o->req, o->src, FS_USE_READ);
 	return err ? err : record_clone(t, o);

@@ -273,10 +273,8 @@ static int prepare(struct txn *t, struct clone_tree_op *o, struct volume *vol, s
 		return err;
 	if (!o->src.snapshot && item_of(o->list, o->dir.ino))
 		return -EINVAL;		/* into itself */
-	err = quota_check(t, vol, dir, o->list->mapped + 2);
-	if (!err)
-		record_clone_tree(t, o);
-	return err;
+	record_clone_tree(t, o);
+	return 0;
 }
 
 static int insert_tree(struct txn *t, struct clone_tree_op *o, struct volume *vol)
@@ -291,6 +289,8 @@ static int insert_tree(struct txn *t, struct clone_tree_op *o, struct volume *vo
 	d = dir_of(t, vol, dir, o->dir.ino);
 	mapped = dir->mapped;
 	err = dir_insert(&d, o->name, o->list->items[0].new_ino, t->apply ? txn_event(t) : 0, FS_DIR);
+	if (!err && !t->apply)
+		err = quota_check(t, vol, dir, o->list->mapped + d.fresh);
 	if (!err)
 		err = quota_account(t, vol, dir, dir->mapped - mapped + o->list->mapped, o->list->n);
 	if (err || !t->apply)

@@ -31,6 +31,7 @@ struct dir {
 	struct inode *inode;
 	const uint8_t *hash_key;	/* 16 bytes, the volume's */
 	uint64_t hint;			/* for the allocator */
+	uint64_t fresh;			/* out, of a load pass that inserts: pages that it may get, at most */
 };
 
 /* 0, -ENOENT, -ERESTART_PASS, -EDAMAGED. */

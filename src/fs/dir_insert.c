@@ -344,6 +344,7 @@ static int own_new_pages(struct dir *d, uint64_t count)
 	uint64_t n = 0;
 	int err = own_free_pages(d, count, &n);
 
+	d->fresh = count - n;
 	return err || n == count ? err : own_fresh_pages(d, count - n);
 }
 

@@ -73,6 +73,12 @@ static void init_inode(struct txn *t, struct create_op *o, struct inode *i, cons
 		i->size = s->size;
 }
 
+/* Blocks that its content has. */
+static unsigned content_blocks(const struct create_op *o)
+{
+	return o->how.type == FS_DIR || (o->how.type == FS_LNK && strlen(o->how.target) > INODE_INLINE);
+}
+
 /* The name is there already: what that means. */
 static int create_existing(struct txn *t, struct create_op *o, struct volume *vol, struct dir_found *f)
 {
@@ -135,9 +141,6 @@ int do_create(struct txn *t, void *arg)
 			return err;
 		if (o->how.type == FS_DIR && dir->nlink >= FS_LINK_MAX)
 			return -EMLINK;
-		err = quota_check(t, vol, dir, 3);
-		if (err)
-			return err;
 		record_create(t, o);
 	}
 	ino_cursor_init(&c, vol);
@@ -158,6 +161,8 @@ int do_create(struct txn *t, void *arg)
 	d = dir_of(t, vol, dir, o->dir.ino);
 	dir_mapped = dir->mapped;
 	err = dir_insert(&d, o->name, ino, t->apply ? i->generation : 0, o->how.type);
+	if (!err && !t->apply)
+		err = quota_check(t, vol, dir, d.fresh + content_blocks(o));
 	if (!err)
 		err = quota_account(t, vol, dir, dir->mapped - dir_mapped + (t->apply ? i->mapped : 0), 1);
 	if (err || !t->apply)
@@ -381,8 +386,6 @@ static int replace_old(struct txn *t, struct link_op *o, struct volume *vol, str
 static int link_check(struct txn *t, struct link_op *o, struct volume *vol, const struct inode *dir,
 		      const struct inode *i)
 {
-	int err;
-
 	wcc_pre(&o->wcc, vol, o->dir.ino, dir);
 	attr_fill(&o->attr, vol, o->file.ino, i);
 	if (dir->type != FS_DIR)
@@ -395,8 +398,7 @@ static int link_check(struct txn *t, struct link_op *o, struct volume *vol, cons
 		return -ENOENT;		/* as linkat() of what was removed */
 	if (i->nlink >= FS_LINK_MAX)
 		return -EMLINK;
-	err = i->nlink ? quota_same(t, vol, i, dir) : 0;
-	return err ? err : quota_check(t, vol, dir, 2);
+	return i->nlink ? quota_same(t, vol, i, dir) : 0;
 }
 
 int do_link(struct txn *t, void *arg)
@@ -449,6 +451,8 @@ int do_link(struct txn *t, void *arg)
 		err = dir_replace(&d, o->name, o->file.ino, i->generation, i->type);
 	else
 		err = dir_insert(&d, o->name, o->file.ino, i->generation, i->type);
+	if (!err && !t->apply)
+		err = quota_check(t, vol, dir, d.fresh);
 	if (!err)
 		err = quota_account(t, vol, dir, dir->mapped - dir_mapped, 0);
 	if (err || !t->apply)

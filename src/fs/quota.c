@@ -70,7 +70,7 @@ static int dir_check(struct txn *t, const struct volume *vol, const struct inode
 
 int quota_check(struct txn *t, const struct volume *vol, const struct inode *i, uint64_t more_blocks)
 {
-	if (!more_blocks)
+	if (!more_blocks || t->replay)	/* what is replayed was asked the first time */
 		return 0;
 	if (more_blocks > left_of(vol->quota, vol->mapped))
 		return -EDQUOT;
@@ -157,7 +157,7 @@ int quota_move(struct txn *t, struct volume *vol, struct inode *i, const struct 
 	if (err != -EXDEV)
 		return err;
 	quota_inherit(&as, dir);
-	err = t->apply ? 0 : dir_check(t, vol, &as, blocks + 2);	/* and the name */
+	err = t->apply || t->replay ? 0 : dir_check(t, vol, &as, blocks + dir->dir_levels + 1);	/* and the name */
 	if (!err)
 		err = dir_account(t, vol, i, -blocks, -1);
 	if (!err)

@@ -65,7 +65,7 @@ static int check_rules(struct txn *t, struct rename_op *o, struct moving *m)
 			return -EACCES;
 	}
 	if (!m->replaces)
-		return quota_check(t, m->vol, m->to_dir, 2);
+		return 0;
 	if (sticky_forbids(c, m->to_dir, m->target))
 		return -EACCES;
 	if (m->i->type == FS_DIR && m->target->type != FS_DIR)
@@ -136,6 +136,8 @@ static int move_names(struct txn *t, struct rename_op *o, struct moving *m)
 		err = dir_replace(&to, o->to, m->f.ino, m->f.generation, m->f.type);
 	else
 		err = dir_insert(&to, o->to, m->f.ino, m->f.generation, m->f.type);
+	if (!err && !t->apply)
+		err = quota_check(t, m->vol, m->to_dir, to.fresh);
 	return err ? err : dir_remove(&from, o->from);
 }
 

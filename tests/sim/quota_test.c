@@ -454,6 +454,38 @@ static void many_pieces(struct rig *r)
 	recount(r, d);
 }
 
+/* Pages that a directory gets by its names count before it gets them; and where it gets none, nothing is needed. */
+static void names(struct rig *r)
+{
+	struct fs_id d = quota_dir(r, r->root, "d", 60), f = make(r, d, "f", FS_REG);
+	struct fs_name *n = test_alloc(1000 * sizeof(*n));
+	char (*text)[256] = test_alloc(1000 * sizeof(*text));
+	struct fs_create how = { .type = FS_DIR, .how = FS_CREATE_GUARDED };
+	struct fs_attr a;
+
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(text[i], sizeof(text[i]), "%0250u", i);
+		n[i] = name_of(text[i]);
+	}
+	sim_check(fs_clone(&r->req, f, d, n, 1000, NULL, NULL) == -EDQUOT, "1000 long names");
+	sim_check(quota(r, d).files == 2, "some of it was done");
+	sim_ok(fs_clone(&r->req, f, d, n, 300, NULL, NULL));
+	sim_ok(fs_quota_set(&r->req, d, quota(r, d).used_blocks, -1, NULL));
+	sim_check(fs_create(&r->req, d, name_of("sub"), &how, &a, NULL) == -EDQUOT, "a directory in no block");
+	for (unsigned i = 0, full = 0; !full; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "%u", i);
+		how.type = FS_REG;
+		full = fs_create(&r->req, d, name_of(name), &how, &a, NULL) == -EDQUOT;
+		sim_check(full || quota(r, d).used_blocks <= quota(r, d).limit_blocks, "above the limit");
+		sim_check(i || !full, "a file without a block");
+	}
+	recount(r, d);
+	free(text);
+	free(n);
+}
+
 /* Whatever is done, in whatever order, the sums are right; over power cuts too. */
 static void random_ops(struct rig *r)
 {
@@ -848,6 +880,7 @@ static const struct rig_test tests[] = {
 	{ "soft", soft, 20000, 0, false },
 	{ "soft_import", soft_import, 20000, 0, false },
 	{ "soft_hidden", soft_hidden, 20000, 0, false },
+	{ "names", names, 40000, 0, false },
 	{ "many_pieces", many_pieces, 40000, 0, false },
 	{ "random", random_ops, 20000, 0, false },
 	{ "damages", damages, 20000, 0, false },
