@@ -370,10 +370,10 @@ int do_quota_set(struct txn *t, void *arg)
 	if (err)
 		return err;
 	has = dir && i->project_dir == o->id.ino;
+	if (dir && !has)
+		return -EBUSY;		/* it is another's */
 	if (o->clear && !has)
 		return -ENODATA;
-	if (dir && !has)
-		return -EBUSY;
 	if (!t->apply)
 		record_quota(t, o);
 	err = o->clear ? clear(t, o, vol, i) : set_limits(t, o, vol, i, has);

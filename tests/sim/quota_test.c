@@ -231,6 +231,7 @@ static void existing(struct rig *r)
 	sim_ok(fs_quota_set(&r->req, d, 100, 50, &q));
 	sim_check(q.used_blocks == 32 && q.files == 3 && q.soft_blocks == 50, "%u blocks", (unsigned)q.used_blocks);
 	sim_check(fs_quota_set(&r->req, sub, 100, -1, NULL) == -EBUSY, "inside");
+	sim_check(fs_quota_clear(&r->req, sub) == -EBUSY, "cleared inside");
 	sim_check(fs_quota_set(&r->req, d, 31, -1, NULL) == -EDQUOT, "below what counts");
 	sim_ok(fs_quota_set(&r->req, d, 32, 0, NULL));
 	sim_check(write_at(r, f, 30 * KIB4, 1) == -EDQUOT, "beyond the new limit");
