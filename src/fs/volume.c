@@ -468,7 +468,7 @@ int fs_volume_set_space(struct fs_req *req, const char *name, int64_t quota_bloc
 {
 	struct volume_op o = { .req = req, .name = name, .quota = quota_blocks, .soft = soft_blocks,
 			       .reserve = reserve_blocks, .strict = true, .now = fs_now() };
-	int err = reserve_blocks > 0 ? pool_require(req->fs->pool, POOL_QUOTAS) : 0;
+	int err = reserve_blocks > 0 || soft_blocks > 0 ? pool_require(req->fs->pool, POOL_QUOTAS) : 0;
 
 	if (!err)
 		err = fs_run(req, SPACE_ORDINARY, true, true, do_volume_set, &o);
