@@ -238,6 +238,29 @@ static int dedup_on(struct fs *fs)
 	return fs_volume_set_dedup(&req, "main", true);
 }
 
+static int reserve(struct fs *fs)
+{
+	struct fs_req req;
+
+	fs_req_admin(&req, fs);
+	return fs_volume_set_space(&req, "main", -1, -1, 1000);
+}
+
+static int reserve_less(struct fs *fs)
+{
+	struct fs_req req;
+
+	fs_req_admin(&req, fs);
+	return fs_volume_set_space(&req, "main", -1, 100, 50);
+}
+
+static void quota(struct test *t, const char *dir, bool clear)
+{
+	struct op op = { .kind = OP_QUOTA, .id = dir_id(t, dir), .replace = clear };
+
+	run_op(t, &op);
+}
+
 static void copies(struct test *t, const char *a, const char *b)
 {
 	simple(t, OP_CREATE, "", a);
@@ -269,7 +292,9 @@ static void script_base(struct test *t)
 
 static void script_log(struct test *t)
 {
+	call(t, reserve, "reserve");
 	on_volume(t, OP_SNAP, "second", NULL);
+	quota(t, "dir", false);
 	on_file(t, OP_WRITE, "old", 40000, 140000, true);
 	to_name(t, OP_CLONE, "old", "older", 2);
 	simple(t, OP_REMOVE, "", "old.1");
@@ -292,6 +317,14 @@ static void script(struct test *t)
 	on_file(t, OP_WRITE, "new.1", 300000, 70000, false);
 	on_file(t, OP_READ, "new.1", 0, 400000, false);
 	simple(t, OP_CREATE, "dir", "x");
+	quota(t, "dir", true);
+	quota(t, "tree", false);
+	on_tree(t, "tree", "tree3");
+	quota(t, "tree3", false);
+	quota(t, "dir", false);
+	quota(t, "tree", true);
+	call(t, reserve_less, "reserve less");
+	simple(t, OP_CREATE, "tree3", "y");
 	simple(t, OP_SYMLINK, "", "sym");
 	to_name(t, OP_LINK, "new", "hard", 0);
 	to_name(t, OP_RENAME, "hard", "harder", 0);

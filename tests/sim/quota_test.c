@@ -870,6 +870,67 @@ static void given_up(struct rig *r)
 	sim_check(fill(r, hog, 1u << 20, 1000) == 1000, "it is still held");
 }
 
+/* What others, or the volume, do in a pool that is full most of the time.  The error. */
+static int whatever(struct rig *r, struct rng *rng, struct fs_id dir, const char *volume, uint32_t max_blocks)
+{
+	char n1[] = { 'f', '0' + rng_below(rng, 30), 0 }, n2[] = { 'f', '0' + rng_below(rng, 30), 0 };
+	struct fs_create how = { .type = FS_REG, .how = FS_CREATE_UNCHECKED };
+	struct fs_setattr empty = { .mask = FS_SET_SIZE };
+	struct fs_name name = name_of(n1), other = name_of(n2);
+	struct fs_attr a;
+	int err = fs_create(&r->req, dir, name, &how, &a, NULL);
+
+	if (err)
+		return err;
+	switch (rng_below(rng, 13)) {
+	case 0: sim_ok(fs_remove(&r->req, dir, name, NULL)); return 0;
+	case 1: fs_rename(&r->req, dir, name, dir, other, NULL, NULL); return 0;
+	case 2: fs_clone(&r->req, a.id, dir, &other, 1, NULL, &a); return 0;
+	case 3: fs_punch(&r->req, a.id, rng_below(rng, 100) * KIB4, 9 * KIB4, NULL); return 0;
+	case 4: if (rng_one_in(rng, 20)) fs_snapshot_create(&r->req, volume, n1, NULL); return 0;
+	case 5: if (rng_one_in(rng, 10)) fs_snapshot_destroy(&r->req, volume, n1); return 0;
+	case 6: if (rng_one_in(rng, 30)) fs_volume_restore(&r->req, volume, n1, true); return 0;
+	case 7: if (rng_one_in(rng, 10)) fs_setattr(&r->req, a.id, &empty, NULL); return 0;
+	case 8: if (rng_one_in(rng, 100)) fs_scrub_start(r->fs, 0); return 0;
+	}
+	return write_at(r, a.id, rng_below(rng, 3 * max_blocks) * KIB4, 1 + rng_below(rng, max_blocks * KIB4));
+}
+
+/* The volume gets what is left of its reservation, whatever others do. */
+static void guaranteed(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), w = volume(r, "w");
+	struct fs_status st;
+	unsigned full = 0;
+	struct rng rng;
+
+	sim_ok(reserve(r, "v", RESERVE));
+	sim_ok(fs_volume_set_dedup(&r->req, "main", true));
+	rig_stable(r);
+	rng_init(&rng, 3);
+	for (unsigned step = 1; step <= 4000; step++) {
+		bool mine = rng_one_in(&rng, 4), ws = rng_one_in(&rng, 3);
+		uint64_t n = left(r, "v");
+		int err = mine ? whatever(r, &rng, v, "v", 20) :
+				 whatever(r, &rng, ws ? w : r->root, ws ? "w" : "main", 200);
+
+		sim_check(!err || err == -ENOSPC, "step %u: %s", step, sim_err(err));
+		sim_check(!err || !mine || n < 100, "step %u: no space, and %u blocks are left", step, (unsigned)n);
+		full += err != 0;
+		if (step % 500 == 0) {
+			fs_scrub_stop(r->fs);
+			rig_stable(r);
+			rig_power_cut(r, DEV_SIM_CUT_RANDOM, step);
+		}
+		n = left(r, "v");
+		fs_status(r->fs, &st);
+		sim_check(st.held_blocks == n + HOLD_SLACK, "step %u: %u blocks are held, and %u left", step,
+			  (unsigned)st.held_blocks, (unsigned)n);
+	}
+	fs_scrub_stop(r->fs);
+	sim_check(full > 100, "it was full %u times only", full);
+}
+
 static const struct rig_test tests[] = {
 	{ "limit", limit, 20000, 0, false },
 	{ "borders", borders, 20000, 0, false },
@@ -890,6 +951,7 @@ static const struct rig_test tests[] = {
 	{ "scrubbed", scrubbed, 20000, 0, false },
 	{ "exact", exact, 60000, 0, false },
 	{ "given_up", given_up, 20000, 0, false },
+	{ "guaranteed", guaranteed, 16000, 0, true },
 	{ "two", two, 30000, 0, false },
 	{ "two_background", two, 30000, 0, true },
 };

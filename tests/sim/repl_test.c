@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/loop.h"
 #include "fs/repl.h"
 #include "repl_kit.h"
 
@@ -86,6 +87,92 @@ static void test_random_1(struct rig *r) { round_trip(r, 1); }
 static void test_random_2(struct rig *r) { round_trip(r, 2); }
 static void test_random_3(struct rig *r) { round_trip(r, 3); }
 static void test_random_4(struct rig *r) { round_trip(r, 4); }
+
+/* ---- what the target has of its own ------------------------------------------------------------ */
+
+static void dedup(struct rig *r, const char *volume)
+{
+	struct fs_dedup_status st;
+
+	sim_ok(fs_dedup_start(r->fs, volume, 0));
+	do {
+		loop_sleep_ns(1000000);
+		fs_dedup_status(r->fs, &st);
+	} while (st.running);
+	sim_check(!st.result, "the job ended with %s", sim_err(st.result));
+}
+
+/* A soft limit, a reservation, deduplication, a directory with a quota, and changes in it. */
+static void furnish(struct rig *t, struct rng *rng, unsigned round)
+{
+	struct fs_create how = { .type = FS_DIR, .how = FS_CREATE_GUARDED };
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	struct fs_attr a;
+
+	sim_ok(fs_volume_set_space(&t->req, "copy", 0, 10, round % 3 ? 3000 : -1));
+	sim_ok(fs_volume_set_dedup(&t->req, "copy", round % 2));
+	sim_ok(fs_volume_find(t->fs, "copy", v));
+	sim_ok(fs_create(&t->req, v->root, (struct fs_name){ "limited", 7 }, &how, &a, NULL));
+	sim_ok(fs_quota_set(&t->req, a.id, 5000, 1, NULL));
+	repl_mess(t, a.id, rng, 10);
+	dedup(t, "copy");
+	free(v);
+}
+
+static void expect_unlimited(struct rig *t)
+{
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	struct fs_quota *all;
+	uint32_t n;
+
+	sim_ok(fs_volume_find(t->fs, "copy", v));
+	sim_ok(fs_quota_list(&t->req, v->id, &all, &n));
+	sim_check(!n && !v->quota_dirs, "%u directories have quotas still", n);
+	sim_check(v->reserve_blocks == 3000, "its reservation is %u", (unsigned)v->reserve_blocks);
+	free(all);
+	free(v);
+}
+
+static void test_furnished(struct rig *r)
+{
+	char from[8] = "s0", to[8], name[16];
+	struct stream s;
+	struct rng rng;
+	struct rig t;
+
+	rng_init(&rng, 7);
+	target_open(&t, TARGET_BLOCKS, 7);
+	repl_mess(r, r->root, &rng, 60);
+	snap(r, from);
+	repl_send(r->fs, "main", from, NULL, NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	for (unsigned round = 1; round < 7; round++) {
+		furnish(&t, &rng, round);
+		repl_mess(r, r->root, &rng, 15);
+		dedup(r, "main");
+		snprintf(to, sizeof(to), "s%u", round);
+		snprintf(name, sizeof(name), "main@%s", to);
+		snap(r, to);
+		repl_send(r->fs, "main", to, from, NULL, round % 2 ? MARK_BYTES : 0, &s);
+		sim_ok(repl_receive(t.fs, "copy", &s, true, NULL, NULL));
+		stream_free(&s);
+		if (round % 3 == 0) {
+			rig_stable(&t);
+			rig_power_cut(&t, DEV_SIM_CUT_DROP, round);
+		} else if (round % 3 == 1) {
+			rig_reopen(&t);
+		}
+		repl_same(r->fs, name, t.fs, "copy");
+		expect_unlimited(&t);
+		if (round == 5) {
+			sim_ok(fs_volume_restore(&t.req, "copy", from, true));
+			sim_ok(fs_volume_restore(&t.req, "copy", to, true));
+		}
+		strcpy(from, to);
+	}
+	target_close(&t);
+}
 
 /* ---- sharing ---------------------------------------------------------------------------------- */
 
@@ -546,6 +633,7 @@ static void test_relay(struct rig *r)
 int main(int argc, char **argv)
 {
 	static const struct rig_test tests[] = {
+		{ "furnished", test_furnished, 40000, 0, true },
 		{ "random-1", test_random_1, 24000, 0, false },
 		{ "random-2", test_random_2, 24000, 0, false },
 		{ "random-3", test_random_3, 24000, 0, true },
