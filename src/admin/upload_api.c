@@ -140,13 +140,18 @@ static int dst_check(struct call *c, const struct objpath *dst, bool replace,
 /* Its blocks count for the volume as they come, for a directory's quota when it gets its name. */
 static int room_check(struct call *c, struct upload_args *u, const struct fs_attr *dir)
 {
+	struct fs_attr old;
 	struct fs_quota q;
 	int err = fs_quota_get(&c->req, dir->id, &q);
 
 	if (err && err != -ENODATA)
 		return err;
-	if (!err && q.limit_blocks && q.used_blocks + u->data / 4096 > q.limit_blocks)
-		return -EDQUOT;
+	if (!err && q.limit_blocks && q.used_blocks + u->data / 4096 > q.limit_blocks) {
+		/* What it replaces makes room. */
+		err = fs_lookup(&c->req, dir->id, path_leaf_name(&u->dst), &old, NULL);
+		if (err || q.used_blocks + u->data / 4096 > q.limit_blocks + old.mapped_bytes / 4096)
+			return -EDQUOT;
+	}
 	u->avail = fs_space_left(c->req.fs, dir->id.volume) * 4096;
 	return u->data > u->avail ? -EDOM : 0;
 }

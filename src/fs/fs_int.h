@@ -236,8 +236,9 @@ int quota_dir_link(struct txn *t, struct volume *vol, struct inode *i, uint64_t 
 int quota_dir_gone(struct txn *t, struct volume *vol, const struct inode *i);
 /* Blocks that I and others of its quota may still map. */
 int quota_left(struct txn *t, const struct volume *vol, const struct inode *i, uint64_t *ret);
-/* The file without a name counts for DIR's quota from now on. */
-int quota_move(struct txn *t, struct volume *vol, struct inode *i, const struct inode *dir);
+/* The file without a name counts for DIR's quota from now on.  BESIDES: blocks that come along with it, or, below
+ * 0, go for it. */
+int quota_move(struct txn *t, struct volume *vol, struct inode *i, const struct inode *dir, int64_t besides);
 /* A volume's record begins a life in which the directories' quotas of before mean nothing. */
 void quota_forget_all(struct volume *vol);
 /* VOL gets the inodes of FROM, and so its directories with quotas. */

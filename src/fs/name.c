@@ -364,10 +364,12 @@ int fs_rmdir(struct fs_req *req, struct fs_id dir, struct fs_name name, struct f
 
 /* ---- linking --------------------------------------------------------------------------------- */
 
-/* What is in the way of the new name. */
+/* What is in the way of the new name.  *RET_GOES: in a load pass, blocks that go with it. */
 static int replace_old(struct txn *t, struct link_op *o, struct volume *vol, struct inode *dir,
-		       struct dir_found *old)
+		       struct dir_found *old, uint64_t *ret_goes)
 {
+	uint64_t blocks;
+	bool last;
 	struct inode *i;
 	int err = inode_own(t, vol, old->ino, old->generation, &i);
 
@@ -380,7 +382,11 @@ static int replace_old(struct txn *t, struct link_op *o, struct volume *vol, str
 	err = guard_ask(t, o->req, id_of(vol, old->ino, i), FS_USE_CHANGE);
 	if (err)
 		return err;
-	return unlink_inode(t, o->req->fs, vol, old->ino, o->now, &o->keep);
+	blocks = i->mapped + i->xattr_blocks;
+	last = i->nlink <= 1;
+	err = unlink_inode(t, o->req->fs, vol, old->ino, o->now, &o->keep);
+	*ret_goes = last && !o->keep ? blocks : 0;
+	return err;
 }
 
 static int link_check(struct txn *t, struct link_op *o, struct volume *vol, const struct inode *dir,
@@ -408,7 +414,7 @@ int do_link(struct txn *t, void *arg)
 	struct inode *dir, *i;
 	struct dir_found old;
 	struct dir d;
-	uint64_t dir_mapped;
+	uint64_t dir_mapped, goes = 0;
 	int err, found;
 
 	if (o->file.volume != o->dir.volume)
@@ -436,11 +442,11 @@ int do_link(struct txn *t, void *arg)
 		record_link(t, o, false);
 	/* The orphan directory too wants insertions before removals (dir.h). */
 	if (!found)
-		err = replace_old(t, o, vol, dir, &old);
+		err = replace_old(t, o, vol, dir, &old, &goes);
 	if (!err && !i->nlink)
 		err = leave_orphans(t, vol, o->file.ino);
 	if (!err && !i->nlink)
-		err = quota_move(t, vol, i, dir);
+		err = quota_move(t, vol, i, dir, found ? dir->dir_levels + 1 : -(int64_t)goes);
 	if (!err)
 		err = inode_own(t, vol, o->dir.ino, 0, &dir);
 	if (err)

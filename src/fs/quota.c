@@ -148,16 +148,17 @@ int quota_account(struct txn *t, struct volume *vol, const struct inode *i, int6
 	return 0;
 }
 
-int quota_move(struct txn *t, struct volume *vol, struct inode *i, const struct inode *dir)
+int quota_move(struct txn *t, struct volume *vol, struct inode *i, const struct inode *dir, int64_t besides)
 {
 	int64_t blocks = i->mapped + i->xattr_blocks;
+	int64_t more = blocks + besides;
 	struct inode as = { .type = i->type };
 	int err = quota_same(t, vol, i, dir);
 
 	if (err != -EXDEV)
 		return err;
 	quota_inherit(&as, dir);
-	err = t->apply || t->replay ? 0 : dir_check(t, vol, &as, blocks + dir->dir_levels + 1);	/* and the name */
+	err = t->apply || t->replay ? 0 : dir_check(t, vol, &as, more > 0 ? more : 0);
 	if (!err)
 		err = dir_account(t, vol, i, -blocks, -1);
 	if (!err)

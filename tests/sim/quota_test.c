@@ -201,6 +201,16 @@ static void borders(struct rig *r)
 	rig_truncate(r, a.id, 10 * KIB4);
 	sim_ok(fs_link(&r->req, a.id, d, name_of("new"), false, NULL, NULL));
 	recount(r, d);
+	/* What it replaces makes room for it, unless that stays. */
+	sim_ok(fs_quota_set(&r->req, d, quota(r, d).used_blocks + 2, -1, NULL));
+	sim_ok(fs_create_unnamed(&r->req, r->root.volume, 0600, &a));
+	sim_ok(write_at(r, a.id, 0, 12 * KIB4));
+	sim_check(fs_link(&r->req, a.id, d, name_of("other"), true, NULL, NULL) == -EDQUOT, "no room beside it");
+	sim_ok(fs_hold(r->fs, find(r, d, "new")));
+	sim_check(fs_link(&r->req, a.id, d, name_of("new"), true, NULL, NULL) == -EDQUOT, "no room beside what is held");
+	fs_unhold(r->fs, find(r, d, "new"));
+	sim_ok(fs_link(&r->req, a.id, d, name_of("new"), true, NULL, NULL));
+	recount(r, d);
 	recount(r, e);
 	cut(r, 2);
 	recount(r, d);
