@@ -43,7 +43,7 @@ bool world_space_is_short(struct world *w)
 	if (!w->up)
 		return true;
 	fs_status(w->fs, &st);
-	return st.free_blocks < st.reserved_blocks + 2000;
+	return st.free_blocks < st.reserved_blocks + st.held_blocks + 2000;
 }
 
 void world_counted(struct world *w, enum world_fault f)
@@ -437,6 +437,7 @@ static void choose(struct world *w)
 	w->nclients = rng_range(&w->rng, 2, CLIENTS_MAX);
 	w->end_ns = loop_now_ns() + w->fault_every_ns * 25;
 	w->dedup = w->seed % 5 == 2;		/* by its own digits: other worlds stay what they were */
+	w->limits = w->seed % 7 == 3;
 }
 
 static void make_locked(struct world *w, struct fs_req *req, struct fs_id root)
@@ -493,6 +494,8 @@ static void make_world(struct world *w)
 	sim_ok(fs_volume_set(&req, "main", "* rw no_root_squash", -1));
 	if (w->dedup)
 		sim_ok(fs_volume_set_dedup(&req, "main", w->seed % 2));
+	if (w->limits)
+		sim_ok(fs_volume_set_space(&req, "main", 0, 200, w->nblocks / 8));
 	for (unsigned i = 0; i < GOLDENS; i++)
 		make_golden(w, i, &req, v->root);
 	make_locked(w, &req, v->root);

@@ -141,6 +141,7 @@ struct world {
 	bool tolerant;			/* the disk damages things: errors are right answers */
 	bool full;			/* so small that space runs out */
 	bool lean;			/* memory runs out at times */
+	bool limits;			/* clients' directories have quotas now and then, and the volume a reservation */
 	bool dedup;			/* clients copy blocks of golden images, and the volume notices */
 	unsigned leisure;		/* clients rest after one step in so many; 0: never */
 	unsigned rudeness;			/* of the network: one call in so many is disturbed; 0: none */
