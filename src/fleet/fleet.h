@@ -59,6 +59,7 @@ struct machine {
 	char name[FLEET_LABEL_MAX + 1];
 	char uuid[FLEET_UUID], mac[FLEET_MAC];
 	char address[FLEET_ADDRESS];	/* "": none */
+	bool spare;			/* beyond the count: complete, but not started */
 	unsigned host;			/* its place among the fleet's; HOST_NONE: it has none yet */
 	/* What was found of it; not in the manifest. */
 	bool has_disk, has_seed, has_data; /* has_data also where there is to be none */
@@ -118,11 +119,18 @@ void fleet_golden_set(struct fleet *f, uint64_t version, const char *golden);
 /* Makes the machines that the settings ask for.  Their UUIDs and MACs depend on nothing but the
  * pool, the fleet's name and the number: made again, they are the same. */
 int fleet_plan(struct fleet *f, char why[FLEET_WHY]);
-/* Adds machines until there are COUNT, as the settings, whose count it becomes, make them; those
- * that are there stay what they are.  On failure F is as it was. */
-int fleet_grow(struct fleet *f, uint64_t count, char why[FLEET_WHY]);
-/* Forgets the machines with the highest numbers: COUNT are left, and that is the settings' count. */
-void fleet_shrink(struct fleet *f, uint64_t count);
+/* How many there are that aren't spares. */
+uint64_t fleet_count(const struct fleet *f);
+/* Spares become machines, those with the lowest numbers first, until there are COUNT. */
+void fleet_promote(struct fleet *f, uint64_t count);
+/* Chooses what is there beyond COUNT machines and SPARES: of each kind, those with the highest numbers. */
+uint64_t fleet_surplus(struct fleet *f, uint64_t count, uint64_t spares);
+/* After fleet_promote(), where there is no surplus: adds to what there is until there are COUNT machines and
+ * SPARES, as the settings, which this becomes, make them; those that are there stay what they are.  On
+ * failure F is as it was. */
+int fleet_grow(struct fleet *f, uint64_t count, uint64_t spares, char why[FLEET_WHY]);
+/* Forgets the machines that are chosen; what is left is the settings' count and spares. */
+void fleet_shrink(struct fleet *f);
 struct machine *fleet_machine(const struct fleet *f, const char *name);	/* NULL: none */
 
 /* ---- hosts.c: where they are -------------------------------------------------------------- */

@@ -31,9 +31,9 @@ static json_t *machine_json(const struct fleet *f, const struct machine *m)
 
 	if (m->host != HOST_NONE)
 		host_at(setting_text(f, "connect"), m->host, host);
-	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s*,s:s*}", "version", (json_int_t)m->version, "number",
+	return json_pack("{s:I,s:I,s:s,s:s,s:s,s:s*,s:s*,s:o*}", "version", (json_int_t)m->version, "number",
 			 (json_int_t)m->number, "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
-			 *m->address ? m->address : NULL, "host", *host ? host : NULL);
+			 *m->address ? m->address : NULL, "host", *host ? host : NULL, "spare", m->spare ? json_true() : NULL);
 }
 
 static int buf_take(const char *data, size_t len, void *arg)
@@ -136,13 +136,16 @@ static int host_take(const json_t *j, const struct fleet *f, struct machine *m, 
 
 static int machine_take(const json_t *j, const struct fleet *f, struct machine *m, char why[FLEET_WHY])
 {
-	const json_t *number = json_object_get(j, "number");
+	const json_t *number = json_object_get(j, "number"), *spare = json_object_get(j, "spare");
 
 	if (version_take(j, f->version, &m->version, why) || host_take(j, f, m, why))
 		return -EINVAL;
 	if (!json_is_integer(number) || json_integer_value(number) < 0)
 		return refuse(why, -EINVAL, "number: must be a whole number");
 	m->number = (uint64_t)json_integer_value(number);
+	if (spare && !json_is_boolean(spare))
+		return refuse(why, -EINVAL, "spare: must be true or false");
+	m->spare = json_is_true(spare);
 	if (take(j, "name", m->name, sizeof(m->name), why) ||
 	    take(j, "uuid", m->uuid, sizeof(m->uuid), why) ||
 	    take(j, "mac", m->mac, sizeof(m->mac), why) ||

@@ -83,7 +83,8 @@ static int name_make(const struct name_pattern *p, struct machine *m, char why[F
 
 int fleet_plan(struct fleet *f, char why[FLEET_WHY])
 {
-	uint64_t n = setting_number(f, "count"), first = setting_number(f, "first"), i;
+	uint64_t count = setting_number(f, "count"), n = count + setting_number(f, "spares");
+	uint64_t first = setting_number(f, "first"), i;
 	const char *addresses = setting_text(f, "addresses");
 	struct address_range range;
 	struct name_pattern pattern;
@@ -101,6 +102,7 @@ int fleet_plan(struct fleet *f, char why[FLEET_WHY])
 	for (i = 0; i < n && !err; i++) {
 		m[i].number = first + i;
 		m[i].version = f->version;
+		m[i].spare = i >= count;
 		m[i].host = m[i].elsewhere = HOST_NONE;
 		err = name_make(&pattern, &m[i], why);
 		identity_make(f, &m[i]);
@@ -124,8 +126,9 @@ static int by_number(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Of WANTED, the machines whose numbers F doesn't have are added to F's. */
-static int machines_merge(struct fleet *f, const struct fleet *wanted, char why[FLEET_WHY])
+/* Of WANTED, machines whose numbers F doesn't have are added to F's, until they are as many; LACKING of them,
+ * the first, are no spares. */
+static int machines_merge(struct fleet *f, const struct fleet *wanted, uint64_t lacking, char why[FLEET_WHY])
 {
 	struct machine *all = malloc((f->n + wanted->n) * sizeof(*all));
 	size_t n = f->n, i;
@@ -133,13 +136,15 @@ static int machines_merge(struct fleet *f, const struct fleet *wanted, char why[
 	if (!all)
 		return refuse(why, -ENOMEM, "out of memory");
 	memcpy(all, f->machines, f->n * sizeof(*all));
-	for (i = 0; i < wanted->n; i++)
+	for (i = 0; i < wanted->n && n < wanted->n; i++)
 		if (!bsearch(&wanted->machines[i], f->machines, f->n, sizeof(*all), by_number)) {
 			if (fleet_machine(f, wanted->machines[i].name))
 				break;
-			all[n++] = wanted->machines[i];
+			all[n] = wanted->machines[i];
+			all[n].spare = n - f->n >= lacking;
+			n++;
 		}
-	if (i < wanted->n) {
+	if (i < wanted->n && n < wanted->n) {
 		free(all);
 		return refuse(why, -EINVAL, "names: machine %" PRIu64 " would be %s, and there is one "
 			      "of that name", wanted->machines[i].number, wanted->machines[i].name);
@@ -151,37 +156,88 @@ static int machines_merge(struct fleet *f, const struct fleet *wanted, char why[
 	return 0;
 }
 
-int fleet_grow(struct fleet *f, uint64_t count, char why[FLEET_WHY])
+uint64_t fleet_count(const struct fleet *f)
+{
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; i < f->n; i++)
+		n += !f->machines[i].spare;
+	return n;
+}
+
+void fleet_promote(struct fleet *f, uint64_t count)
+{
+	uint64_t n = fleet_count(f);
+	size_t i;
+
+	for (i = 0; i < f->n && n < count; i++) {
+		n += f->machines[i].spare;
+		f->machines[i].spare = false;
+	}
+}
+
+uint64_t fleet_surplus(struct fleet *f, uint64_t count, uint64_t spares)
+{
+	uint64_t n = fleet_count(f), left[2] = { n, f->n - n }, most[2] = { count, spares }, going = 0;
+	struct machine *m;
+	size_t i;
+
+	for (i = f->n; i-- > 0;) {
+		m = &f->machines[i];
+		m->chosen = left[m->spare] > most[m->spare];
+		left[m->spare] -= m->chosen;
+		going += m->chosen;
+	}
+	return going;
+}
+
+static void count_set(struct fleet *f, uint64_t count, uint64_t spares)
+{
+	json_object_set_new(f->settings, "count", json_integer((json_int_t)count));
+	if (spares || json_object_get(f->settings, "spares"))
+		json_object_set_new(f->settings, "spares", json_integer((json_int_t)spares));
+}
+
+int fleet_grow(struct fleet *f, uint64_t count, uint64_t spares, char why[FLEET_WHY])
 {
 	struct fleet wanted = *f;
+	uint64_t n = fleet_count(f);
 	int err;
 
 	wanted.machines = NULL;
 	wanted.goldens = NULL;
 	wanted.snapshots = NULL;
 	wanted.settings = json_copy(f->settings);
-	json_object_set_new(wanted.settings, "count", json_integer((json_int_t)count));
+	count_set(&wanted, count, spares);
 	err = settings_complete(wanted.settings, f->name, why);
 	if (!err)
 		err = fleet_plan(&wanted, why);
 	if (!err)
-		err = machines_merge(f, &wanted, why);
+		err = machines_merge(f, &wanted, count > n ? count - n : 0, why);
 	if (!err)
-		json_object_set(f->settings, "count", json_object_get(wanted.settings, "count"));
+		count_set(f, count, spares);
 	fleet_done(&wanted);
 	return err;
 }
 
-void fleet_shrink(struct fleet *f, uint64_t count)
+void fleet_shrink(struct fleet *f)
 {
 	const char *tag;
 	json_t *machines;
 	void *next;
+	size_t i, n = 0;
 
-	for (; f->n > count; f->n--)
+	for (i = 0; i < f->n; i++) {
+		if (!f->machines[i].chosen) {
+			f->machines[n++] = f->machines[i];
+			continue;
+		}
 		json_object_foreach_safe(f->snapshots, next, tag, machines)
-			tag_forget(f, tag, f->machines[f->n - 1].name);
-	json_object_set_new(f->settings, "count", json_integer((json_int_t)count));
+			tag_forget(f, tag, f->machines[i].name);
+	}
+	f->n = n;
+	count_set(f, fleet_count(f), f->n - fleet_count(f));
 }
 
 static const char *version_key(uint64_t version, char buf[24])

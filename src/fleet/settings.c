@@ -18,6 +18,7 @@ static const struct setting {
 } rows[] = {
 	{ "golden", TEXT, 1, OBJNAME_PATH_MAX, NULL, 0 },
 	{ "count", NUMBER, 1, FLEET_MACHINES_MAX, NULL, 0 },
+	{ "spares", NUMBER, 0, FLEET_MACHINES_MAX, NULL, 0 },
 	{ "first", NUMBER, 0, 1000000000, NULL, 1 },
 	{ "names", TEXT, 1, 200, NULL, 0 },	/* default: by the fleet's name */
 	{ "cpus", NUMBER, 1, 1024, NULL, 1 },
@@ -244,8 +245,11 @@ int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY])
 		err = -EINVAL;
 	if (!err)
 		err = network_check(setting_text(&f, "network"), why);
+	if (!err && setting_number(&f, "count") + setting_number(&f, "spares") > FLEET_MACHINES_MAX)
+		err = refuse(why, -EINVAL, "count, spares: are more than %d together", FLEET_MACHINES_MAX);
 	if (!err)
-		err = addresses_check(setting_text(&f, "addresses"), setting_number(&f, "count"), why);
+		err = addresses_check(setting_text(&f, "addresses"),
+				      setting_number(&f, "count") + setting_number(&f, "spares"), why);
 	if (!err)
 		err = format_check(setting_text(&f, "format"), why);
 	if (!err)

@@ -31,8 +31,9 @@ static int list_add(void *arg, struct fleet *f, const char *why)
 		j = json_pack("{s:s,s:s,s:s,s:s}", "fleet", f->name, "volume", f->volume, "state",
 			      "unreadable", "reason", why);
 	else
-		j = json_pack("{s:s,s:s,s:s,s:I,s:s,s:s,s:s*,s:s*}", "fleet", f->name, "volume", f->volume,
-			      "state", fleet_state_name(f->state), "machines", (json_int_t)f->n,
+		j = json_pack("{s:s,s:s,s:s,s:I,s:I,s:s,s:s,s:s*,s:s*}", "fleet", f->name, "volume", f->volume,
+			      "state", fleet_state_name(f->state), "machines", (json_int_t)fleet_count(f),
+			      "spares", (json_int_t)(f->n - fleet_count(f)),
 			      "golden", setting_text(f, "golden"), "created", f->created, "connect",
 			      setting_text(f, "connect"), "expires", expiry_text(f, over));
 	return json_array_append_new(arg, j) ? fail("out of memory") : DONE;
@@ -42,7 +43,7 @@ static int list_print(const json_t *list)
 {
 	struct table t;
 	const json_t *f;
-	char machines[24];
+	char machines[48];
 	size_t i;
 
 	table_init(&t, "llrllll", "FLEET", "VOLUME", "MACHINES", "STATE", "GOLDEN IMAGE", "HYPERVISOR",
@@ -50,7 +51,8 @@ static int list_print(const json_t *list)
 	json_array_foreach(list, i, f) {
 		bool known = json_object_get(f, "machines") != NULL;
 
-		snprintf(machines, sizeof(machines), "%llu", (unsigned long long)json_u64(f, "machines"));
+		snprintf(machines, sizeof(machines), json_u64(f, "spares") ? "%llu+%llu" : "%llu",
+			 (unsigned long long)json_u64(f, "machines"), (unsigned long long)json_u64(f, "spares"));
 		table_cell(&t, json_text(f, "fleet"));
 		table_cell(&t, json_text(f, "volume"));
 		table_cell(&t, known ? machines : "?");
@@ -121,12 +123,12 @@ static json_t *machine_json(const struct shown *s, const struct machine *m)
 
 	if (m->host != HOST_NONE)
 		host_at(setting_text(&s->f, "connect"), m->host, uri);
-	return json_pack("{s:I,s:I,s:s*,s:o*,s:s*,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:s*,s:s*}", "number",
+	return json_pack("{s:I,s:I,s:s*,s:o*,s:s*,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:b,s:s*,s:s*}", "number",
 			 (json_int_t)m->number, "version", (json_int_t)m->version, "golden", *golden ? golden : NULL,
 			 "changed", changed, "domain_more", m->domain_more,
 			 "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
 			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed, "data", m->has_data,
-			 "host", *uri ? uri : NULL, "domain", s->hosts.n ? domain_text(&s->hosts, m, buf) : NULL);
+			 "spare", m->spare, "host", *uri ? uri : NULL, "domain", s->hosts.n ? domain_text(&s->hosts, m, buf) : NULL);
 }
 
 static const char *tag_created(const json_t *machines)
@@ -236,7 +238,8 @@ static void head_print(const struct shown *s)
 	if (*s->hosts_why && s->hosts.n == 1)
 		printf("%-15s %s\n", "hypervisor", s->hosts_why);
 	else if (s->hosts.n)
-		printf("%-15s %llu of %zu machines\n", "running", (unsigned long long)s->running, f->n);
+		printf("%-15s %llu of %llu machines\n", "running", (unsigned long long)s->running,
+		       (unsigned long long)fleet_count(f));
 	printf("%-15s %s by the machines below\n", "changed", size_text(s->changed, size));
 	if (*s->files.foreign)
 		printf("%-15s %s is in its folder and isn't its own\n", "foreign", s->files.foreign);
@@ -255,13 +258,24 @@ static const char *image_text(const struct fleet *f, const struct machine *m)
 	return slash ? slash + 1 : "-";
 }
 
+/* "spare, stopped (shutdown)" */
+static void domain_cell(const struct shown *s, const struct machine *m, char *buf, size_t cap)
+{
+	char text[DOMAIN_TEXT];
+
+	if (!s->hosts.n)
+		snprintf(buf, cap, "%s", m->spare ? "spare" : "-");
+	else
+		snprintf(buf, cap, m->domain_more ? "%s%s (%s)" : "%s%s", m->spare ? "spare, " : "",
+			 domain_text(&s->hosts, m, text), m->domain_more);
+}
+
 static void row_print(const struct shown *s, const struct machine *m, struct table *t)
 {
-	char number[24], buf[DOMAIN_TEXT], domain[DOMAIN_TEXT + 40];
+	char number[24], buf[FLEET_HOST], domain[DOMAIN_TEXT + 80];
 
 	snprintf(number, sizeof(number), "%llu", (unsigned long long)m->number);
-	snprintf(domain, sizeof(domain), m->domain_more ? "%s (%s)" : "%s", domain_text(&s->hosts, m, buf),
-		 m->domain_more);
+	domain_cell(s, m, domain, sizeof(domain));
 	table_cell(t, number);
 	table_cell(t, m->name);
 	table_cell(t, *m->address ? m->address : "-");
@@ -273,7 +287,7 @@ static void row_print(const struct shown *s, const struct machine *m, struct tab
 	else
 		table_cell(t, "-");
 	table_cell(t, files_text(m));
-	table_cell(t, s->hosts.n ? domain : "-");
+	table_cell(t, domain);
 	if (s->hosts.n > 1)
 		table_cell(t, host_at(s->hosts.list, m->host, buf));
 }

@@ -159,8 +159,8 @@ void fleet_changed(struct cmd *c, struct fleet *f);
 /* ---- fleet_create.c --------------------------------------------------------------------- */
 
 /* Makes what F lacks and tells of it; F is taken over.  CHANGED: its manifest is written first,
- * when nothing has been found to be in the way. */
-int fleet_complete(struct cmd *c, struct fleet *f, bool changed);
+ * when nothing has been found to be in the way.  TAKEN: the spare that has just become a machine, or NULL. */
+int fleet_complete(struct cmd *c, struct fleet *f, bool changed, const char *taken);
 /* Whether machines' disks can be made of this image. */
 int golden_look(struct cmd *c, const struct fleet *f, const char *golden);
 

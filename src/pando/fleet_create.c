@@ -32,6 +32,7 @@ struct creation {
 	struct fleet_files files;
 	struct hosts hosts;
 	uint64_t started_ns, disks, seeds, clone_us, domains, running;
+	const char *taken;		/* see fleet_complete() */
 	bool changed;			/* its settings: the manifest is written again, first */
 };
 
@@ -61,6 +62,8 @@ static int given_compare(struct creation *x)
 			continue;
 		}
 		if (!strcmp(key, "golden") && golden_is(setting_text(&x->f, key), json_string_value(value)))
+			continue;
+		if (!has && !strcmp(key, "spares") && !json_integer_value(value))
 			continue;
 		if (!has || !json_equal(has, value))
 			return fail("%s: there is a fleet of this name, with another %s; give none to "
@@ -316,13 +319,14 @@ static uint64_t missing(const struct fleet *f, machine_want want)
 
 static const char *to_make_text(const struct creation *x, const struct machine *m, char buf[64])
 {
+	static const char *const kinds[] = { "", "spare: " };
 	const bool lacks[] = { !m->has_disk, !m->has_seed, !m->has_data, x->hosts.n && lacks_domain(m) };
 	static const char *const names[] = { "disk", "seed", "data", "domain" };
 	size_t n = 0, i;
 
 	for (i = 0; i < 4; i++)
 		if (lacks[i])
-			n += (size_t)snprintf(buf + n, 64 - n, "%s%s", n ? ", " : "", names[i]);
+			n += (size_t)snprintf(buf + n, 64 - n, "%s%s", n ? ", " : kinds[m->spare], names[i]);
 	return n ? buf : "-";
 }
 
@@ -363,25 +367,34 @@ static int dry_print(struct creation *x)
 	return table_print(&t);
 }
 
+static int report_json(struct creation *x, double seconds)
+{
+	uint64_t count = fleet_count(&x->f);
+	json_t *j = json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:s*}", "fleet", x->f.name, "volume",
+			      x->f.volume, "machines", (json_int_t)count, "spares", (json_int_t)(x->f.n - count), "disks",
+			      (json_int_t)x->disks, "seeds", (json_int_t)x->seeds, "domains",
+			      (json_int_t)x->domains, "started", (json_int_t)x->running, "clone_us",
+			      (json_int_t)x->clone_us, "seconds", seconds, "taken", x->taken);
+	int err = print_json(j);
+
+	json_decref(j);
+	return err;
+}
+
 static int report(struct creation *x)
 {
 	double seconds = (double)(clock_ns() - x->started_ns) / 1e9;
-	json_t *j;
-	int err;
+	uint64_t count = fleet_count(&x->f);
 
-	if (x->c->json) {
-		j = json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:f}", "fleet", x->f.name, "volume",
-			      x->f.volume, "machines", (json_int_t)x->f.n, "disks",
-			      (json_int_t)x->disks, "seeds", (json_int_t)x->seeds, "domains",
-			      (json_int_t)x->domains, "started", (json_int_t)x->running, "clone_us",
-			      (json_int_t)x->clone_us, "seconds", seconds);
-		err = print_json(j);
-		json_decref(j);
-		return err;
-	}
-	printf("%s: %zu machines in %.2f s: %llu disks cloned in %.2f ms, %llu seeds", x->f.name,
-	       x->f.n, seconds, (unsigned long long)x->disks, (double)x->clone_us / 1000,
-	       (unsigned long long)x->seeds);
+	if (x->c->json)
+		return report_json(x, seconds);
+	if (x->taken)
+		printf("%s: %s takes the place\n", x->f.name, x->taken);
+	printf("%s: %llu machines", x->f.name, (unsigned long long)count);
+	if (x->f.n > count)
+		printf(" and %llu spares", (unsigned long long)(x->f.n - count));
+	printf(" in %.2f s: %llu disks cloned in %.2f ms, %llu seeds", seconds, (unsigned long long)x->disks,
+	       (double)x->clone_us / 1000, (unsigned long long)x->seeds);
 	if (x->hosts.n)
 		printf(", %llu domains defined, %llu started", (unsigned long long)x->domains,
 		       (unsigned long long)x->running);
@@ -444,9 +457,9 @@ int fleet_create(struct cmd *c)
 	return err;
 }
 
-int fleet_complete(struct cmd *c, struct fleet *f, bool changed)
+int fleet_complete(struct cmd *c, struct fleet *f, bool changed, const char *taken)
 {
-	struct creation x = { .c = c, .f = *f, .exists = true, .changed = changed,
+	struct creation x = { .c = c, .f = *f, .exists = true, .changed = changed, .taken = taken,
 			      .started_ns = clock_ns() };
 	int err = look_and_make(&x);
 

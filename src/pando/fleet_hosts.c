@@ -70,6 +70,7 @@ int hosts_survey(struct hosts *h, struct fleet *f, char why[FLEET_WHY])
 		m->domain = m->host < h->n ? DOMAIN_UNKNOWN : DOMAIN_NONE;
 		m->elsewhere = HOST_NONE;
 		m->domain_name[0] = 0;
+		m->domain_more = NULL;
 	}
 	for (i = 0; i < h->n; i++) {
 		if (!h->at[i].hv || !hv_survey(h->at[i].hv, i, f, what))
@@ -221,7 +222,7 @@ int fleet_at_once(struct cmd *c, const char *option, const char *text, unsigned 
 
 static bool to_start(const struct machine *m)
 {
-	return m->chosen && m->domain != DOMAIN_RUNNING;
+	return m->chosen && !m->spare && m->domain != DOMAIN_RUNNING;
 }
 
 static int host_memory_check(struct hosts *h, unsigned i, const struct fleet *f)
@@ -235,7 +236,7 @@ static int host_memory_check(struct hosts *h, unsigned i, const struct fleet *f)
 		return fail("%s: %s", f->name, why);
 	for (k = 0; k < f->n; k++) {
 		m = &f->machines[k];
-		n += m->host == i && (m->chosen || m->domain == DOMAIN_RUNNING);
+		n += m->host == i && ((m->chosen && !m->spare) || m->domain == DOMAIN_RUNNING);
 	}
 	if (n <= host / each)
 		return DONE;

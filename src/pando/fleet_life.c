@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fleet start, stop, resize and destroy, and what all that becomes of machines has in common
+ * fleet start, stop, expire and destroy, and what all that becomes of machines has in common
  * (fleet_life.h).
  */
 #include "pando/fleet_life.h"
@@ -90,6 +90,20 @@ static int domains_look(struct life *l)
 
 /* ---- start ------------------------------------------------------------------------------ */
 
+static int no_spares(const struct life *l)
+{
+	const struct machine *m;
+	size_t i;
+
+	for (i = 0; i < l->f.n && l->c->argc > 1; i++) {
+		m = &l->f.machines[i];
+		if (m->chosen && m->spare)
+			return fail("%s: is a spare; 'pando fleet resize %s --count N' and 'fleet replace' make a machine "
+				    "of it", m->name, l->f.name);
+	}
+	return DONE;
+}
+
 int fleet_start(struct cmd *c)
 {
 	struct life l = { .c = c };
@@ -98,6 +112,8 @@ int fleet_start(struct cmd *c)
 
 	if (!err)
 		err = life_begin(&l);
+	if (!err)
+		err = no_spares(&l);
 	if (!err)
 		err = domains_look(&l);
 	if (!err)
@@ -225,99 +241,6 @@ int leftovers_remove(struct life *l)
 		err = fleet_file_remove(l->c, &l->f, name, false);
 	}
 	return err;
-}
-
-/* ---- resize ----------------------------------------------------------------------------- */
-
-/* Those that are chosen go: first their domains, then their files, and then they are forgotten.
- * Until then the manifest has them, and 'show' what is left of them. */
-static int surplus_remove(struct life *l)
-{
-	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
-	struct crew_work gone = work_of(l, "undefining domains", is_chosen, hv_undefine);
-	const struct machine *m;
-	char name[128];
-	uint64_t n;
-	size_t i;
-	int err = l->hosts.n ? crew_run(&l->hosts, &l->f, &off, &n) : DONE;
-
-	if (!err && l->hosts.n)
-		err = crew_run(&l->hosts, &l->f, &gone, &n);
-	if (!err)
-		err = tags_remove(l->c, &l->f);
-	for (i = 0; i < l->f.n && !err; i++) {
-		m = &l->f.machines[i];
-		if (!m->chosen)
-			continue;
-		snprintf(name, sizeof(name), "/disks/%s%s", m->name, disk_suffix(&l->f));
-		err = fleet_file_remove(l->c, &l->f, name, false);
-		snprintf(name, sizeof(name), "/seeds/%s.img", m->name);
-		if (!err)
-			err = fleet_file_remove(l->c, &l->f, name, false);
-		snprintf(name, sizeof(name), "/data/%s.raw", m->name);
-		if (!err)
-			err = fleet_file_remove(l->c, &l->f, name, false);
-		snprintf(name, sizeof(name), "/vmware/%s", m->name);
-		if (!err)
-			err = fleet_file_remove(l->c, &l->f, name, true);
-	}
-	return err;
-}
-
-static int shrink(struct life *l, uint64_t count)
-{
-	size_t i;
-	int err;
-
-	for (i = 0; i < l->f.n; i++)
-		l->f.machines[i].chosen = i >= count;
-	err = life_look(l, true);
-	if (!err)
-		err = fleet_no_foreign(&l->f);
-	if (!err && how_many(&l->f, runs) && !cmd_option(l->c, "force"))
-		err = fail("%s: %llu of the machines that would go are running; stop them first, or "
-			   "give --force", l->f.name, (unsigned long long)how_many(&l->f, runs));
-	if (!err)
-		err = leftovers_remove(l);
-	if (!err)
-		err = surplus_remove(l);
-	l->done = l->f.n - count;
-	if (!err)
-		fleet_shrink(&l->f, count);
-	return err ? err : fleet_save(l->c, &l->f, false);
-}
-
-static int grow(struct life *l, uint64_t count)
-{
-	char why[FLEET_WHY];
-
-	if (fleet_grow(&l->f, count, why))
-		return fail("%s: %s", l->f.name, why);
-	l->f.state = FLEET_MAKING;
-	return fleet_complete(l->c, &l->f, true);
-}
-
-int fleet_resize(struct cmd *c)
-{
-	struct life l = { .c = c };
-	uint64_t count = 0;
-	int err = cmd_number(c, "count", &count);
-
-	if (!err && (!count || count > FLEET_MACHINES_MAX))
-		err = usage(c, "--count: say how many machines there are to be, 1 to %d",
-			    FLEET_MACHINES_MAX);
-	if (!err)
-		err = life_begin(&l);
-	if (!err)
-		err = life_alive(&l);
-	if (!err && count >= l.f.n) {
-		err = grow(&l, count);
-		fleet_done(&l.f);
-		return err;
-	}
-	if (!err)
-		err = shrink(&l, count);
-	return life_end(&l, err, "removed");
 }
 
 /* ---- destroy ---------------------------------------------------------------------------- */

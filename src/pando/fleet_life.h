@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What becomes of machines after they were made: what start, stop, refresh, recompose, snapshot,
- * rollback, resize and destroy share.
+ * rollback, resize, replace and destroy share.
  *
  * Each begins by asking what there is, and refuses as a whole if something is in the way.  All
  * functions return an exit code, after a message if it isn't DONE.

@@ -138,6 +138,7 @@ static const struct option_row golden_import_options[] = {
 static const struct option_row fleet_create_options[] = {
 	{ "golden", "VOLUME:/path", "the image that all disks are clones of, raw" },
 	{ "count", "N", "how many machines" },
+	{ "spares", "N", "how many more, complete but never started, which can take machines' places" },
 	{ "names", "PATTERN", "their host names, with %d or %03d (default FLEET-%03d)" },
 	{ "first", "N", "number of the first machine (default 1)" },
 	{ "cpus", "N", "of each machine (default 1)" },
@@ -207,10 +208,16 @@ static const struct option_row fleet_rollback_options[] = {
 };
 static const struct option_row fleet_resize_options[] = {
 	{ "count", "N", "how many machines there are to be" },
+	{ "spares", "N", "how many spares there are to be beside them" },
 	{ "start", "[=N]", "start all machines then, N of them at once (default 4)" },
 	{ "overcommit", NULL, "although the hosts haven't memory for all" },
 	{ "force", NULL, "also if machines that go are running" },
 	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
+static const struct option_row fleet_replace_options[] = {
+	{ "force", NULL, "also if the machine is running" },
+	FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
 static const struct option_row fleet_destroy_options[] = {
@@ -378,7 +385,11 @@ static const struct verb verbs[] = {
 	  "What they have written since is gone, on data disks too.  Machines that run are switched off, and "
 	  "started again.  The snapshot stays.", fleet_rollback_options, fleet_rollback },
 	{ "fleet", "resize", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "give a fleet more machines, or fewer",
-	  "Those with the highest numbers go first.", fleet_resize_options, fleet_resize },
+	  "Those with the highest numbers go first.  Spares become machines before others are made.",
+	  fleet_resize_options, fleet_resize },
+	{ "fleet", "replace", "FLEET MACHINE", 2, 2, VERB_ONLINE | VERB_JSON, "let a spare take a broken machine's place",
+	  "It is started, if the machine ran.  What the machine has on its disks, and in snapshots, is gone; it is "
+	  "made anew, as a spare.", fleet_replace_options, fleet_replace },
 	{ "fleet", "expire", "", 0, 0, VERB_ONLINE | VERB_JSON, "remove the fleets whose time is over",
 	  "Those that were made with --expires, as 'fleet destroy' does.  One that cannot be removed is told of, "
 	  "and the others have their turn.", fleet_expire_options, fleet_expire },

@@ -17,7 +17,7 @@
 
 enum { DONE = 0, FAILED = 1, BAD_USAGE = 2 };
 
-#define OPTIONS_MAX 24
+#define OPTIONS_MAX 32
 
 struct option_row {
 	const char *name;
@@ -217,6 +217,7 @@ int fleet_refresh(struct cmd *c);
 int fleet_snapshot(struct cmd *c);
 int fleet_rollback(struct cmd *c);
 int fleet_resize(struct cmd *c);
+int fleet_replace(struct cmd *c);
 int fleet_recompose(struct cmd *c);
 int fleet_destroy(struct cmd *c);
 int fleet_expire(struct cmd *c);

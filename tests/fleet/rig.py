@@ -181,10 +181,12 @@ class Libvirt:
             self.held.kill()
             self.held.wait()
         self.held = subprocess.Popen(["virsh", "-q", "-c", uri], stdin=subprocess.PIPE,
-                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.held.stdin.write(b"list\n")
+                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.held.stdin.write(b"uri\n")
         self.held.stdin.flush()
-        wait(10, lambda: run("virsh", "-q", "-c", uri, "list").returncode == 0)
+        line = self.held.stdout.readline()		# the prompt, with what was typed
+        line = line and self.held.stdout.readline()
+        assert uri.encode() in line, (uri, line)
 
     def done(self):
         for name in self.virsh("list", "--name").stdout.decode().split():

@@ -205,30 +205,83 @@ static void fleets_grow_and_shrink(void **state)
 	fleet_planned(&a, "desk", ", \"count\": 10, \"addresses\": \"10.0.0.1-10.0.0.20/24\"");
 	fleet_planned(&b, "desk", ", \"count\": 20, \"addresses\": \"10.0.0.1-10.0.0.20/24\"");
 	strcpy(a.machines[4].name, "renamed");	/* the manifest's machines are the truth */
-	assert_int_equal(fleet_grow(&a, 21, why), -EINVAL);
+	assert_int_equal(fleet_grow(&a, 21, 0, why), -EINVAL);
 	said("20 addresses for 21");
 	assert_int_equal(a.n, 10);
 	assert_int_equal(setting_number(&a, "count"), 10);
-	assert_int_equal(fleet_grow(&a, 20, why), 0);
+	assert_int_equal(fleet_grow(&a, 20, 0, why), 0);
 	assert_int_equal(a.n, 20);
 	assert_int_equal(setting_number(&a, "count"), 20);
 	assert_string_equal(a.machines[4].name, "renamed");
 	strcpy(a.machines[4].name, b.machines[4].name);
 	assert_memory_equal(a.machines, b.machines, 20 * sizeof(*a.machines));
-	fleet_shrink(&a, 3);
+	assert_int_equal(fleet_surplus(&a, 3, 0), 17);
+	fleet_shrink(&a);
 	assert_int_equal(a.n, 3);
 	assert_int_equal(setting_number(&a, "count"), 3);
 	strcpy(a.machines[2].name, "desk-004");
-	assert_int_equal(fleet_grow(&a, 4, why), -EINVAL);
+	assert_int_equal(fleet_grow(&a, 4, 0, why), -EINVAL);
 	said("machine 4 would be desk-004");
 	/* one that is missing in the middle comes back */
 	strcpy(a.machines[2].name, "desk-003");
 	a.machines[1] = a.machines[2];
 	a.n = 2;
-	assert_int_equal(fleet_grow(&a, 4, why), 0);
+	assert_int_equal(fleet_grow(&a, 4, 0, why), 0);
 	assert_memory_equal(a.machines, b.machines, 4 * sizeof(*a.machines));
 	fleet_done(&a);
 	fleet_done(&b);
+}
+
+/* Its machines' numbers, spares in brackets. */
+static const char *machines_of(const struct fleet *f)
+{
+	static char text[300];
+	size_t i, n = 0;
+
+	text[0] = 0;
+	for (i = 0; i < f->n; i++)
+		n += (size_t)sprintf(text + n, f->machines[i].spare ? "(%d)" : "%d ", (int)f->machines[i].number);
+	return text;
+}
+
+static void spares_take_places(void **state)
+{
+	struct fleet a, b;
+	struct buf text;
+
+	fleet_planned(&a, "desk", ", \"count\": 3, \"spares\": 2, \"addresses\": \"10.0.0.1-10.0.0.8/24\"");
+	assert_string_equal(machines_of(&a), "1 2 3 (4)(5)");
+	assert_int_equal(fleet_encode(&a, &text), 0);
+	assert_int_equal(fleet_decode(buf_str(&text), text.len, &b, why), 0);
+	assert_memory_equal(a.machines, b.machines, 5 * sizeof(*a.machines));
+	buf_release(&text);
+	fleet_done(&b);
+	/* two become machines, and of those that are made one is */
+	fleet_promote(&a, 6);
+	assert_int_equal(fleet_surplus(&a, 6, 2), 0);
+	assert_int_equal(fleet_grow(&a, 6, 3, why), -EINVAL);
+	said("8 addresses for 9");
+	assert_int_equal(fleet_grow(&a, 6, 2, why), 0);
+	assert_string_equal(machines_of(&a), "1 2 3 4 5 6 (7)(8)");
+	assert_int_equal(fleet_count(&a), 6);
+	/* spares stay when machines go */
+	fleet_promote(&a, 4);
+	assert_int_equal(fleet_surplus(&a, 4, 2), 2);
+	assert_true(a.machines[4].chosen && a.machines[5].chosen);
+	fleet_shrink(&a);
+	assert_string_equal(machines_of(&a), "1 2 3 4 (7)(8)");
+	assert_int_equal(setting_number(&a, "count"), 4);
+	assert_int_equal(setting_number(&a, "spares"), 2);
+	/* and numbers that are free are used again, by as many as are wanted */
+	fleet_promote(&a, 5);
+	assert_int_equal(fleet_surplus(&a, 5, 2), 0);
+	assert_int_equal(fleet_grow(&a, 5, 2, why), 0);
+	assert_string_equal(machines_of(&a), "1 2 3 4 (5)7 (8)");
+	assert_int_equal(fleet_surplus(&a, 5, 0), 2);
+	fleet_shrink(&a);
+	assert_string_equal(machines_of(&a), "1 2 3 4 7 ");
+	assert_int_equal(setting_number(&a, "spares"), 0);
+	fleet_done(&a);
 }
 
 /* Where each machine is, as "ABAB"; '-': nowhere. */
@@ -333,6 +386,9 @@ static void settings_that_make_no_sense(void **state)
 		{ ", \"count\": 5, \"domain\": \"{name}{uuid}\"", "{metadata}" },
 		{ ", \"count\": 5, \"addresses\": \"10.0.0.1-10.0.0.4/24\"", "4 addresses for 5" },
 		{ ", \"count\": 5, \"addresses\": \"x\"", "range" },
+		{ ", \"count\": 3, \"spares\": 2, \"addresses\": \"10.0.0.1-10.0.0.4/24\"", "4 addresses for 5" },
+		{ ", \"count\": 60000, \"spares\": 60000", "more than 100000" },
+		{ ", \"count\": 3, \"spares\": -1", "spares" },
 	};
 	struct fleet f;
 	size_t i;
@@ -444,6 +500,7 @@ static void manifests_edited_into_nonsense(void **state)
 	nonsense("\"mac\": \"52", "\"mac\": \"53", "mac");
 	nonsense("\"mac\": \"52:", "\"mac\": \"52-", "mac");
 	nonsense("\"mac\": \"", "\"host\": \"a\", \"mac\": \"", "host: a is not in");
+	nonsense("\"mac\": \"", "\"spare\": 1, \"mac\": \"", "spare: must be");
 	nonsense("\"mac\": \"", "\"host\": 0, \"mac\": \"", "host: must be text");
 	nonsense("\"mac\": \"", "\"address\": \"10.0.0.300\", \"mac\": \"", "10.0.0.300");
 	assert_int_equal(fleet_decode("", 0, &f, why), -EINVAL);
@@ -576,6 +633,7 @@ int main(void)
 		cmocka_unit_test(bad_addresses_are_refused),
 		cmocka_unit_test(plans_are_stable),
 		cmocka_unit_test(fleets_grow_and_shrink),
+		cmocka_unit_test(spares_take_places),
 		cmocka_unit_test(machines_go_where_memory_is_left),
 		cmocka_unit_test(hosts_stay_known),
 		cmocka_unit_test(settings_that_make_no_sense),
