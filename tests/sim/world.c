@@ -581,6 +581,7 @@ void world_run(struct world *w)
 	make_world(w);
 	start_server(w);
 	populate(w);
+	fault_alloc_set(0, false);	/* what the world before this didn't come to */
 	fault_alloc_spare(is_of_test);
 	fault_alloc_arm(w->lean);
 	while (loop_now_ns() < w->end_ns)
