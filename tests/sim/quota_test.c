@@ -764,13 +764,17 @@ static void scrubbed(struct rig *r)
 	struct tree_root held;
 	uint64_t n;
 
-	sim_ok(write_at(r, f, 0, 200 * KIB4));
+	sim_ok(write_at(r, f, 0, 250 * KIB4));
 	sim_ok(reserve(r, "v", RESERVE));
 	for (unsigned round = 0; round < 4; round++) {
 		n = left(r, "v");
 		pool_reap_pause(p, true);
 		sim_ok(tree_hold(p, &w, &held));
 		sim_ok(write_at(r, f, 0, 200 * KIB4));
+		if (round / 2)
+			sim_ok(fs_checkpoint(r->fs));
+		if (round / 2)
+			sim_ok(write_at(r, f, 100 * KIB4, 150 * KIB4));
 		if (round % 2) {
 			cut(r, round);
 			p = r->fs->pool;
