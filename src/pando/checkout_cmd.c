@@ -29,6 +29,7 @@
 #define ID_LEN 32
 #define PIECE ((size_t)1 << 20)
 #define BLOCK ((size_t)4096)
+#define SECTOR 512u
 
 struct disk {
 	struct cmd *c;
@@ -76,7 +77,28 @@ static int live_object(struct disk *d)
 	return !err && objpath_is_root(&path) ? usage(d->c, "%s: name a disk's file", d->object) : err;
 }
 
+static int stat_of(struct disk *d, const char *path, json_t **ret)
+{
+	struct request r;
+
+	request_init(&r, "GET", "/v1/files", NULL);
+	request_arg(&r, "path", path);
+	return client_find(d->c, &r, ret);
+}
+
 /* ---- checkout --------------------------------------------------------------------------------- */
+
+/* QEMU keeps no bitmap in an image without size, so nobody could tell what it was. */
+static int empty_check(struct disk *d)
+{
+	json_t *j = NULL;
+	int err = stat_of(d, d->object, &j);
+
+	if (!err && j && !strcmp(json_text(j, "type"), "file") && !json_u64(j, "size"))
+		err = fail("%s: is empty, so there is nothing to take away", d->object);
+	json_decref(j);
+	return err;
+}
 
 static int clone_keep(struct disk *d)
 {
@@ -105,6 +127,8 @@ int cmd_checkout(struct cmd *c)
 	int err = live_object(&d);
 
 	if (!err)
+		err = empty_check(&d);
+	if (!err)
 		err = clone_keep(&d);
 	if (err) {
 		free(d.kept);
@@ -129,7 +153,8 @@ static int identify(struct disk *d)
 
 	if (err)
 		return err;
-	if (!mark || strlen(mark) != sizeof(MARK) - 1 + ID_LEN) {
+	if (!mark || strlen(mark) != sizeof(MARK) - 1 + ID_LEN ||
+	    strspn(mark + sizeof(MARK) - 1, "0123456789abcdef") != ID_LEN) {
 		free(mark);
 		return fail("%s: was not made by 'pando checkout'; use 'pando import --replace' to put it in the place "
 			    "of %s", d->file, d->object);
@@ -141,15 +166,6 @@ static int identify(struct disk *d)
 	if (strcmp(expect, d->id))
 		return fail("%s: was checked out of another disk than %s", d->file, d->object);
 	return kept_name(d);
-}
-
-static int stat_of(struct disk *d, const char *path, json_t **ret)
-{
-	struct request r;
-
-	request_init(&r, "GET", "/v1/files", NULL);
-	request_arg(&r, "path", path);
-	return client_find(d->c, &r, ret);
 }
 
 static int kept_find(struct disk *d)
@@ -222,6 +238,28 @@ static int raw_make(struct disk *d)
 	}
 	unlink(path);
 	return err;
+}
+
+/*
+ * A qcow2 has whole sectors of 512 bytes, and a disk need not: where nothing but zeros came behind its end,
+ * it has the size that it had.
+ */
+static int size_as_it_was(struct disk *d)
+{
+	size_t more = (size_t)(-d->kept_size % SECTOR), got = 0;
+	ssize_t n;
+
+	if (!more || d->size != d->kept_size + more)
+		return DONE;
+	while (got < more) {
+		n = pread(d->fd, d->ours + got, more - got, (off_t)(d->kept_size + got));
+		if (n <= 0)
+			return fail("%s: cannot read it: %s", d->file, n ? strerror(errno) : "it became shorter");
+		got += (size_t)n;
+	}
+	if (is_zero(d->ours, more))
+		d->size = d->kept_size;
+	return DONE;
 }
 
 /* The first difference: only now is anything made. */
@@ -356,6 +394,8 @@ static int bring_back(struct disk *d)
 	int err = raw_make(d);
 
 	if (!err)
+		err = size_as_it_was(d);
+	if (!err)
 		err = compare_all(d);
 	err = upload_end(d, err);
 	progress_end();
@@ -388,8 +428,11 @@ int cmd_checkin(struct cmd *c)
 {
 	struct disk d = { .c = c, .file = c->argv[0], .object = c->argv[1], .fd = -1 };
 	CLEANUP_FREE char *ours = malloc(PIECE);
-	int err = live_object(&d);
+	int err;
 
+	if (cmd_option(c, "force") && cmd_option(c, "discard"))
+		return usage(c, "--force keeps what is in FILE, and --discard what is in the pool; give one of them");
+	err = live_object(&d);
 	d.ours = ours;
 	if (!err && !ours)
 		err = fail("out of memory");
