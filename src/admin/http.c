@@ -70,6 +70,7 @@ static const struct route routes[] = {
 	{ "DELETE", "/v1/uploads/*", BODY_NONE, "", delete_upload, NULL },
 	{ "POST", "/v1/sends", BODY_JSON, "snapshot from resume", post_sends, NULL },
 	{ "GET", "/v1/sends/*", BODY_NONE, "", get_send, NULL },
+	{ "POST", "/v1/sends/*", BODY_JSON, "", post_send, NULL },
 	{ "DELETE", "/v1/sends/*", BODY_NONE, "", delete_send, NULL },
 	{ "GET", "/v1/receives", BODY_NONE, "", get_receives, NULL },
 	{ "POST", "/v1/receives", BODY_JSON, "volume force", post_receives, NULL },

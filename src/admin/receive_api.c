@@ -266,7 +266,8 @@ static int feed_run(struct call *c, void *arg)
 
 static void put_flush(struct call *c, struct receive_args *a)
 {
-	int err = c->body_len ? call_run(c, feed_run, a) : 0;
+	/* One without a body says that it goes on. */
+	int err = c->body_len || !a->bytes ? call_run(c, feed_run, a) : 0;
 
 	if (err)
 		receive_call_fail(c, a, err);

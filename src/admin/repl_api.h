@@ -11,6 +11,7 @@
 
 void post_sends(struct call *c);		/* send_api.c */
 void get_send(struct call *c);
+void post_send(struct call *c);
 void delete_send(struct call *c);
 void sends_init(struct admin *a);
 void sends_stop(struct admin *a);		/* in a fiber, when no call is under way; waits */

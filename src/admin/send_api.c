@@ -4,7 +4,8 @@
  *
  *   POST /v1/sends ---> fiber ~~> buffer ~~> GET /v1/sends/ID, until one is empty ---> gone
  *                          |
- *                          +--- an error: the next GET says which;  DELETE, silence, SIGTERM
+ *                          +--- an error: the next GET says which;  DELETE, SIGTERM, silence (a POST to
+ *                               /v1/sends/ID breaks it)
  *
  * The table belongs to the loop's thread.  One with users > 0 is being looked at by a fiber that may wait.
  */
@@ -320,6 +321,27 @@ void get_send(struct call *c)
 			  p->why);
 	else
 		send_fail(c, err);
+}
+
+static int alive_run(struct call *c, void *arg)
+{
+	struct sending **slot = slot_of(c->admin, c->name);
+
+	if (!slot)
+		return -ENOKEY;
+	(*slot)->last_ns = loop_now_ns();
+	return 0;
+}
+
+/* Whoever takes the stream is still there, and busy with what it has. */
+void post_send(struct call *c)
+{
+	int err = call_run(c, alive_run, NULL);
+
+	if (err)
+		send_fail(c, err);
+	else
+		call_reply(c, 200, json_pack("{s:s}", "sending", c->name));
 }
 
 static int cancel_run(struct call *c, void *arg)

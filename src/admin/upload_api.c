@@ -295,7 +295,7 @@ static int write_run(struct call *c, void *arg)
 	u = *slot;
 	p->base.dst = u->dst;
 	u->users++;
-	err = fs_write(&c->req, u->file, p->offset, &iov, 1, (uint32_t)c->body_len, false, NULL);
+	err = c->body_len ? fs_write(&c->req, u->file, p->offset, &iov, 1, (uint32_t)c->body_len, false, NULL) : 0;
 	u->users--;
 	u->last_ns = loop_now_ns();
 	return err;
@@ -303,7 +303,8 @@ static int write_run(struct call *c, void *arg)
 
 static void put_flush(struct call *c, struct put_args *p)
 {
-	int err = c->body_len ? call_run(c, write_run, p) : 0;
+	/* One without a body says that it goes on. */
+	int err = c->body_len || !p->written ? call_run(c, write_run, p) : 0;
 
 	if (err) {
 		upload_fail(c, &p->base, err);

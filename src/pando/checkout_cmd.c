@@ -40,6 +40,7 @@ struct disk {
 	int fd;				/* FILE as raw */
 	uint64_t size, kept_size, changed;
 	char upload[40];
+	struct transfer alive;
 	char *ours;
 	struct buf theirs;
 };
@@ -288,6 +289,7 @@ static int upload_begin(struct disk *d)
 		return err;
 	snprintf(d->upload, sizeof(d->upload), "%s", json_text(j, "id"));
 	json_decref(j);
+	d->alive = (struct transfer){ "PUT", "/v1/uploads/", d->upload, 0 };
 	return DONE;
 }
 
@@ -362,6 +364,8 @@ static int compare_all(struct disk *d)
 		err = piece_read(d, at, len);
 		if (!err)
 			err = piece_compare(d, at, len);
+		if (d->upload[0])	/* where nothing differs, it hears nothing else */
+			client_alive(d->c, &d->alive);
 		if (!err && interrupted)
 			err = fail("%s: interrupted; nothing has changed", d->object);
 		progress(d->object, at + len, d->size);

@@ -3,8 +3,11 @@
 #include "pando/pando.h"
 
 #include <curl/curl.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 
@@ -223,4 +226,36 @@ bool client_try(struct cmd *c, struct request *r)
 	CLEANUP_BUF struct buf answer = { .max = ANSWER_MAX };
 
 	return client_try_data(c, r, &answer);
+}
+
+/* ---- transfers that take their time ------------------------------------------------------ */
+
+#define ALIVE_MS 500			/* the shortest --upload-timeout is a second */
+
+void client_alive(struct cmd *c, struct transfer *t)
+{
+	struct timespec now;
+	struct request r;
+	uint64_t ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	if (ns - t->told_ns < ALIVE_MS * 1000000ull)
+		return;
+	t->told_ns = ns;
+	request_init(&r, t->method, t->path, t->id);
+	client_try(c, &r);		/* should it be over, the next call says why */
+}
+
+void client_alive_wait(struct cmd *c, struct transfer *t, int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	while (!interrupted) {
+		int n = poll(&p, 1, ALIVE_MS);
+
+		if (n > 0 || (n < 0 && errno != EINTR))
+			return;
+		client_alive(c, t);
+	}
 }

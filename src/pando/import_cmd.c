@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,8 @@ struct import {
 	bool stream;			/* cannot seek: ends when it ends */
 	uint64_t size, done, sent;
 	char *buf;
-	char id[64];
+	char id[64];			/* of the upload; empty: it has not begun */
+	struct transfer alive;
 	struct imported *what;
 };
 
@@ -48,6 +50,12 @@ static ssize_t piece_read(struct import *m, uint64_t offset, size_t len)
 	ssize_t n = 1;
 
 	while (got < len && n > 0) {
+		if (m->stream)
+			client_alive_wait(m->c, &m->alive, m->fd, POLLIN);
+		if (interrupted) {
+			read_fail(m);
+			return -1;
+		}
 		n = m->stream ? read(m->fd, m->buf + got, len - got)
 			      : pread(m->fd, m->buf + got, len - got, (off_t)(offset + got));
 		if (n < 0) {
@@ -139,6 +147,8 @@ static int each_piece(struct import *m, int (*fn)(struct import *m, uint64_t off
 			err = fn(m, at, len);
 			if (err)
 				return err;
+			if (m->id[0])
+				client_alive(m->c, &m->alive);
 			if (interrupted)
 				return read_fail(m);
 			m->done = at + len;
@@ -161,6 +171,7 @@ static int stream_send(struct import *m)
 		if (err)
 			return err;
 		m->size += (uint64_t)n;
+		client_alive(m->c, &m->alive);
 		progress(m->object, m->size, 0);
 	} while (n == (ssize_t)PIECE);
 	return DONE;
@@ -235,6 +246,7 @@ static int upload_begin(struct import *m)
 		return err;
 	snprintf(m->id, sizeof(m->id), "%s", json_text(j, "id"));
 	json_decref(j);
+	m->alive = (struct transfer){ "PUT", "/v1/uploads/", m->id, 0 };
 	return DONE;
 }
 

@@ -99,6 +99,13 @@ bool client_try(struct cmd *c, struct request *r);
 bool client_try_data(struct cmd *c, struct request *r, struct buf *ret_data);
 void client_done(struct cmd *c);
 
+/* What pandod gives up when it hears nothing of it for a while (its --upload-timeout). */
+struct transfer { const char *method, *path, *id; uint64_t told_ns; };
+/* Tells pandod that it goes on, unless it was told just now. */
+void client_alive(struct cmd *c, struct transfer *t);
+/* Waits until FD is ready for EVENTS (poll()), or a signal comes; pandod is told meanwhile. */
+void client_alive_wait(struct cmd *c, struct transfer *t, int fd, short events);
+
 /* ---- print.c ---------------------------------------------------------------------------- */
 
 int print_json(const json_t *j);	/* FAILED if standard output is full or closed */

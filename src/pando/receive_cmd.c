@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ struct receiver {
 	const char *volume, *file;	/* file NULL: standard input */
 	int fd;
 	char id[40];
+	struct transfer alive;
 	char *buf;
 	uint64_t bytes;
 };
@@ -46,6 +48,7 @@ static int begin(struct receiver *x)
 		return err;
 	snprintf(x->id, sizeof(x->id), "%s", json_text(j, "id"));
 	json_decref(j);
+	x->alive = (struct transfer){ "PUT", "/v1/receives/", x->id, 0 };
 	return DONE;
 }
 
@@ -56,6 +59,9 @@ static ssize_t piece_read(struct receiver *x)
 	ssize_t n;
 
 	while (got < PIECE && !interrupted) {
+		client_alive_wait(x->c, &x->alive, x->fd, POLLIN);
+		if (interrupted)
+			break;
 		n = read(x->fd, x->buf + got, PIECE - got);
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -16,7 +19,9 @@ struct sender {
 	struct cmd *c;
 	const char *object, *file;	/* file NULL: standard output */
 	int fd;
+	bool waits;			/* a write may: for whoever reads the other end */
 	char id[40];
+	struct transfer alive;
 	uint64_t sent;
 };
 
@@ -25,7 +30,9 @@ static int out_write(struct sender *s, const char *data, size_t len)
 	ssize_t n;
 
 	while (len) {
-		n = write(s->fd, data, len);
+		if (s->waits)
+			client_alive_wait(s->c, &s->alive, s->fd, POLLOUT);
+		n = interrupted ? -1 : write(s->fd, data, s->waits && len > PIPE_BUF ? PIPE_BUF : len);
 		if (n < 0 && errno == EINTR && !interrupted)
 			continue;
 		if (n < 0)
@@ -72,6 +79,7 @@ static int begin(struct sender *s)
 		return err;
 	snprintf(s->id, sizeof(s->id), "%s", json_text(j, "id"));
 	json_decref(j);
+	s->alive = (struct transfer){ "POST", "/v1/sends/", s->id, 0 };
 	return DONE;
 }
 
@@ -135,12 +143,14 @@ int cmd_send(struct cmd *c)
 	struct sender s = { .c = c, .object = c->argv[0], .file = cmd_option(c, "output"), .fd = STDOUT_FILENO };
 	char why[OBJNAME_WHY];
 	struct objsnap at;
+	struct stat st;
 	int err = objsnap_parse(s.object, strlen(s.object), false, &at, why);
 
 	if (err)
 		return err == -ENAMETOOLONG ? fail("%s", why) : usage(c, "%s", why);
 	if (!s.file && isatty(STDOUT_FILENO))
 		return usage(c, "a stream is nothing for a terminal; send it to a pipe, or to a file with --output");
+	s.waits = !s.file && !(!fstat(s.fd, &st) && S_ISREG(st.st_mode));
 	interrupt_catch();
 	signal(SIGPIPE, SIG_IGN);	/* a write then says so */
 	return s.file ? send_file(&s) : send_all(&s);

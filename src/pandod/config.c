@@ -192,7 +192,7 @@ static const struct row {
 	  set_cache },
 	{ "portmap", "MODE", "answer on port 111: " PORTMAP_TEXT " (default auto)", set_portmap },
 	{ "checkpoint", "SECONDS", "longest time between checkpoints (default 5)", set_checkpoint },
-	{ "upload-timeout", "SECONDS", "give an import up when it is silent that long (default 60)",
+	{ "upload-timeout", "SECONDS", "give up an import, a send or a receive that is silent that long (default 60)",
 	  set_upload_timeout },
 	{ "lease", "SECONDS", "how long NFSv4 clients may be silent and keep locks (default 90)",
 	  set_lease },
