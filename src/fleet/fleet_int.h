@@ -25,6 +25,8 @@ static inline int refuse(char why[FLEET_WHY], int err, const char *fmt, ...)
 /* A host name's label (RFC 1123): letters, digits, dashes inside; MAX characters. */
 bool label_ok(const char *s, size_t max);
 
+bool time_ok(const char *s);
+
 /* F's snapshots from its manifest, whose machines are known already.  J: NULL for none. */
 int snapshots_take(json_t *j, struct fleet *f, char why[FLEET_WHY]);
 

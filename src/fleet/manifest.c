@@ -107,6 +107,20 @@ static bool address_ok(const char *s)
 	return !*s || inet_pton(AF_INET, s, a) == 1 || inet_pton(AF_INET6, s, a) == 1;
 }
 
+/* As now_text() writes it: a time that means another would end a fleet too early, or never. */
+bool time_ok(const char *s)
+{
+	struct tm tm = { 0 }, back;
+	char text[32];
+	time_t t;
+
+	if (!strptime(s, "%Y-%m-%dT%H:%M:%SZ", &tm))
+		return false;
+	t = timegm(&tm);
+	return t > 0 && gmtime_r(&t, &back) && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &back) &&
+	       !strcmp(s, text);
+}
+
 static int version_take(const json_t *j, uint64_t max, uint64_t *ret, char why[FLEET_WHY])
 {
 	const json_t *v = json_object_get(j, "version");
@@ -252,6 +266,8 @@ static int head_take(const json_t *j, struct fleet *f, char why[FLEET_WHY])
 	    take(j, "pool_uuid", f->pool_uuid, sizeof(f->pool_uuid), why) ||
 	    take(j, "volume_uuid", f->volume_uuid, sizeof(f->volume_uuid), why))
 		return -EINVAL;
+	if (!time_ok(f->created))
+		return refuse(why, -EINVAL, "created: %s is no time, such as 2026-11-26T02:23:14Z", f->created);
 	if (!uuid_ok(f->pool_uuid) || !uuid_ok(f->volume_uuid))
 		return refuse(why, -EINVAL, "pool_uuid, volume_uuid: must be UUIDs");
 	return state_take(j, f, why);

@@ -93,9 +93,8 @@ static int one_check(const struct fleet *f, const json_t *names, const char *mac
 
 	if (!json_object_get(names, machine))
 		return refuse(why, -EINVAL, "%.80s is no machine of this fleet", machine);
-	if (!created || strlen(created) >= sizeof(f->created))
-		return refuse(why, -EINVAL, "%s: created: must be text, shorter than %zu characters", machine,
-			      sizeof(f->created));
+	if (!created || !time_ok(created))
+		return refuse(why, -EINVAL, "%s: created: must be a time, such as 2026-11-26T02:23:14Z", machine);
 	if (!json_is_integer(version) || json_integer_value(version) < 1 ||
 	    (uint64_t)json_integer_value(version) > f->version)
 		return refuse(why, -EINVAL, "%s: version: must be a whole number, from 1 to %" PRIu64, machine,
