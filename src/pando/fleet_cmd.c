@@ -168,7 +168,7 @@ static void tags_print(const struct shown *s)
 		printf("%-15s %s, which was cut short; 'pando fleet snapshot %s %s --remove' removes it\n",
 		       "unfinished", s->files.unfinished, s->f.name, s->files.unfinished);
 	if (*s->files.lost)
-		printf("%-15s of snapshot %s\n", "lost", s->files.lost);
+		named_print(15, "lost", "of snapshot %s", s->files.lost);
 }
 
 static int show_json(const struct shown *s)
@@ -214,7 +214,7 @@ static void settings_print(const struct fleet *f)
 				  !strcmp(key, "domain")))
 			printf("%-15s its own template, %zu bytes\n", key, strlen(text));
 		else if (text)
-			printf("%-15s %s\n", key, text);
+			named_print(15, key, "%s", text);
 	}
 }
 
@@ -236,13 +236,13 @@ static void head_print(const struct shown *s)
 	settings_print(f);
 	hosts_print(&s->hosts, f);
 	if (*s->hosts_why && s->hosts.n == 1)
-		printf("%-15s %s\n", "hypervisor", s->hosts_why);
+		named_print(15, "hypervisor", "%s", s->hosts_why);
 	else if (s->hosts.n)
 		printf("%-15s %llu of %llu machines\n", "running", (unsigned long long)s->running,
 		       (unsigned long long)fleet_count(f));
 	printf("%-15s %s by the machines below\n", "changed", size_text(s->changed, size));
 	if (*s->files.foreign)
-		printf("%-15s %s is in its folder and isn't its own\n", "foreign", s->files.foreign);
+		named_print(15, "foreign", "%s is in its folder and isn't its own", s->files.foreign);
 	if (s->incomplete || !s->files.golden || f->state == FLEET_MAKING)
 		printf("%-15s %llu machines; 'pando fleet create %s' completes it\n", "incomplete",
 		       (unsigned long long)s->incomplete, f->name);

@@ -487,20 +487,20 @@ static void lines_print(const json_t *j)
 {
 	char size[SIZE_TEXT], users[300];
 
-	printf("%-10s %s\n", "image", json_text(j, "golden"));
+	named_print(10, "image", "%s", json_text(j, "golden"));
 	if (json_object_get(j, "size"))
 		printf("%-10s %s", "size", size_text(json_u64(j, "size"), size));
 	if (json_object_get(j, "size"))
 		printf(", %s of it data\n", size_text(json_u64(j, "mapped"), size));
 	if (*json_text(j, "retired"))
-		printf("%-10s %s\n", "retired", json_text(j, "retired"));
-	printf("%-10s %s\n", "created", *json_text(j, "created") ? json_text(j, "created") : "-");
-	printf("%-10s %s, %s%s\n", "from", json_text(j, "source"), json_text(j, "format"),
-	       json_is_true(json_object_get(j, "prepared")) ? ", prepared" : "");
+		named_print(10, "retired", "%s", json_text(j, "retired"));
+	named_print(10, "created", "%s", *json_text(j, "created") ? json_text(j, "created") : "-");
+	named_print(10, "from", "%s, %s%s", json_text(j, "source"), json_text(j, "format"),
+		   json_is_true(json_object_get(j, "prepared")) ? ", prepared" : "");
 	if (*json_text(j, "note"))
-		printf("%-10s %s\n", "note", json_text(j, "note"));
+		named_print(10, "note", "%s", json_text(j, "note"));
 	users_text(j, users, sizeof(users));
-	printf("%-10s %s\n", "used by", users);
+	named_print(10, "used by", "%s", users);
 }
 
 int golden_show(struct cmd *c)

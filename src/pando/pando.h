@@ -117,6 +117,8 @@ void table_init(struct table *t, const char *align, ...);	/* 'l' or 'r' each; he
 void table_cell(struct table *t, const char *text);
 void table_size(struct table *t, uint64_t bytes);
 int table_print(struct table *t);	/* and frees it */
+/* A line "NAME   text", the name in WIDTH columns; what others have written is made safe for a terminal. */
+void named_print(unsigned width, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 uint64_t json_u64(const json_t *j, const char *key);
 const char *json_text(const json_t *j, const char *key);	/* "" if it isn't there */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "admin/size.h"
+#include "base/cleanup.h"
 
 int print_done(void)
 {
@@ -53,6 +54,26 @@ void table_init(struct table *t, const char *align, ...)
 	for (i = 0; i < t->columns; i++)
 		table_cell(t, va_arg(ap, const char *));
 	va_end(ap);
+}
+
+void named_print(unsigned width, const char *name, const char *fmt, ...)
+{
+	CLEANUP_FREE char *text = NULL, *safe = NULL;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0) {
+		text = NULL;
+		return;
+	}
+	safe = malloc(4 * (size_t)n + 1);
+	if (!safe)
+		return;
+	text_printable(text, (size_t)n, safe, 4 * (size_t)n + 1);
+	printf("%-*s %s\n", (int)width, name, safe);
 }
 
 void table_cell(struct table *t, const char *text)
