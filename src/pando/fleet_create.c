@@ -211,13 +211,31 @@ static int fleet_look(struct creation *x)
 	return err;
 }
 
+/* What is in the folder of a fleet that isn't there is somebody's: its manifest may have been lost. */
+static int nobodys_look(const struct creation *x)
+{
+	bool has_data = setting_number(&x->f, "data"), there = x->files.golden;
+	size_t i;
+
+	for (i = 0; i < x->f.n && !there; i++) {
+		const struct machine *m = &x->f.machines[i];
+
+		there = m->has_disk || m->has_seed || m->has_fresh || (has_data && m->has_data);
+	}
+	return !there ? DONE :
+		fail("%s:/fleets/%s: holds machines' files, but no manifest that says whose they are; restore its "
+		     "fleet.json from a snapshot, or move the folder away or remove it", x->f.volume, x->f.name);
+}
+
 static int things_look(struct creation *x)
 {
 	int err = templates_look(&x->f);
 
 	if (!err)
 		err = hosts_look(x);
-	return err ? err : fleet_survey(x->c, &x->f, &x->files);
+	if (!err)
+		err = fleet_survey(x->c, &x->f, &x->files);
+	return err || x->exists ? err : nobodys_look(x);
 }
 
 /* ---- storage ---------------------------------------------------------------------------- */
