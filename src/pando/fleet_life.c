@@ -243,15 +243,21 @@ int leftovers_remove(struct life *l)
 	return err;
 }
 
+int strangers_fail(const struct life *l)
+{
+	return !*l->files.foreign ? DONE :
+		fail("%s:/fleets/%s: holds %s, which is not of this fleet; move it away, or remove it, and try again",
+		     l->f.volume, l->f.name, l->files.foreign);
+}
+
 /* ---- destroy ---------------------------------------------------------------------------- */
 
 static int destroy_look(struct life *l)
 {
 	int err = fleet_survey(l->c, &l->f, &l->files);
 
-	if (!err && *l->files.foreign)
-		err = fail("%s:/fleets/%s: holds %s, which is not of this fleet; move it away, or remove "
-			   "it, and destroy the fleet then", l->f.volume, l->f.name, l->files.foreign);
+	if (!err)
+		err = strangers_fail(l);
 	if (!err)
 		err = fleet_hosts(l->c, &l->f, &l->hosts, true);
 	if (!err && how_many(&l->f, runs) && !cmd_option(l->c, "force"))
@@ -275,6 +281,8 @@ static int destroy(struct life *l)
 		err = crew_run(&l->hosts, &l->f, &off, &n);
 	if (!err && l->hosts.n)
 		err = crew_run(&l->hosts, &l->f, &gone, &n);
+	if (!err)
+		err = tag_leftover_remove(l);
 	return err ? err : fleet_files_remove(l->c, &l->f);
 }
 

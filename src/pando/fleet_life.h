@@ -25,6 +25,8 @@ int life_begin(struct life *l);
 int life_end(struct life *l, int err, const char *what);
 /* Of a fleet that is being destroyed nothing else becomes. */
 int life_alive(const struct life *l);
+/* Nothing of others may go with what is the fleet's; after life_look(). */
+int strangers_fail(const struct life *l);
 /* What files it has, and what domains, if it has hypervisors.  ALL: of machines that were chosen none is
  * left out. */
 int life_look(struct life *l, bool all);
@@ -46,5 +48,7 @@ int machines_pause(struct life *l, bool polite, uint64_t timeout_s);
 int machines_resume(struct life *l);
 /* Clones that a refresh left when it was cut short. */
 int leftovers_remove(struct life *l);
+/* The volume's snapshot that one of the fleet's left when it was cut short.  fleet_snapshot.c */
+int tag_leftover_remove(struct life *l);
 
 #endif

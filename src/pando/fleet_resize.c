@@ -56,6 +56,8 @@ static int shrink(struct life *l)
 	int err = life_look(l, true);
 
 	if (!err)
+		err = strangers_fail(l);
+	if (!err)
 		err = fleet_no_foreign(&l->f);
 	if (!err && how_many(&l->f, runs) && !cmd_option(l->c, "force"))
 		err = fail("%s: %llu of the machines that would go are running; stop them first, or "

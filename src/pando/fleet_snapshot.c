@@ -284,13 +284,18 @@ static int instant_call(struct life *l, const char *method)
 	return err;
 }
 
+int tag_leftover_remove(struct life *l)
+{
+	return instant_call(l, "DELETE");
+}
+
 static int disks_take(struct life *l, const char *tag)
 {
 	char volume[200], to[100];
 	int err, gone;
 
 	instant_name(l, volume);
-	err = instant_call(l, "DELETE");	/* of one that was cut short */
+	err = tag_leftover_remove(l);
 	if (!err)
 		err = instant_call(l, "POST");
 	if (err)

@@ -317,15 +317,38 @@ static int survey_file(void *arg, const json_t *entry)
 	return DONE;
 }
 
+/* Of a version that the fleet has or had; a recompose that was cut short has made the next one. */
+static bool is_share(const struct fleet *f, const char *name)
+{
+	char share[40];
+	uint64_t version = 1;
+
+	if (strncmp(name, "golden", 6))
+		return false;
+	if (name[6] == '-')
+		version = strtoull(name + 7, NULL, 10);
+	golden_share_name(version, share, sizeof(share));
+	return version && version <= f->version + 1 && !strcmp(name, share);
+}
+
+/* Whether a fleet of these settings has that in its folder. */
+static bool is_own(const struct fleet *f, const char *name, bool folder)
+{
+	if (!folder)
+		return !strcmp(name, "fleet.json") || !strcmp(name, "lock");
+	return !strcmp(name, "disks") || !strcmp(name, "seeds") || !strcmp(name, "snapshots") ||
+	       (!strcmp(name, "data") && setting_number(f, "data")) ||
+	       (!strcmp(name, "vmware") && !strcmp(setting_text(f, "format"), "vmware"));
+}
+
 static int survey_top(void *arg, const json_t *entry)
 {
 	struct survey *s = arg;
-	const char *name = json_text(entry, "name");
+	const char *name = json_text(entry, "name"), *type = json_text(entry, "type");
 
-	if (!strncmp(name, "golden", 6) && (name[6] == '.' || name[6] == '-'))
+	if (!strcmp(type, "file") && is_share(s->f, name))
 		json_object_set_new(s->shares, name, json_true());
-	else if (strcmp(name, "fleet.json") && strcmp(name, "disks") && strcmp(name, "seeds") &&
-		 strcmp(name, "data") && strcmp(name, "snapshots") && strcmp(name, "vmware") && strcmp(name, "lock"))
+	else if (!is_own(s->f, name, !strcmp(type, "directory")))
 		foreign_note(s, name);
 	return DONE;
 }

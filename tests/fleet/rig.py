@@ -4,15 +4,18 @@ What the tests of fleets share: a folder that goes away, a pandod of its own wit
 in it, the command line, TAP.  A test is a function; its docstring is its name in the output.
 """
 import http.client
+import http.server
 import json
 import os
 import re
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -105,6 +108,57 @@ def api(method, url, body=None):
     text = r.read()
     c.close()
     return r.status, json.loads(text)
+
+
+class Relay(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """
+    Passes requests on, between pando and pandod.  HOOK(method, url) before each: it may wait; False breaks the
+    connection, and a number is a status of HTTP with which the request fails.
+    """
+    daemon_threads = True
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def relay(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            say = self.server.hook(self.command, self.path)
+            if say is False:
+                self.close_connection = True
+                return
+            if say is not True:
+                self.answer(say, b'{"error": {"code": "test", "message": "the relay says no"}}')
+                return
+            c = UnixHTTP("pandod", timeout=60)
+            c.request(self.command, self.path, body)
+            r = c.getresponse()
+            body = r.read()
+            c.close()
+            self.answer(r.status, body)
+
+        def answer(self, status, body):
+            self.wfile.write(b"HTTP/1.1 %d x\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
+
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = relay
+
+        def log_message(self, *args):
+            pass
+
+    def __init__(self, name, hook):
+        self.name, self.hook = path(name), hook
+        super().__init__(self.name, Relay.Handler)
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.shutdown()
+        self.server_close()
+        os.unlink(self.name)
+
+    def handle_error(self, *args):		# the command is gone
+        pass
 
 
 class Daemon:
