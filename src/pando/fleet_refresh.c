@@ -31,6 +31,17 @@ static int pause_for_disks(struct life *l, uint64_t timeout_s)
 	return machines_pause(l, setting_number(&l->f, "data") && !cmd_option(l->c, "force"), timeout_s);
 }
 
+/* Also after a failure: each has its old disk or its new one. */
+static int resume(struct life *l, int err)
+{
+	int on;
+
+	if (err)
+		interrupted = 0;
+	on = machines_resume(l);
+	return err ? err : on;
+}
+
 static int refresh(struct life *l, uint64_t timeout_s)
 {
 	int err = pause_for_disks(l, timeout_s);
@@ -39,7 +50,7 @@ static int refresh(struct life *l, uint64_t timeout_s)
 		err = fail("%s: interrupted; no disk was changed", l->f.name);
 	if (!err)
 		err = disks_refresh(l);
-	return err ? err : machines_resume(l);
+	return resume(l, err);
 }
 
 static int refresh_look(struct life *l)
@@ -71,9 +82,13 @@ int fleet_refresh(struct cmd *c)
 
 /* ---- recompose -------------------------------------------------------------------------- */
 
+/* Of an image that has a version, which never changes, an earlier share is as good. */
 static bool is_old(const struct fleet *f, const struct machine *m)
 {
-	return m->chosen && m->version < f->version;
+	const char *golden = setting_text(f, "golden");
+
+	return m->chosen && m->version < f->version &&
+	       !(golden_has_version(golden) && !strcmp(fleet_golden(f, m->version), golden));
 }
 
 static bool any_old(const struct fleet *f)
@@ -86,14 +101,14 @@ static bool any_old(const struct fleet *f)
 }
 
 /* A share of the new image, and then the manifest that says so.  Where a recompose to this image has
- * begun already, it goes on. */
+ * begun already, it goes on; and where all have an image that never changes, there is nothing to do. */
 static int version_begin(struct life *l, const char *golden)
 {
 	struct fleet *f = &l->f;
 	char name[40] = "/";
 	int err;
 
-	if (!strcmp(setting_text(f, "golden"), golden) && any_old(f))
+	if (!strcmp(setting_text(f, "golden"), golden) && (any_old(f) || golden_has_version(golden)))
 		return DONE;
 	f->version++;
 	json_object_set_new(f->settings, "golden", json_string(golden));
@@ -120,7 +135,7 @@ static int batch_move(struct life *l, uint64_t timeout_s)
 		err = fleet_vmware_put(l->c, &l->f, is_chosen);	/* the image may be of another size */
 	if (!err)
 		err = fleet_save(l->c, &l->f, false);
-	return err ? err : machines_resume(l);
+	return resume(l, err);
 }
 
 /* At most AT_ONCE machines are down at any time. */

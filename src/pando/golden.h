@@ -22,6 +22,8 @@ void golden_path(const struct golden_name *g, char buf[GOLDEN_PATH]);
 /* The image that TEXT means: its newest version if it names none, and no file either.  *RET is the
  * caller's. */
 int golden_resolve(struct cmd *c, const char *text, char **ret);
+/* Whether GOLDEN, VOLUME:/path, is one that is never changed. */
+bool golden_has_version(const char *golden);
 /* Whether GOLDEN is TEXT, or a version of it. */
 bool golden_is(const char *golden, const char *text);
 

@@ -222,6 +222,15 @@ int golden_resolve(struct cmd *c, const char *text, char **ret)
 	return err ? err : *ret ? DONE : fail("out of memory");
 }
 
+bool golden_has_version(const char *golden)
+{
+	char why[OBJNAME_WHY];
+	struct golden_name g;
+	struct objpath p;
+
+	return !objpath_parse(golden, strlen(golden), &p, why) && golden_parse(&p, &g) && g.version;
+}
+
 bool golden_is(const char *golden, const char *text)
 {
 	size_t len = strlen(text);
