@@ -653,7 +653,8 @@ int fs_clone_tree(struct fs_req *req, struct fs_id src, struct fs_id dir, struct
  * else block by block.  Offsets are multiples of 4096, and so is LEN unless it ends at the end of
  * SRC and at or behind that of DST; both are regular files of one volume (SRC may be in a snapshot); ranges of one file don't
  * overlap: else -EINVAL, -EXDEV.  A whole file onto one that is not longer is O(1).  All or nothing,
- * except that a range of more than FS_RANGE_PIECES pieces is done in several steps.
+ * except that a range of more than FS_RANGE_PIECES pieces is done in several steps; up to 256 GiB, quotas are asked
+ * for all of it before the first.
  */
 #define FS_RANGE_PIECES 1024
 int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, struct fs_id dst,

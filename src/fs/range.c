@@ -73,21 +73,23 @@ static int share_part(struct txn *t, struct range_op *o, struct inode *dst, cons
 	return 0;
 }
 
-/* Load pass of the first of several steps: is there room for all of them?  What can't be counted in one pass
- * is seen when it comes. */
+#define ASK_MAX (1ull << 26)		/* blocks: 256 GiB, 256 index blocks of each file */
+
+/* Load pass of the first of several steps: is there room for all of them?  Of larger ranges that is seen when
+ * it comes: one pass can't hold all that would have to be counted. */
 static int ask_for_all(struct txn *t, const struct range_op *o, const struct volume *vol, const struct inode *dst,
 		       const struct inode *src)
 {
 	struct tree_root from = { src->root, src->depth }, to = { dst->root, dst->depth };
 	uint64_t n = (o->len + BLOCK_SIZE - 1) / BLOCK_SIZE, come = 0, go = 0;
-	int err = tree_count(t, &from, o->src_offset / BLOCK_SIZE, n, &come), err2 = 0;
+	int err, err2;
 
-	if (!err || err == -ERESTART_PASS)
-		err2 = tree_count(t, &to, o->dst_offset / BLOCK_SIZE, n, &go);
-	if (err == -E2BIG || err2 == -E2BIG)
+	if (n > ASK_MAX)
 		return 0;
+	err = tree_count(t, &from, o->src_offset / BLOCK_SIZE, n, &come);
+	err2 = tree_count(t, &to, o->dst_offset / BLOCK_SIZE, n, &go);
 	if (err || err2)
-		return err ? err : err2;
+		return err && err != -ERESTART_PASS ? err : err2 ? err2 : err;
 	return come > go ? quota_check(t, vol, dst, come - go) : 0;
 }
 

@@ -463,6 +463,9 @@ static void many_pieces(struct rig *r)
 	sim_ok(fs_clone_range(&r->req, src, 0, f, KIB4, 15 * MIB, NULL));
 	sim_ok(fs_clone_range(&r->req, src, 5 * MIB, f, KIB4, 15 * MIB, NULL));	/* over what is there */
 	recount(r, d);
+	rig_truncate(r, src, 1ull << 42);	/* more than is asked for at once, but holes */
+	sim_ok(fs_clone_range(&r->req, src, 8 * MIB, f, MIB + KIB4, (1ull << 42) - 8 * MIB, NULL));
+	recount(r, d);
 }
 
 /* Pages that a directory gets by its names count before it gets them; and where it gets none, nothing is needed. */
