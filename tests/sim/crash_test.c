@@ -197,6 +197,23 @@ static void clone_tree(struct test *t)
 	free(a);
 }
 
+static void reserve(struct test *t)
+{
+	struct op op = { .kind = OP_RESERVE };
+	struct mvolume *main = model_volume(t->m, "main");
+	struct answer *a = test_alloc(sizeof(*a));
+	struct expect e;
+
+	strcpy(op.name, "main");
+	op.length = main->reserve ? 0 : rng_range(&t->rng, 1, 200);
+	sim_exec(t->fs, &op, a);
+	model_run(t->m, &op, !op.rc, &e);
+	sim_check(expect_allows(&e, op.rc) || op.rc == -ENOSPC, "reserve: %s", sim_err(op.rc));
+	if (!op.rc)
+		history_push(&t->h, t->m, op.seq);
+	free(a);
+}
+
 static void change_volumes(struct test *t)
 {
 	static const char *const snaps[] = { "s0", "s1", "s2" };
@@ -206,13 +223,16 @@ static void change_volumes(struct test *t)
 
 	snprintf(name, sizeof(name), "vol%u", (unsigned)rng_below(&t->rng, 2));
 	/* With few references a pool as small as this has no room for what sharing a volume copies. */
-	switch (t->cfg.max_refs ? 0 : rng_below(&t->rng, 6)) {
+	switch (t->cfg.max_refs ? 0 : rng_below(&t->rng, 7)) {
 	case 0:
 		volume_op(t, model_volume(t->m, name) ? OP_VDESTROY : OP_VCREATE, name, NULL, NULL);
 		break;
 	case 5:
 		if (t->m->nnodes < 150)
 			clone_tree(t);
+		break;
+	case 6:
+		reserve(t);
 		break;
 	case 1: case 2:
 		volume_op(t, model_snap(t->m, main->id, snap) ? OP_UNSNAP : OP_SNAP, "main", snap, NULL);

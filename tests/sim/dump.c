@@ -117,6 +117,18 @@ uint64_t sim_xattrs(struct fs_req *req, struct fs_id id, int *ret_rc)
 	return sum;
 }
 
+static void dump_quota(struct fs_req *req, const struct fs_attr *a, struct noderec *r)
+{
+	struct fs_quota q;
+	int rc = fs_quota_get(req, a->id, &q);
+
+	if (rc == -ENODATA)
+		return;
+	sim_ok(rc);
+	r->quota_ino = q.dir.ino;
+	r->quota_limit = q.dir.ino == a->id.ino ? q.limit_blocks : 0;
+}
+
 static void dump_inode(struct fs_req *req, struct dump *d, const struct fs_attr *a)
 {
 	int rc = 0;
@@ -147,6 +159,8 @@ static void dump_inode(struct fs_req *req, struct dump *d, const struct fs_attr 
 	if (a->type == FS_REG || a->type == FS_DIR)
 		r->xattrs = sim_xattrs(req, a->id, &rc);
 	sim_ok(rc);
+	if (d->quotas && !a->id.snapshot)
+		dump_quota(req, a, r);
 	d->hash += noderec_hash(r);
 }
 
@@ -208,7 +222,7 @@ static void dump_orphans(struct fs_req *req, struct dump *d, uint32_t volume)
 {
 	struct fs_id dir = { .volume = volume, .ino = 2 };
 	struct fs_dirlist list = { .cap = LIST_BUF };
-	struct dump orphans = { 0 };
+	struct dump orphans = { .quotas = d->quotas };
 	uint64_t cookie = 2;
 
 	list.buf = test_alloc(LIST_BUF);
@@ -267,7 +281,8 @@ void dump_take(struct fs *fs, struct dump *d)
 	fs_req_admin(&req, fs);
 	while (!(rc = fs_volume_next(fs, after, v))) {
 		after = v->id;
-		d->hash += text_hash(v->name, strlen(v->name)) * (v->id + 1);
+		d->hash += volume_hash(v->name, v->id, v->reserve_blocks);
+		d->quotas = v->quota_dirs;
 		dump_root(&req, d, v->root);
 		dump_orphans(&req, d, v->id);
 		dump_snapshots(&req, d, v->id);

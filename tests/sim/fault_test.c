@@ -176,6 +176,23 @@ static void on_xattr(struct test *t, enum op_kind kind, const char *file, const 
 	run_op(t, &op);
 }
 
+/* LIMIT 0: it ends. */
+static void on_quota(struct test *t, const char *dir, uint64_t limit)
+{
+	struct op op = { .kind = OP_QUOTA, .length = limit, .replace = !limit };
+
+	op.id = dir_id(t, dir);
+	run_op(t, &op);
+}
+
+static void on_reserve(struct test *t, uint64_t blocks)
+{
+	struct op op = { .kind = OP_RESERVE, .length = blocks };
+
+	set_name(&op, "main");
+	run_op(t, &op);
+}
+
 static void call(struct test *t, int (*fn)(struct fs *), const char *name)
 {
 	int rc;
@@ -238,27 +255,12 @@ static int dedup_on(struct fs *fs)
 	return fs_volume_set_dedup(&req, "main", true);
 }
 
-static int reserve(struct fs *fs)
+static int soft_limit(struct fs *fs)
 {
 	struct fs_req req;
 
 	fs_req_admin(&req, fs);
-	return fs_volume_set_space(&req, "main", -1, -1, 1000);
-}
-
-static int reserve_less(struct fs *fs)
-{
-	struct fs_req req;
-
-	fs_req_admin(&req, fs);
-	return fs_volume_set_space(&req, "main", -1, 100, 50);
-}
-
-static void quota(struct test *t, const char *dir, bool clear)
-{
-	struct op op = { .kind = OP_QUOTA, .id = dir_id(t, dir), .replace = clear };
-
-	run_op(t, &op);
+	return fs_volume_set_space(&req, "main", -1, 100, -1);
 }
 
 static void copies(struct test *t, const char *a, const char *b)
@@ -292,13 +294,15 @@ static void script_base(struct test *t)
 
 static void script_log(struct test *t)
 {
-	call(t, reserve, "reserve");
+	on_reserve(t, 1000);
 	on_volume(t, OP_SNAP, "second", NULL);
-	quota(t, "dir", false);
+	on_quota(t, "dir", 1000);
 	on_file(t, OP_WRITE, "old", 40000, 140000, true);
 	to_name(t, OP_CLONE, "old", "older", 2);
 	simple(t, OP_REMOVE, "", "old.1");
 	on_tree(t, "dir", "tree");
+	on_quota(t, "tree", 500);
+	on_reserve(t, 300);
 	on_file(t, OP_WRITE, "older", 5, 5, false);
 	on_xattr(t, OP_XSET, "older", "small", 11);
 	on_xattr(t, OP_XREMOVE, "older.1", "large", 0);
@@ -316,14 +320,16 @@ static void script(struct test *t)
 	on_file(t, OP_WRITE, "new.1", 0, 200000, true);
 	on_file(t, OP_WRITE, "new.1", 300000, 70000, false);
 	on_file(t, OP_READ, "new.1", 0, 400000, false);
+	on_quota(t, "dir", 400);
 	simple(t, OP_CREATE, "dir", "x");
-	quota(t, "dir", true);
-	quota(t, "tree", false);
+	on_quota(t, "dir", 0);
+	on_quota(t, "tree", 1000);
 	on_tree(t, "tree", "tree3");
-	quota(t, "tree3", false);
-	quota(t, "dir", false);
-	quota(t, "tree", true);
-	call(t, reserve_less, "reserve less");
+	on_quota(t, "tree3", 1000);
+	on_quota(t, "dir", 1000);
+	on_quota(t, "tree", 0);
+	on_reserve(t, 50);
+	call(t, soft_limit, "a soft limit");
 	simple(t, OP_CREATE, "tree3", "y");
 	simple(t, OP_SYMLINK, "", "sym");
 	to_name(t, OP_LINK, "new", "hard", 0);
@@ -357,8 +363,12 @@ static void script(struct test *t)
 	on_volume(t, OP_UNSNAP, "first", NULL);
 	on_volume(t, OP_UNSNAP, "third", NULL);
 	on_volume(t, OP_VDESTROY, NULL, "vol");
+	on_quota(t, "dir", 300);
+	on_reserve(t, 100);
 	simple(t, OP_MKDIR, "dir", "sub");
 	simple(t, OP_RMDIR, "dir", "sub");
+	on_quota(t, "tree3", 0);
+	on_reserve(t, 0);
 	call(t, fs_checkpoint, "checkpoint");
 	on_file(t, OP_WRITE, "new.5", 12288, 4096, true);
 	copies(t, "three", "four");

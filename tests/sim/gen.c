@@ -574,7 +574,7 @@ static void gen_unnamed(struct gen *g, struct model *m, struct op *op)
 		op->id = gen_stale(g, m);
 }
 
-/* Of a directory that has one, mostly. */
+/* Of a directory that has one, if there is any. */
 static void end_quota(struct gen *g, struct model *m, struct op *op)
 {
 	uint32_t at = below(g, m->nnodes);
@@ -582,6 +582,26 @@ static void end_quota(struct gen *g, struct model *m, struct op *op)
 	for (uint32_t i = 0; i < m->nnodes; i++)
 		if (m->nodes[(at + i) % m->nnodes]->has_quota)
 			op->id = m->nodes[(at + i) % m->nnodes]->id;
+}
+
+static void gen_quota(struct gen *g, struct model *m, struct op *op)
+{
+	op->id = pick(g, m, FS_DIR);
+	op->replace = rng_one_in(&g->rng, 2);
+	if (op->replace || rng_one_in(&g->rng, 4))
+		end_quota(g, m, op);
+	if (!op->replace && rng_one_in(&g->rng, 2))
+		op->length = 1 + below(g, rng_one_in(&g->rng, 2) ? 30 : 600);
+}
+
+static void gen_reserve(struct gen *g, struct model *m, struct op *op)
+{
+	const struct mvolume *v = &m->volumes[below(g, m->nvolumes)];
+
+	op->user = 0;
+	strcpy(op->name, v->name);
+	op->name_len = strlen(op->name);
+	op->length = v->reserve && rng_one_in(&g->rng, 2) ? 0 : 1 + below(g, 300);
 }
 
 static enum op_kind gen_kind(struct gen *g)
@@ -664,10 +684,10 @@ void gen_op(struct gen *g, struct model *m, struct op *op)
 		gen_hold(g, m, op);
 		break;
 	case OP_QUOTA:
-		op->id = pick(g, m, FS_DIR);
-		op->replace = rng_one_in(&g->rng, 2);
-		if (op->replace)
-			end_quota(g, m, op);
+		gen_quota(g, m, op);
+		break;
+	case OP_RESERVE:
+		gen_reserve(g, m, op);
 		break;
 	case OP_KINDS:
 		abort();

@@ -12,7 +12,7 @@
 const char *const op_names[OP_KINDS] = {
 	"create", "mkdir", "symlink", "mknod", "unnamed", "forget", "link", "write", "setattr",
 	"clone", "remove", "rmdir", "rename", "vcreate", "vdestroy", "read", "range", "punch", "allocate",
-	"xset", "xremove", "hold", "quota", "snap", "unsnap", "restore", "vclone", "tree"
+	"xset", "xremove", "hold", "quota", "reserve", "snap", "unsnap", "restore", "vclone", "tree"
 };
 
 static void *xcalloc(size_t n, size_t size)
@@ -77,6 +77,8 @@ void op_print(const struct op *op, char *buf, size_t len)
 	if (op->kind == OP_RANGE)
 		n += snprintf(buf + n, len - n, " from %u:%llu at %llu", op->src.volume,
 			      (unsigned long long)op->src.ino, (unsigned long long)op->src_offset);
+	if (op->kind == OP_QUOTA || op->kind == OP_RESERVE)
+		n += snprintf(buf + n, len - n, op->replace ? " ends" : " %llu blocks", (unsigned long long)op->length);
 	if (op->kind == OP_RANGE || op->kind == OP_PUNCH || op->kind == OP_ALLOCATE)
 		n += snprintf(buf + n, len - n, " at %llu length %llu",
 			      (unsigned long long)op->offset, (unsigned long long)op->length);
@@ -104,14 +106,21 @@ struct model *model_new(void)
 	return m;
 }
 
+void model_quota_like(struct mnode *n, const struct mnode *dir)
+{
+	n->quota = dir ? dir->quota : 0;
+	n->quota_ino = dir ? dir->quota_ino : 0;
+}
+
 void model_quota_end(struct model *m, struct mnode *dir)
 {
 	uint64_t quota = dir->quota;
 
 	for (uint32_t i = 0; dir->has_quota && i < m->nnodes; i++)
 		if (m->nodes[i]->id.volume == dir->id.volume && m->nodes[i]->quota == quota)
-			m->nodes[i]->quota = 0;
+			model_quota_like(m->nodes[i], NULL);
 	dir->has_quota = false;
+	dir->limit = 0;
 }
 
 void model_node_free(struct model *m, struct mnode *n)
@@ -432,6 +441,10 @@ void model_noderec(const struct mnode *n, struct noderec *ret)
 
 		ret->xattrs = xattr_hash(ret->xattrs, x->name, x->name_len, x->value);
 	}
+	if (n->id.snapshot)
+		return;			/* nobody asks there */
+	ret->quota_ino = n->quota_ino;
+	ret->quota_limit = n->limit;
 }
 
 uint64_t model_hash(const struct model *m)
@@ -451,8 +464,7 @@ uint64_t model_hash(const struct model *m)
 					   n->ents[j].node->id.ino);
 	}
 	for (uint32_t i = 0; i < m->nvolumes; i++)
-		sum += text_hash(m->volumes[i].name, strlen(m->volumes[i].name)) *
-		       (m->volumes[i].id + 1);
+		sum += volume_hash(m->volumes[i].name, m->volumes[i].id, m->volumes[i].reserve);
 	for (uint32_t i = 0; i < m->nsnaps; i++)
 		sum += m->snaps[i]->hash;
 	return sum;

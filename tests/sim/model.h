@@ -31,7 +31,7 @@
 enum op_kind {
 	OP_CREATE, OP_MKDIR, OP_SYMLINK, OP_MKNOD, OP_UNNAMED, OP_FORGET, OP_LINK, OP_WRITE,
 	OP_SETATTR, OP_CLONE, OP_REMOVE, OP_RMDIR, OP_RENAME, OP_VCREATE, OP_VDESTROY, OP_READ,
-	OP_RANGE, OP_PUNCH, OP_ALLOCATE, OP_XSET, OP_XREMOVE, OP_HOLD, OP_QUOTA, OP_SNAP, OP_UNSNAP, OP_RESTORE,
+	OP_RANGE, OP_PUNCH, OP_ALLOCATE, OP_XSET, OP_XREMOVE, OP_HOLD, OP_QUOTA, OP_RESERVE, OP_SNAP, OP_UNSNAP, OP_RESTORE,
 	OP_VCLONE, OP_TREE, OP_KINDS
 };
 extern const char *const op_names[OP_KINDS];
@@ -51,7 +51,8 @@ struct op {
 	uint32_t name_len, name2_len;
 	uint64_t offset;
 	uint32_t len;
-	uint64_t src_offset, length;	/* OP_RANGE; OP_PUNCH, OP_ALLOCATE: the length */
+	uint64_t src_offset, length;	/* OP_RANGE; OP_PUNCH, OP_ALLOCATE: the length; OP_QUOTA: the limit, in
+					 * blocks, 0: none; OP_RESERVE: so many blocks for volume NAME */
 	enum fs_xattr_how xattr_how;
 	uint64_t seed;			/* of the pattern that is written */
 	bool stable, replace;		/* OP_QUOTA: replace takes it away */
@@ -63,6 +64,8 @@ struct op {
 	char *target;			/* OP_SYMLINK, OP_VCLONE */
 	bool force;			/* OP_RESTORE */
 	uint32_t count;			/* OP_CLONE: NAME, NAME.1, NAME.2 ... */
+	bool left_known;		/* OP_WRITE: the blocks that the quota leaves, */
+	uint64_t left;			/* before it: sim_quota_left() */
 
 	int rc;
 	uint64_t seq;			/* the event that it was, or the one before it */
@@ -116,13 +119,20 @@ struct mnode {
 	uint32_t nents, ents_cap;
 	struct mnode *parent;		/* FS_DIR */
 	uint64_t quota;			/* that it counts for: the event that made it; 0: none */
-	bool has_quota;			/* FS_DIR: its own */
+	uint64_t quota_ino;		/* the directory's */
+	bool has_quota;			/* FS_DIR: its own, */
+	uint64_t limit;			/* of so many blocks; 0: none */
 	uint32_t seen;			/* names, while a directory is looked through */
 	uint32_t index;			/* in model.nodes */
 	struct mnode *hash_next;
 };
 
-struct mvolume { uint32_t id; char name[FS_VOLUME_NAME_MAX + 1]; uint64_t fsid; struct mnode *root; };
+struct mvolume {
+	uint32_t id;
+	char name[FS_VOLUME_NAME_MAX + 1];
+	uint64_t fsid, reserve;
+	struct mnode *root;
+};
 
 /* A snapshot: its inodes have its id. */
 struct mfrozen {
@@ -194,11 +204,13 @@ struct noderec {
 	uint64_t volume, snapshot, ino, generation, type, mode, uid, gid, nlink, rdev, size, mapped;
 	uint64_t content, target, change, mtime_sec, mtime_nsec, ctime_sec, ctime_nsec;
 	uint64_t origin_ino, origin_generation, xattrs;
+	uint64_t quota_ino, quota_limit;	/* what it counts for; of the directory itself */
 };
 uint64_t noderec_hash(const struct noderec *r);
 void noderec_print(const struct noderec *r, char *buf, size_t len);
 uint64_t block_hash(uint64_t index, const void *data);	/* one block's part of content */
 bool block_is_zero(const void *data);
+uint64_t volume_hash(const char *name, uint32_t id, uint64_t reserve);
 uint64_t dirent_hash(struct fs_id dir, const char *name, uint32_t len, uint64_t ino);
 uint64_t text_hash(const char *s, size_t len);
 /* Of all attributes up to one, from that of those before it (0 of none). */

@@ -59,12 +59,17 @@ uint64_t noderec_hash(const struct noderec *r)
 	return XXH3_64bits(r, sizeof(*r));
 }
 
+uint64_t volume_hash(const char *name, uint32_t id, uint64_t reserve)
+{
+	return text_hash(name, strlen(name)) * (id + 1) + reserve * 0x9e3779b97f4a7c15ULL;
+}
+
 void noderec_print(const struct noderec *r, char *buf, size_t len)
 {
 	snprintf(buf, len,
 		 "v%llu@%llu ino %llu gen %#llx type %llu mode %llo owner %llu:%llu nlink %llu rdev %llx "
 		 "size %llu mapped %llu content %016llx target %016llx change %#llx "
-		 "mtime %llu.%09llu ctime %llu.%09llu origin %llu/%#llx xattrs %016llx",
+		 "mtime %llu.%09llu ctime %llu.%09llu origin %llu/%#llx xattrs %016llx quota of %llu limit %llu",
 		 (unsigned long long)r->volume, (unsigned long long)r->snapshot, (unsigned long long)r->ino,
 		 (unsigned long long)r->generation, (unsigned long long)r->type,
 		 (unsigned long long)r->mode, (unsigned long long)r->uid,
@@ -75,7 +80,8 @@ void noderec_print(const struct noderec *r, char *buf, size_t len)
 		 (unsigned long long)r->mtime_sec, (unsigned long long)r->mtime_nsec,
 		 (unsigned long long)r->ctime_sec, (unsigned long long)r->ctime_nsec,
 		 (unsigned long long)r->origin_ino, (unsigned long long)r->origin_generation,
-		 (unsigned long long)r->xattrs);
+		 (unsigned long long)r->xattrs, (unsigned long long)r->quota_ino,
+		 (unsigned long long)r->quota_limit);
 }
 
 /* ---- patterns -------------------------------------------------------------------------- */
@@ -183,6 +189,13 @@ static uint32_t content_find(const struct mcontent *c, uint64_t index)
 }
 
 /* C is owned.  WHOLE: all of the block was written. */
+bool content_has(const struct mcontent *c, uint64_t index)
+{
+	uint32_t i = content_find(c, index);
+
+	return i < c->n && c->e[i].index == index;
+}
+
 static void content_set(struct mcontent *c, uint64_t index, const unsigned char *data, bool whole)
 {
 	uint32_t i = content_find(c, index);

@@ -10,6 +10,7 @@ struct mcontent *content_new(void);
 void content_put(struct mcontent *c);
 /* All make the content *PC's own first. */
 void content_write(struct mcontent **pc, uint64_t offset, const unsigned char *data, uint32_t len);
+bool content_has(const struct mcontent *c, uint64_t index);
 void content_truncate(struct mcontent **pc, uint64_t size);
 /* COUNT blocks of SRC from block FROM on become those of *PC from block TO on. */
 void content_copy(struct mcontent **pc, struct mcontent *src, uint64_t from, uint64_t to, uint64_t count);
@@ -31,6 +32,8 @@ void model_snaps_free(struct model *m);
 void model_snap_del(struct model *m, struct mfrozen *f);
 void model_restore(struct model *m, struct mvolume *v, const struct mfrozen *f, uint64_t seq);
 
+/* N counts for what DIR counts for. */
+void model_quota_like(struct mnode *n, const struct mnode *dir);
 /* The quota of DIR, if it has one, is no more. */
 void model_quota_end(struct model *m, struct mnode *dir);
 struct mnode *model_node_new(struct model *m, struct fs_id id, enum fs_type type);

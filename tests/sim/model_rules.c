@@ -145,7 +145,7 @@ static struct mnode *made(struct run *r, struct mnode *dir, struct fs_id id, enu
 	touch(r, n, true);
 	if (op->set.mask & FS_SET_MTIME)
 		n->mtime = op->set.mtime;
-	n->quota = dir ? dir->quota : 0;
+	model_quota_like(n, dir);
 	if (type == FS_DIR) {
 		n->parent = dir;
 		dir->nlink++;
@@ -290,11 +290,36 @@ static void run_link(struct run *r)
 		unlink_node(r, old);
 	}
 	n->nlink++;
-	n->quota = dir->quota;
+	model_quota_like(n, dir);
 	n->unnamed = n->orphan = false;
 	touch(r, n, false);
 	model_dirent_add(r->m, dir, op->name, op->name_len, n);
 	touch(r, dir, true);
+}
+
+/* What blocks of zeros take, or give back, is the store's to count. */
+static void check_left(struct run *r, const struct mnode *n)
+{
+	const struct op *op = r->op;
+	uint64_t end = op->offset + op->len, holes = 0, zeros = 0;
+	static unsigned char buf[FS_IO_MAX];
+
+	if (!op->left_known || op->left == UINT64_MAX)
+		return;
+	op_pattern(op->seed, op->offset, buf, op->len);
+	for (uint64_t at = op->offset / MBLOCK * MBLOCK; at < end; at += MBLOCK) {
+		uint64_t from = at < op->offset ? op->offset : at, to = at + MBLOCK < end ? at + MBLOCK : end;
+		bool zero = true;
+
+		for (uint64_t k = from; k < to; k++)
+			zero &= !buf[k - op->offset];
+		zeros += zero;
+		holes += !content_has(n->content, at / MBLOCK);
+	}
+	if (holes > op->left + zeros)
+		must(r, EDQUOT);
+	else if (holes > op->left)
+		may(r, EDQUOT);
 }
 
 static void run_write(struct run *r)
@@ -309,6 +334,7 @@ static void run_write(struct run *r)
 		return;
 	if (!model_may(n, op->user, 2) && !model_is_owner(n, op->user))
 		denied(r);
+	check_left(r, n);
 	r->ex->noop = !op->len;
 	if (!go(r) || !op->len)
 		return;
@@ -563,6 +589,16 @@ static void run_volume(struct run *r)
 		model_volume_del(r->m, op->name);
 }
 
+static void run_reserve(struct run *r)
+{
+	struct mvolume *v = model_volume(r->m, r->op->name);
+
+	if (!v)
+		must(r, ENOENT);
+	else if (go(r))
+		v->reserve = r->op->length;
+}
+
 static void check_range(struct run *r, const struct mnode *src, const struct mnode *dst, uint64_t len)
 {
 	const struct op *op = r->op;
@@ -792,12 +828,14 @@ static void begin_quota(struct run *r, struct mnode *dir)
 	if (!go(r))
 		return;
 	for (uint32_t i = 0; i < r->m->nnodes; i++)
-		if (r->m->nodes[i]->seen)
+		if (r->m->nodes[i]->seen) {
 			r->m->nodes[i]->quota = r->op->seq;
+			r->m->nodes[i]->quota_ino = dir->id.ino;
+		}
 	dir->has_quota = true;
+	dir->limit = r->op->length;
 }
 
-/* Without a limit: it counts. */
 static void run_quota(struct run *r)
 {
 	struct mnode *n = need(r, r->op->id);
@@ -812,6 +850,49 @@ static void run_quota(struct run *r)
 		begin_quota(r, n);
 	else if (n && r->op->replace && go(r))
 		model_quota_end(r->m, n);
+	else if (n && n->has_quota && go(r))
+		n->limit = r->op->length;
+}
+
+/* What is too much for the quota that ID counts for, if that has a limit, is refused. */
+static void check_limit(struct run *r, struct fs_id id)
+{
+	struct mnode *n = model_find(r->m, id);
+
+	if (!n || !n->quota)
+		return;
+	id.ino = n->quota_ino;
+	id.generation = 0;
+	for (uint32_t i = 0; i < r->m->nnodes; i++)
+		if (r->m->nodes[i]->id.volume == id.volume && r->m->nodes[i]->id.ino == id.ino &&
+		    r->m->nodes[i]->limit && !expect_allows(r->ex, -EDQUOT))
+			may(r, EDQUOT);
+}
+
+static void check_limits(struct run *r)
+{
+	const struct op *op = r->op;
+
+	switch (op->kind) {
+	case OP_CREATE: case OP_MKDIR: case OP_SYMLINK: case OP_MKNOD: case OP_LINK: case OP_CLONE: case OP_RENAME:
+	case OP_TREE:
+		check_limit(r, op->dir);
+		check_limit(r, op->dir2);
+		break;
+	case OP_RANGE: case OP_ALLOCATE: case OP_XSET:
+		check_limit(r, op->id);
+		break;
+	case OP_WRITE:
+		if (!op->left_known)
+			check_limit(r, op->id);
+		break;
+	case OP_QUOTA:
+		if (op->length)
+			may(r, EDQUOT);
+		break;
+	default:
+		break;
+	}
 }
 
 static void run_read(struct run *r)
@@ -839,12 +920,14 @@ void model_run(struct model *m, const struct op *op, bool apply, struct expect *
 		[OP_RENAME] = run_rename, [OP_VCREATE] = run_volume, [OP_VDESTROY] = run_volume,
 		[OP_READ] = run_read, [OP_RANGE] = run_range, [OP_PUNCH] = run_punch,
 		[OP_ALLOCATE] = run_allocate, [OP_XSET] = run_xattr, [OP_XREMOVE] = run_xattr,
-		[OP_HOLD] = run_hold, [OP_QUOTA] = run_quota, [OP_SNAP] = run_snapshot, [OP_UNSNAP] = run_snapshot,
+		[OP_HOLD] = run_hold, [OP_QUOTA] = run_quota, [OP_RESERVE] = run_reserve,
+		[OP_SNAP] = run_snapshot, [OP_UNSNAP] = run_snapshot,
 		[OP_RESTORE] = run_snapshot, [OP_VCLONE] = run_snapshot,
 		[OP_TREE] = run_tree,
 	};
 	struct run r = { m, op, ret, apply };
 
 	*ret = (struct expect){ 0 };
+	check_limits(&r);
 	fns[op->kind](&r);
 }

@@ -193,12 +193,13 @@ static struct mnode *copy_below(struct copying *c, const struct mnode *src, stru
 	return n;
 }
 
-static void count_for(struct mnode *n, uint64_t quota)
+static void count_for(struct mnode *n, const struct mnode *dir)
 {
-	n->quota = quota;
+	model_quota_like(n, dir);
 	n->has_quota = false;
+	n->limit = 0;
 	for (uint32_t i = 0; i < n->nents; i++)
-		count_for(n->ents[i].node, quota);
+		count_for(n->ents[i].node, dir);
 }
 
 void model_tree_copy(struct model *m, const struct op *op, model_find_fn *find, void *arg)
@@ -208,7 +209,7 @@ void model_tree_copy(struct model *m, const struct op *op, model_find_fn *find, 
 
 	top = copy_below(&c, model_find_any(m, op->id), find(arg, op->dir, op->name, op->name_len));
 	top->parent = dir;
-	count_for(top, dir->quota);
+	count_for(top, dir);
 	model_dirent_add(m, dir, op->name, op->name_len, top);
 	dir->nlink++;
 	dir->mtime = dir->ctime = op->time;

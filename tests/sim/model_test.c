@@ -223,6 +223,8 @@ static void run_op(struct test *t, struct op *op)
 			 op->kind == OP_XREMOVE ? op->id : op->kind == OP_RENAME ? op->dir2 : op->dir);
 	if (obj)
 		pre = *obj;
+	if (t->cfg.no_background)	/* else the reaper might give some back just then */
+		sim_quota_left(t->fs, op);
 	sim_exec(t->fs, op, t->answer);
 	model_run(t->m, op, !op->rc, &e);
 	op_print(op, text, sizeof(text));
@@ -243,7 +245,7 @@ static void run_op(struct test *t, struct op *op)
 		check_wcc(t, &t->answer->wcc, &pre);
 	if (op->rc)
 		return;
-	if (op->kind >= OP_SNAP || op->kind == OP_VCREATE || op->kind == OP_VDESTROY)
+	if (op->kind >= OP_RESERVE || op->kind == OP_VCREATE || op->kind == OP_VDESTROY)
 		volumes_changed(t, op);
 	else
 		check_after(t, op);
@@ -459,6 +461,7 @@ static void maybe_volume(struct test *t)
 
 	memset(t->gen.weights, 0, sizeof(t->gen.weights));
 	t->gen.weights[OP_VCREATE] = 1;
+	t->gen.weights[OP_RESERVE] = t->m->nvolumes ? 2 : 0;
 	t->gen.weights[OP_VDESTROY] = 2;
 	t->gen.weights[OP_SNAP] = t->share_volumes && t->m->nsnaps < SNAPS_MAX ? 6 : 0;
 	t->gen.weights[OP_UNSNAP] = 2 + 3 * t->m->nsnaps;

@@ -520,7 +520,11 @@ static void exec_one(struct fs_req *req, struct op *op, struct answer *a)
 		op->seq = fs_last_seq(req->fs);
 		break;
 	case OP_QUOTA:
-		op->rc = op->replace ? fs_quota_clear(req, op->id) : fs_quota_set(req, op->id, 0, -1, NULL);
+		op->rc = op->replace ? fs_quota_clear(req, op->id) : fs_quota_set(req, op->id, op->length, -1, NULL);
+		op->seq = req->stable_seq;
+		break;
+	case OP_RESERVE:
+		op->rc = fs_volume_set_space(req, op->name, -1, -1, op->length);
 		op->seq = req->stable_seq;
 		break;
 	case OP_VCREATE: case OP_VDESTROY:
@@ -556,6 +560,20 @@ void sim_exec(struct fs *fs, struct op *op, struct answer *a)
 	free(own);
 }
 
+void sim_quota_left(struct fs *fs, struct op *op)
+{
+	struct fs_quota q;
+	struct fs_req req;
+
+	if (op->kind != OP_WRITE || op->id.snapshot)
+		return;
+	fs_req_admin(&req, fs);
+	op->left_known = true;
+	op->left = UINT64_MAX;
+	if (!fs_quota_get(&req, op->id, &q) && q.limit_blocks)
+		op->left = q.limit_blocks > q.used_blocks ? q.limit_blocks - q.used_blocks : 0;
+}
+
 /* Where counts are at their limit, a clone's root is copied, and then what that points to, ... */
 static uint64_t copied_by_clone(struct fs *fs, struct fs_id src)
 {
@@ -580,5 +598,7 @@ bool sim_space_short(struct fs *fs, const struct op *op)
 		need += op->length / MBLOCK + op->length / MBLOCK / 512;
 	if (op->kind == OP_RANGE || sim_few_refs)	/* index blocks; and copies, where counts are at their limit */
 		need += 1200;
-	return st.free_blocks + st.pending_free_blocks < st.reserved_blocks + need;
+	if (op->kind == OP_RESERVE)
+		need += op->length;
+	return st.free_blocks + st.pending_free_blocks < st.reserved_blocks + st.held_blocks + need;
 }

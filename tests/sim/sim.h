@@ -53,6 +53,8 @@ struct answer {
 void sim_exec(struct fs *fs, struct op *op, struct answer *a);
 /* M takes over what OP has made: a volume, a snapshot, a clone of a volume. */
 void sim_learn(struct fs *fs, struct model *m, const struct op *op);
+/* What the quota that a write's file counts for leaves, just before OP is executed beside nobody. */
+void sim_quota_left(struct fs *fs, struct op *op);
 /* Is there so little left that -ENOSPC is the right answer to OP? */
 bool sim_space_short(struct fs *fs, const struct op *op);
 /* The pool that is open has counts limited to a few: copying one block may then mean to copy more than
@@ -72,6 +74,7 @@ struct dump {
 	uint32_t nrecs, recs_cap;
 	struct dump_dirent *ents;
 	uint32_t nents, ents_cap;
+	bool quotas;			/* there are some where it is looked */
 	uint64_t hash;			/* comparable with model_hash() */
 	uint64_t orphans_hash;		/* with model_orphans_hash() */
 	uint32_t norphans;

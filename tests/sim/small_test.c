@@ -286,6 +286,60 @@ static bool clone_dir(struct test *t, const char *from, const char *to)
 	return true;
 }
 
+#define QUOTA 8				/* blocks: less than some steps want */
+
+/* A quota comes, or goes. */
+static bool quota(struct test *t, const char *name)
+{
+	struct mnode *n = named(t, name);
+	struct op *op;
+
+	if (!n)
+		return false;
+	op = add(t, OP_QUOTA, NULL);
+	op->id = n->id;
+	op->length = QUOTA;
+	op->replace = n->has_quota;
+	return true;
+}
+
+/* The same of space for the volume. */
+static bool reserve(struct test *t, uint64_t blocks)
+{
+	add(t, OP_RESERVE, "main")->length = model_volume(t->m, "main")->reserve ? 0 : blocks;
+	return true;
+}
+
+static bool clone_into(struct test *t, const char *from, const char *dir, const char *to)
+{
+	struct mnode *n = named(t, from), *d = named(t, dir);
+	struct op *op;
+
+	if (!n || !d || model_lookup(d, to, strlen(to)))
+		return false;
+	op = add(t, OP_CLONE, to);
+	op->dir = d->id;
+	op->id = n->id;
+	op->count = 1;
+	return true;
+}
+
+/* To the file NAME in DIR. */
+static bool write_in(struct test *t, const char *dir, const char *name, uint32_t len)
+{
+	struct mnode *d = named(t, dir), *n = d ? model_lookup(d, name, strlen(name)) : NULL;
+	struct op *op;
+
+	if (!n)
+		return false;
+	op = add(t, OP_WRITE, NULL);
+	op->id = n->id;
+	op->len = len;
+	op->seed = 0x1000 + t->h.n * 64 + 7;
+	sim_quota_left(t->fs, op);
+	return true;
+}
+
 static bool drop(struct test *t, enum op_kind kind, const char *name)
 {
 	if (!named(t, name))
@@ -391,6 +445,10 @@ STEP(restore, snapshot(t, OP_RESTORE))
 STEP(vclone, clone_volume(t))
 STEP(destroy_clone, destroy_clone(t))
 STEP(tree_d, clone_dir(t, "d", "t"))
+STEP(quota_d, quota(t, "d"))
+STEP(clone_a_dy, clone_into(t, "a", "d", "y"))
+STEP(write_dy, write_in(t, "d", "y", 10 * MBLOCK))
+STEP(reserve, reserve(t, 300))
 STEP(fsync, sync_all(t))
 STEP(checkpoint, checkpoint(t))
 STEP(reap, reap(t))
@@ -403,7 +461,7 @@ static const struct step { const char *name; bool (*fn)(struct test *t); } steps
 	ROW(rename_b_into), ROW(rename_c_a), ROW(link_a_c), ROW(remove_a), ROW(remove_b),
 	ROW(xattr_a), ROW(xattr_a_large), ROW(xattr_d), ROW(drop_xattr_a), ROW(hold_b), ROW(write_held),
 	ROW(unhold), ROW(snapshot), ROW(unsnapshot), ROW(restore), ROW(vclone), ROW(destroy_clone), ROW(tree_d),
-	ROW(fsync), ROW(checkpoint), ROW(reap),
+	ROW(quota_d), ROW(clone_a_dy), ROW(write_dy), ROW(reserve), ROW(fsync), ROW(checkpoint), ROW(reap),
 };
 #define NSTEPS (sizeof(steps) / sizeof(*steps))
 
