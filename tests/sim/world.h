@@ -13,6 +13,7 @@
  *     world_volumes.c a client's own volumes: restored, cloned, destroyed
  *     world_tenants.c a volume that is restored while many work in it
  *     world_trees.c   clones of directories
+ *     world_quota.c   quotas of clients' directories
  *     world_client.c  what each client was promised, and whether it is there
  *     world_habits.c  what clients do
  *     world_test.c    seeds, options, the report
@@ -87,6 +88,7 @@ struct client {
 	bool checking, again;
 	uint32_t serial;		/* of names */
 	struct shot shots[SHOTS];
+	struct { bool has, unsure; uint64_t limit; uint8_t dir[64]; } quota;	/* of DIR, in blocks */
 	struct travels *travels;	/* who has volumes of his own */
 	struct tenancy *tenancy;	/* who shares one that is restored */
 	uint64_t ops, errors;
@@ -141,7 +143,7 @@ struct world {
 	bool tolerant;			/* the disk damages things: errors are right answers */
 	bool full;			/* so small that space runs out */
 	bool lean;			/* memory runs out at times */
-	bool limits;			/* clients' directories have quotas now and then, and the volume a reservation */
+	bool limits;			/* clients' directories have quotas, and the volume a reservation */
 	bool dedup;			/* clients copy blocks of golden images, and the volume notices */
 	unsigned leisure;		/* clients rest after one step in so many; 0: never */
 	unsigned rudeness;			/* of the network: one call in so many is disturbed; 0: none */
@@ -149,6 +151,7 @@ struct world {
 	uint64_t faults[WF_KINDS];
 	uint64_t requests;		/* hash of all that the disk was asked */
 	uint64_t looked_back;		/* into snapshots */
+	uint64_t quota_refused, quotas_counted;
 	uint64_t restores, volume_clones, tree_clones;
 	uint64_t calls, restarts, checked_blocks, lost_writes, replayed, virtual_ns;
 };
@@ -253,6 +256,16 @@ bool client_find_shot(struct client *c, struct shot *s);
 void client_snapshot(struct client *c);	/* of one of its files, with nothing pending */
 void client_dedup(struct client *c);	/* a job in the background, if none runs */
 void client_look_back(struct client *c);	/* at one: it must be as it was then */
+
+/* ---- world_quota.c ---- */
+#define DQUOT 69			/* as a status */
+void client_quota(struct client *c);	/* sets one now and then, or takes it away */
+bool quota_applies(const struct client *c);	/* where it is now */
+void quota_end(struct client *c);
+/* Before a write of N blocks from BLOCK on: what counts by now, at most and at least; what it needs. */
+struct quota_bounds { bool known; uint64_t epoch, most, least, need; };
+void quota_look(struct client *c, const struct file *f, uint32_t block, uint32_t n, struct quota_bounds *ret);
+void quota_judge(struct client *c, const struct quota_bounds *q, uint32_t status);	/* is that right? */
 
 /* ---- world_client.c ---- */
 void client_start(struct client *c);	/* in a fiber: its directory, then its habit until the end */

@@ -56,10 +56,15 @@ uint64_t block_tag(const void *buf)
 void client_excuse(struct client *c, const char *what, uint32_t status)
 {
 	bool fine = status == GONE || (status == NOSPC && (world_space_is_short(c->w) || c->was_short)) ||
-		    (c->w->tolerant && (status == IO || status == ROFS));
+		    (c->w->tolerant && (status == IO || status == ROFS)) || (status == DQUOT && quota_applies(c));
 
 	sim_check(fine, "client %u (%s): %s answers %u", c->id, c->habit->name, what, status);
-	c->errors++;
+	c->errors += status != DQUOT;		/* it is as if nobody had asked */
+}
+
+static bool no_room(uint32_t status)
+{
+	return status == NOSPC || status == DQUOT;
 }
 
 /* Worth asking again: the disk failed, and somebody will see to it. */
@@ -92,6 +97,7 @@ bool client_read_tags(struct client *c, const struct file *f, uint64_t tags[FILE
 	enum { CHUNK = 16 };
 	uint8_t *buf = test_alloc(CHUNK * MBLOCK);
 	struct said v = { 0 };
+	bool existed = f->exists;
 
 	for (uint32_t b = 0; b < f->nblocks && v.status != GONE; b += CHUNK) {
 		uint32_t n = f->nblocks - b < CHUNK ? f->nblocks - b : CHUNK, got = 0;
@@ -103,8 +109,8 @@ bool client_read_tags(struct client *c, const struct file *f, uint64_t tags[FILE
 		if (v.status)
 			client_excuse(c, "READ", v.status);
 		else
-			sim_check(got == n * MBLOCK || c->checking, "client %u: %s: read %u of %u blocks at %u", c->id,
-				  f->name, got / MBLOCK, n, b);
+			sim_check(got == n * MBLOCK || c->checking || (existed && !f->exists),
+				  "client %u: %s: read %u of %u blocks at %u", c->id, f->name, got / MBLOCK, n, b);
 		for (uint32_t i = 0; i < n; i++)
 			tags[b + i] = v.status ? UNREAD : i >= got / MBLOCK ? 0 :
 				      block_tag(buf + i * MBLOCK);
@@ -213,6 +219,7 @@ static void send_again(struct client *c, const struct pending *p)
 	free(buf);
 	if (v.status) {
 		client_excuse(c, "WRITE once more", v.status);
+		c->errors++;
 		client_forget(c, p->file);
 	}
 }
@@ -318,6 +325,7 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 {
 	uint32_t committed = 0, nblocks = f->nblocks;
 	uint64_t verifier = 0;
+	struct quota_bounds q;
 	unsigned tries = 0;
 	uint8_t *buf;
 	struct said v;
@@ -326,6 +334,7 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 		client_commit(c, f);
 	if (!f->exists)
 		return;
+	quota_look(c, f, block, n, &q);
 	buf = prepare(c, f, block, n);
 	do
 		v = c->nfs->write(c, f, (uint64_t)block * MBLOCK, buf, n * MBLOCK, stable, &committed,
@@ -335,13 +344,16 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 	c->ops++;
 	world_tell(c->w, "client %u: write %#x of %s, blocks %u+%u, stable %u: status %u, committed %u", c->id,
 		   c->op, f->name, block, n, stable, v.status, committed);
+	quota_judge(c, &q, v.status);
 	if (v.status) {
 		client_excuse(c, "WRITE", v.status);
 		/* By NFSv3, and in a new session, each sending is executed, and only the last one answered. */
-		if (v.status == NOSPC && !v.restarted && (c->launched == 1 || c->nfs == &nfs4))
+		if (no_room(v.status) && !v.restarted && (c->launched == 1 || c->nfs == &nfs4)) {
 			take_back(c, f, nblocks);
-		else
+		} else {
+			c->errors++;
 			client_forget(c, f);
+		}
 	} else {
 		saw_verifier(c, verifier);
 		if (committed)
@@ -393,7 +405,7 @@ void client_truncate(struct client *c, struct file *f, uint32_t nblocks)
 	f->doubt = false;
 	if (v.status) {
 		client_excuse(c, "SETATTR", v.status);
-		if (v.status != NOSPC)
+		if (!no_room(v.status))
 			client_forget(c, f);
 		return;
 	}
@@ -459,7 +471,7 @@ static bool name_answer(struct client *c, const char *what, struct said v, uint3
 		return true;
 	if (v.status != other || tries == 1)
 		client_excuse(c, what, v.status);
-	c->errors++;
+	c->errors += v.status != DQUOT;
 	return false;
 }
 
@@ -513,6 +525,9 @@ void client_rename(struct client *c, struct file *f)
 		v = c->nfs->rename(c, f->name, to);
 	while (client_again(c, v, tries++));
 	if (!name_answer(c, "RENAME", v, NOENT, tries)) {
+		if (v.status == DQUOT && !v.restarted)
+			return;
+		c->errors++;
 		client_forget(c, f);
 		return;
 	}
@@ -602,8 +617,8 @@ void client_clone(struct client *c, const struct file *golden, unsigned count)
 	c->was_short = false;
 	rc = clone_call(c, golden, files, count);
 	c->ops++;
-	if (w->up && w->epoch == epoch && rc == -ENOSPC) {
-		client_excuse(c, "clone", NOSPC);
+	if (w->up && w->epoch == epoch && (rc == -ENOSPC || rc == -EDQUOT)) {
+		client_excuse(c, "clone", rc == -EDQUOT ? DQUOT : NOSPC);
 	} else if (w->up && w->epoch == epoch && rc) {
 		client_excuse(c, "clone", IO);
 		for (unsigned i = 0; i < count; i++)
@@ -640,7 +655,7 @@ void client_clone_into(struct client *c, struct file *f, const struct file *gold
 	f->doubt = false;
 	if (v.status) {
 		client_excuse(c, "CLONE", v.status);
-		if (v.status != NOSPC || v.restarted)
+		if (!no_room(v.status) || v.restarted)
 			client_forget(c, f);
 		return;
 	}
@@ -690,6 +705,7 @@ void client_start(struct client *c)
 		return;
 	while (!c->w->closing) {
 		c->habit->step(c);
+		client_quota(c);
 		rest(c);
 	}
 	if (c->tenancy) {
@@ -700,6 +716,7 @@ void client_start(struct client *c)
 		if (c->files[i].exists)
 			client_verify(c, &c->files[i]);
 	client_list(c);
+	quota_end(c);
 	if (c->travels)
 		travels_end(c);
 }

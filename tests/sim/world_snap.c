@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "nfs/handle.h"
 #include "world.h"
 
 enum { IO = 5, ROFS = 30 };
@@ -57,30 +56,6 @@ void client_dedup(struct client *c)
 	administer(c, start_dedup, "main");
 }
 
-struct limiting { const uint8_t *dir; bool clear; };
-
-static int limit(struct fs_req *req, void *arg)
-{
-	struct limiting *l = arg;
-	struct fs_id dir;
-	uint8_t key[16];
-	int err;
-
-	fs_pool_secret(req->fs, key);
-	sim_ok(handle_read(key, l->dir, HANDLE_BYTES, &dir));
-	err = l->clear ? fs_quota_clear(req, dir) : fs_quota_set(req, dir, 1 << 20, 100, NULL);
-	/* It has none; or its directory is the root, or too many copies are to be made where counts are at their limit. */
-	return err == -ENODATA || err == -EINVAL || err == -E2BIG ? 0 : err;
-}
-
-/* A quota for its directory comes or goes: nothing that it does crosses the border. */
-static void client_limit(struct client *c)
-{
-	struct limiting l = { c->dir, rng_one_in(&c->rng, 2) };
-
-	admin_risky_call(c, limit, &l, l.clear ? "clear a quota" : "set a quota");
-}
-
 /* Where counts are at their limit, what is shared is copied: a write might find no room for that. */
 void client_snapshot(struct client *c)
 {
@@ -89,8 +64,6 @@ void client_snapshot(struct client *c)
 
 	if (c->w->dedup && rng_one_in(&c->rng, 2))
 		client_dedup(c);
-	if (c->w->limits && rng_one_in(&c->rng, 2))
-		client_limit(c);
 	if (s->there || !f || c->w->cfg.max_refs)
 		return;
 	client_commit(c, f);
