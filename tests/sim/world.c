@@ -62,6 +62,8 @@ static void start_server(struct world *w)
 	sim_ok(nfs_server_new(w->fs, &cfg, &w->server));
 	sim_ok(nfs4_recovery_start(w->server->nfs4));
 	fs_status(w->fs, &st);
+	if (!st.readonly)
+		world_sweep(w);
 	w->replayed += st.replayed_records;
 	w->epoch++;
 	w->up_ns = loop_now_ns();
@@ -436,6 +438,7 @@ static void choose(struct world *w)
 	w->fault_every_ns = rng_range(&w->rng, 100, 4000) * MS * (w->leisure ? 4 : 1);
 	w->nclients = rng_range(&w->rng, 2, CLIENTS_MAX);
 	w->end_ns = loop_now_ns() + w->fault_every_ns * 25;
+	w->ships = w->seed % 3 == 1;
 	w->dedup = w->seed % 5 == 2;		/* by its own digits: other worlds stay what they were */
 	w->limits = w->seed % 7 == 3;
 }
@@ -528,6 +531,8 @@ static void populate(struct world *w)
 		rng_init(&c->rng, w->seed * 100 + i);
 		c->habit = &habits[rng_below(&w->rng, nhabits)];
 		c->nfs = rng_one_in(&w->rng, 2) ? &nfs4 : &nfs3;
+		if (w->ships && !i)
+			c->habit = habit_traveller;
 		memcpy(c->root, w->root, sizeof(c->root));
 		if (c->habit->home == HOME_OWN)
 			travels_start(c);

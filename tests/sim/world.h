@@ -11,6 +11,7 @@
  *     world_snap.c    snapshots, and whether what is in them stays
  *     world_admin.c   calls of the management side, and what may have become of them
  *     world_volumes.c a client's own volumes: restored, cloned, destroyed
+ *     world_ship.c    volumes that are sent and received
  *     world_tenants.c a volume that is restored while many work in it
  *     world_trees.c   clones of directories
  *     world_quota.c   quotas of clients' directories
@@ -113,6 +114,7 @@ enum home { HOME_MAIN, HOME_OWN, HOME_SHARED };
 struct habit { const char *name; void (*step)(struct client *c); enum home home; };
 extern const struct habit habits[];
 extern const unsigned nhabits;
+extern const struct habit *const habit_traveller;
 
 struct world {
 	uint64_t seed;
@@ -143,6 +145,7 @@ struct world {
 	bool tolerant;			/* the disk damages things: errors are right answers */
 	bool full;			/* so small that space runs out */
 	bool lean;			/* memory runs out at times */
+	bool ships;			/* volumes are sent and received */
 	bool limits;			/* clients' directories have quotas, and the volume a reservation */
 	bool dedup;			/* clients copy blocks of golden images, and the volume notices */
 	unsigned leisure;		/* clients rest after one step in so many; 0: never */
@@ -152,7 +155,7 @@ struct world {
 	uint64_t requests;		/* hash of all that the disk was asked */
 	uint64_t looked_back;		/* into snapshots */
 	uint64_t quota_refused, quotas_counted;
-	uint64_t restores, volume_clones, tree_clones;
+	uint64_t restores, volume_clones, tree_clones, shipped, updated, resumed;
 	uint64_t calls, restarts, checked_blocks, lost_writes, replayed, virtual_ns;
 };
 
@@ -230,6 +233,20 @@ int admin_find_snapshot(struct fs_req *req, void *volume_call);
 int admin_find_volume(struct fs_req *req, void *volume_call);
 /* The change number of the file of handle FH. */
 int admin_look(struct client *c, const uint8_t *fh, uint64_t *ret_change);
+
+/* ---- world_ship.c ---- */
+/* Sends a snapshot of VOLUME, or what has changed since FROM, and receives it as volume NAME; goes on where an
+ * earlier call was interrupted. */
+struct ship_call {
+	const char *volume, *snapshot, *from, *name;
+	uint64_t seed;
+	bool full, busy, resumed;	/* full, busy: it was not done, and 0 returned */
+};
+int admin_ship(struct fs_req *req, void *ship_call);
+int admin_export(struct fs_req *req, void *volume_call);	/* to everybody */
+int admin_forget_all(struct fs_req *req, void *volume_call);	/* destroys all snapshots */
+int admin_forget_part(struct fs_req *req, void *volume_call);	/* what has come for VOLUME */
+void world_sweep(struct world *w);	/* as pandod does when it starts */
 
 /* ---- world_tenants.c ---- */
 void tenancy_start(struct client *c);	/* before all faults */

@@ -199,3 +199,4 @@ const struct habit habits[] = {
 	{ .name = "tenant", .step = client_share, .home = HOME_SHARED }, HABIT("everything", everything),
 };
 const unsigned nhabits = sizeof(habits) / sizeof(*habits);
+const struct habit *const habit_traveller = &habits[9];

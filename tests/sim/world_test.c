@@ -21,7 +21,7 @@
 
 struct sums {
 	uint64_t seeds, faults[WF_KINDS], calls, restarts, checked, looked_back, lost, replayed, locks, reclaimed;
-	uint64_t restores, volume_clones, tree_clones, quota_refused, quotas_counted;
+	uint64_t restores, volume_clones, tree_clones, shipped, updated, resumed, quota_refused, quotas_counted;
 	double hours, cpu_s;
 };
 
@@ -51,6 +51,9 @@ static void add(struct sums *s, const struct world *w)
 	s->restores += w->restores;
 	s->volume_clones += w->volume_clones;
 	s->tree_clones += w->tree_clones;
+	s->shipped += w->shipped;
+	s->updated += w->updated;
+	s->resumed += w->resumed;
 	s->quota_refused += w->quota_refused;
 	s->quotas_counted += w->quotas_counted;
 	s->hours += w->virtual_ns / 3.6e12;
@@ -85,13 +88,15 @@ static void report(const struct sums *s)
 {
 	printf("%llu worlds, %.2f simulated hours in %.1f s of CPU (%.0f hours a minute): %llu calls, %llu "
 	       "restarts, %llu blocks compared, %llu looks into snapshots, %llu volumes restored and %llu cloned, "
-	       "%llu directories cloned, "
+	       "%llu directories cloned, %llu volumes received and %llu times more for one (%llu of that in parts), "
 	       "%llu writes refused by quotas, %llu quotas counted in the end, %llu writes lost and sent again, %llu records replayed, %llu locks, %llu of them reclaimed\n",
 	       (unsigned long long)s->seeds, s->hours, s->cpu_s, s->cpu_s ? s->hours * 60 / s->cpu_s : 0,
 	       (unsigned long long)s->calls, (unsigned long long)s->restarts,
 	       (unsigned long long)s->checked, (unsigned long long)s->looked_back,
 	       (unsigned long long)s->restores, (unsigned long long)s->volume_clones,
-	       (unsigned long long)s->tree_clones, (unsigned long long)s->quota_refused,
+	       (unsigned long long)s->tree_clones, (unsigned long long)s->shipped,
+	       (unsigned long long)s->updated, (unsigned long long)s->resumed,
+	       (unsigned long long)s->quota_refused,
 	       (unsigned long long)s->quotas_counted, (unsigned long long)s->lost,
 	       (unsigned long long)s->replayed, (unsigned long long)s->locks,
 	       (unsigned long long)s->reclaimed);
@@ -138,6 +143,9 @@ static bool run_apart(uint64_t seed, const char *program, struct sums *s)
 	s->restores += one.restores;
 	s->volume_clones += one.volume_clones;
 	s->tree_clones += one.tree_clones;
+	s->shipped += one.shipped;
+	s->updated += one.updated;
+	s->resumed += one.resumed;
 	s->quota_refused += one.quota_refused;
 	s->quotas_counted += one.quotas_counted;
 	s->hours += one.hours;

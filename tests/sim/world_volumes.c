@@ -38,6 +38,7 @@ struct place {
 	uint8_t root[64], dir[64];
 	struct file files[FILES_MAX];	/* when he left it */
 	struct past pasts[PASTS];
+	char source[24], received[24];	/* the volume that it was received from, and the last such snapshot */
 };
 struct travels {
 	struct place places[PLACES];
@@ -400,8 +401,10 @@ static bool explore(struct client *c, struct place *p)
 	}
 	memcpy(c->dir, p->dir, sizeof(c->dir));
 	for (unsigned i = 0; i < FILES_MAX; i++)
-		if (c->files[i].exists)
+		if (c->files[i].exists) {
 			client_adopt(c, &c->files[i]);
+			gone_remove(c->travels, c->files[i].fh);	/* it may have come once more */
+		}
 	return true;
 }
 
@@ -435,6 +438,104 @@ static void move(struct client *c, struct place *p)
 	insist(c, c->files, "when he comes there");
 }
 
+/* S, or what has changed in it since snapshot FROM, to P. */
+static enum there ship(struct client *c, struct place *p, const struct past *s, const char *from)
+{
+	struct ship_call e = { .volume = c->travels->here->volume, .snapshot = s->name, .from = from,
+			       .name = p->volume };
+	struct volume_call look = { .volume = p->volume, .snapshot = s->name };
+	enum there there = NO;
+
+	for (unsigned tries = 0; there == NO && tries < 3; tries++) {
+		int err;
+
+		e.seed = rng_u64(&c->rng);
+		err = admin_risky_call(c, admin_ship, &e, from ? "send and receive what has changed" :
+				       "send and receive the volume");
+		if (err == NOBODY || (!err && (e.full || e.busy)))
+			break;
+		c->w->resumed += !err && e.resumed;
+		if (!err && rng_one_in(&c->rng, 3))
+			world_ambush(c->w, rng_range(&c->rng, 1, 4));
+		there = find_out(c, admin_find_snapshot, &look);
+		sim_check(err || there != NO || c->w->tolerant, "client %u: %s@%s was received, and is not there", c->id,
+			  p->volume, s->name);
+	}
+	if (there == NO)
+		admin_call(c, admin_forget_part, &look, "forget what has come of it");
+	if (there != NO || from)
+		return there;
+	there = find_out(c, admin_find_volume, &look);
+	sim_check(there != YES, "client %u: volume %s is there, without the snapshot that it came with", c->id,
+		  p->volume);
+	return there;
+}
+
+/* P is what its volume was in S. */
+static void receive(struct client *c, struct place *p, const struct past *s)
+{
+	struct volume_call e = { .volume = p->volume, .root = p->root };
+
+	p->there = ship(c, p, s, NULL);
+	if (p->there != YES)
+		return;
+	strcpy(p->source, c->travels->here->volume);
+	strcpy(p->received, s->name);
+	if (admin_call(c, admin_export, &e, "export what was received"))
+		p->there = NO;			/* it lies about */
+	else
+		p->there = find_out(c, admin_find_volume, &e);
+	c->w->shipped += p->there == YES;
+}
+
+static unsigned serial_of(const char *name)
+{
+	const char *s = strchr(name, '-');
+
+	return s ? strtoul(s + 1, NULL, 10) : 0;
+}
+
+/* What was received from this volume before. */
+static struct place *received_from(struct client *c, const struct place *from)
+{
+	for (unsigned i = 0; i < PLACES; i++) {
+		struct place *p = &c->travels->places[i];
+
+		if (p != from && p->there == YES && p->received[0] && !strcmp(p->source, from->volume))
+			return p;
+	}
+	return NULL;
+}
+
+/* It becomes what this volume was lately. */
+static void update(struct client *c)
+{
+	struct place *here = c->travels->here, *p = received_from(c, here);
+	const struct past *base = NULL, *s = NULL;
+	enum there there;
+
+	for (unsigned i = 0; p && i < PASTS; i++)
+		if (here->pasts[i].there == YES && !strcmp(here->pasts[i].name, p->received))
+			base = &here->pasts[i];
+	for (unsigned i = 0; base && i < PASTS; i++)
+		if (here->pasts[i].there == YES && serial_of(here->pasts[i].name) > serial_of(base->name))
+			s = &here->pasts[i];
+	if (base && !s)
+		take(c);
+	if (!s)
+		return;
+	there = ship(c, p, s, base->name);
+	if (there == NO)
+		return;
+	p->there = there == YES ? YES : NO;	/* he doesn't go where he doesn't know what there is */
+	memcpy(p->files, s->files, sizeof(p->files));
+	for (unsigned i = 0; i < FILES_MAX; i++)
+		p->files[i].doubt = false;
+	strcpy(p->received, s->name);
+	p->fresh = true;
+	c->w->updated += there == YES;
+}
+
 static void clone(struct client *c)
 {
 	struct place *p = pick_place(c, NO);
@@ -449,8 +550,16 @@ static void clone(struct client *c)
 	memcpy(p->files, s ? s->files : c->files, sizeof(p->files));
 	for (unsigned i = 0; i < FILES_MAX; i++)
 		p->files[i].doubt = false;
-	e.name = p->volume;
 	p->fresh = true;
+	if (s && c->w->ships && !rng_one_in(&c->rng, 3)) {
+		receive(c, p, s);
+		if (p->there == MAYBE)
+			p->there = NO;
+		if (p->there == YES && rng_one_in(&c->rng, 2))
+			move(c, p);
+		return;
+	}
+	e.name = p->volume;
 	err = admin_risky_call(c, admin_clone, &e, "clone the volume");
 	e = (struct volume_call){ .volume = p->volume, .root = p->root };
 	p->there = err == NOBODY ? NO : find_out(c, admin_find_volume, &e);
@@ -478,6 +587,11 @@ static void destroy(struct client *c)
 			return;
 	}
 	e.volume = p->volume;
+	if (p->received[0] && admin_risky_call(c, admin_forget_all, &e, "destroy received snapshots")) {
+		p->source[0] = 0;		/* some may be gone */
+		return;
+	}
+	p->received[0] = 0;
 	err = admin_risky_call(c, admin_destroy, &e, "destroy a volume");
 	if (err)
 		p->there = err == NOBODY ? YES : find_out(c, admin_find_volume, &e);
@@ -521,7 +635,7 @@ void client_travel(struct client *c, void (*work)(struct client *c))
 	struct place *p;
 
 	/* Where counts are at their limit, what is shared is copied: a write might find no room for that. */
-	switch (c->w->cfg.max_refs ? 99 : rng_below(&c->rng, 14)) {
+	switch (c->w->cfg.max_refs ? 99 : rng_below(&c->rng, c->w->ships ? 19 : 14)) {
 	case 0: case 1:
 		take(c);
 		break;
@@ -534,15 +648,18 @@ void client_travel(struct client *c, void (*work)(struct client *c))
 	case 4: case 5:
 		restore(c);
 		break;
-	case 6:
+	case 6: case 14: case 15:
 		clone(c);
+		break;
+	case 16: case 17:
+		update(c);
 		break;
 	case 7:
 		p = pick_place(c, YES);
 		if (p)
 			move(c, p);
 		break;
-	case 8:
+	case 8: case 18:
 		destroy(c);
 		break;
 	case 9:
