@@ -60,34 +60,56 @@ static uint32_t serial_of(const struct machine *m)
 	return (uint32_t)strtoul(m->uuid, NULL, 16);
 }
 
-int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret_image,
-		 uint64_t *ret_size, char why[FLEET_WHY])
+#define PARTS 4
+
+/* No value has a character that XML or YAML would take for its own: names are host names, the rest are numbers
+ * and addresses. */
+static int parts_render(const struct fleet *f, const struct machine *m, struct buf text[PARTS],
+			struct seed_file *files, unsigned *ret_n, char why[FLEET_WHY])
 {
-	const char *user_data = setting_text(f, "user_data");
-	const char *network = setting_text(f, "network_config");
-	struct buf text[3];
-	static const char *const names[3] = { "meta-data", "user-data", "network-config" };
-	const char *templates[3] = { meta_data, user_data ? user_data : default_user_data, network };
-	struct seed_file files[3];
+	static const char *const names[PARTS] = { "meta-data", "user-data", "network-config", "Unattend.xml" };
+	const char *user_data = setting_text(f, "user_data"), *network = setting_text(f, "network_config");
+	const char *templates[PARTS] = { meta_data, user_data ? user_data : default_user_data, network,
+					 setting_text(f, "unattend") };
 	struct values v;
-	unsigned i, n = 0;
+	unsigned i;
 	int err = 0;
 
 	if (!network && *m->address)
 		templates[2] = default_network_config;
 	values_make(f, m, &v);
-	for (i = 0; i < 3; i++)
-		buf_init(&text[i], FLEET_TEMPLATE_MAX);
-	for (i = 0; i < 3 && !err; i++) {
+	for (i = 0; i < PARTS && !err; i++) {
 		if (!templates[i])
 			continue;
-		err = template_render(names[i], templates[i], v.vars, &text[i], why);
-		files[n++] = (struct seed_file){ names[i], buf_str(&text[i]), text[i].len };
+		err = template_render(i == 3 ? "unattend" : names[i], templates[i], v.vars, &text[i], why);
+		files[(*ret_n)++] = (struct seed_file){ names[i], buf_str(&text[i]), text[i].len };
 	}
+	/* Setup looks for one name when it installs, and for the other at the first boot of an image. */
+	if (templates[3]) {
+		files[*ret_n] = files[*ret_n - 1];
+		files[(*ret_n)++].name = "Autounattend.xml";
+	}
+	return err;
+}
+
+int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret_image, uint64_t *ret_offset,
+		 uint64_t *ret_size, char why[FLEET_WHY])
+{
+	bool iso = !strcmp(setting_text(f, "seed"), "iso");
+	struct seed_file files[PARTS + 1];
+	struct buf text[PARTS];
+	unsigned i, n = 0;
+	int err;
+
+	for (i = 0; i < PARTS; i++)
+		buf_init(&text[i], FLEET_TEMPLATE_MAX);
+	err = parts_render(f, m, text, files, &n, why);
 	buf_init(ret_image, 4 * SEED_BYTES_MAX);
-	if (!err && seed_build(files, n, serial_of(m), ret_image, ret_size))
+	*ret_offset = iso ? SEED_ISO_OFFSET : 0;
+	if (!err && (iso ? seed_iso_build(files, n, ret_image, ret_size) :
+			   seed_build(files, n, serial_of(m), ret_image, ret_size)))
 		err = refuse(why, -ENOMEM, "out of memory");
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < PARTS; i++)
 		buf_release(&text[i]);
 	return err;
 }
@@ -133,9 +155,10 @@ static void xml_disk(struct buf *b, const struct fleet *f, const char *path, con
 		     const char *format, const char *more)
 {
 	const char *mounted = setting_text(f, "path");
+	bool dvd = !strncmp(target, "sd", 2);
 
-	buf_printf(b, "    <disk type='%s' device='disk'>\n      <driver name='qemu' type='%s'/>\n",
-		   mounted ? "file" : "network", format);
+	buf_printf(b, "    <disk type='%s' device='%s'>\n      <driver name='qemu' type='%s'/>\n",
+		   mounted ? "file" : "network", dvd ? "cdrom" : "disk", format);
 	if (mounted) {
 		buf_append_str(b, "      <source file='");
 		xml_escape(b, mounted);
@@ -146,7 +169,7 @@ static void xml_disk(struct buf *b, const struct fleet *f, const char *path, con
 		xml_escape(b, setting_text(f, "server"));
 		buf_append_str(b, "'/>\n        <identity user='+0' group='+0'/>\n      </source>\n");
 	}
-	buf_printf(b, "      <target dev='%s' bus='virtio'/>\n%s    </disk>\n", target, more);
+	buf_printf(b, "      <target dev='%s' bus='%s'/>\n%s    </disk>\n", target, dvd ? "sata" : "virtio", more);
 }
 
 static void xml_disks(struct buf *b, const struct fleet *f, const struct machine *m)
@@ -156,11 +179,11 @@ static void xml_disks(struct buf *b, const struct fleet *f, const struct machine
 	machine_disk_path(f, m, path, sizeof(path));
 	xml_disk(b, f, path, "vda", strcmp(disk_suffix(f), ".vhd") ? "raw" : "vpc", "");
 	machine_seed_path(f, m, path, sizeof(path));
-	xml_disk(b, f, path, "vdb", "raw", "      <readonly/>\n");
+	xml_disk(b, f, path, strcmp(seed_suffix(f), ".iso") ? "vdb" : "sda", "raw", "      <readonly/>\n");
 	if (!setting_number(f, "data"))
 		return;
 	machine_data_path(f, m, path, sizeof(path));
-	xml_disk(b, f, path, "vdc", "raw", "");
+	xml_disk(b, f, path, "vdc", strcmp(data_suffix(f), ".vhd") ? "raw" : "vpc", "");
 }
 
 /* The network's name needs no escapes: settings.c allows no such letters. */

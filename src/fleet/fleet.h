@@ -171,16 +171,22 @@ const char *fleet_state_name(enum fleet_state s);
 /* ---- custom.c: what makes a machine its own --------------------------------------------- */
 
 /* The seed image of M (seed.h), rendered from the fleet's templates.  *ret_size is the file's
- * size: behind the bytes in ret_image it is zeros. */
-int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret_image,
+ * size: before *ret_offset, and behind the bytes in ret_image, it is zeros. */
+int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret_image, uint64_t *ret_offset,
 		 uint64_t *ret_size, char why[FLEET_WHY]);
 
 /* The domain of M for libvirt; TYPE: "kvm", "qemu", "test". */
 int machine_xml(const struct fleet *f, const struct machine *m, const char *type,
 		struct buf *ret_xml, char why[FLEET_WHY]);
 
-/* ".raw", or ".vhd": what disks' names end in. */
+/* What names end in: ".raw" or ".vhd" of disks, ".img" or ".iso" of seeds, ".raw" or ".vhd" of data disks. */
 const char *disk_suffix(const struct fleet *f);
+const char *seed_suffix(const struct fleet *f);
+const char *data_suffix(const struct fleet *f);
+/* A new fleet's settings that follow from its others; older fleets have what they were made with. */
+void settings_begin(json_t *settings);
+/* The data disk's own UUID, in a VHD. */
+void machine_data_uuid(const struct machine *m, char ret[FLEET_UUID]);
 /* Where its files are, in the volume: "/fleets/NAME/disks/MACHINE.raw". */
 void machine_disk_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);
 void machine_seed_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap);

@@ -154,7 +154,11 @@ int machine_vmx(const struct fleet *f, const struct machine *m, struct buf *ret)
 	vmx_uuid("uuid.location", m->uuid, ret);
 	buf_append_str(ret, "scsi0.present = \"TRUE\"\nscsi0.virtualDev = \"lsilogic\"\n");
 	vmx_disk(0, m->name, "", ret);
-	vmx_disk(1, m->name, "-seed", ret);
+	if (strcmp(seed_suffix(f), ".iso"))
+		vmx_disk(1, m->name, "-seed", ret);
+	else
+		buf_printf(ret, "ide1:0.present = \"TRUE\"\nide1:0.deviceType = \"cdrom-image\"\n"
+			   "ide1:0.fileName = \"../../seeds/%s.iso\"\n", m->name);
 	if (setting_number(f, "data"))
 		vmx_disk(2, m->name, "-data", ret);
 	vmx_network(f, m, ret);

@@ -18,6 +18,7 @@
 #include "fleet/fleet_int.h"
 
 #define MAC_FIRST 0x52
+#define WINDOWS_NAME_MAX 15
 
 void fleet_init(struct fleet *f)
 {
@@ -81,6 +82,14 @@ static int name_make(const struct name_pattern *p, struct machine *m, char why[F
 	return 0;
 }
 
+/* Windows Setup stops at a name that it doesn't take. */
+static int windows_name_check(const char *name, char why[FLEET_WHY])
+{
+	return strlen(name) > WINDOWS_NAME_MAX || strspn(name, "0123456789") == strlen(name) ?
+		refuse(why, -EINVAL, "names: %s is no name for Windows: %d characters at most, and not all of them digits; "
+		       "give the fleet a shorter pattern with --names", name, WINDOWS_NAME_MAX) : 0;
+}
+
 int fleet_plan(struct fleet *f, char why[FLEET_WHY])
 {
 	uint64_t count = setting_number(f, "count"), n = count + setting_number(f, "spares");
@@ -105,6 +114,8 @@ int fleet_plan(struct fleet *f, char why[FLEET_WHY])
 		m[i].spare = i >= count;
 		m[i].host = m[i].elsewhere = HOST_NONE;
 		err = name_make(&pattern, &m[i], why);
+		if (!err && setting_text(f, "unattend"))
+			err = windows_name_check(m[i].name, why);
 		identity_make(f, &m[i]);
 		if (addresses)
 			address_range_at(&range, i, m[i].address);
@@ -281,6 +292,22 @@ const char *disk_suffix(const struct fleet *f)
 	return strcmp(setting_text(f, "format"), "vhd") ? ".raw" : ".vhd";
 }
 
+const char *seed_suffix(const struct fleet *f)
+{
+	return strcmp(setting_text(f, "seed"), "iso") ? ".img" : ".iso";
+}
+
+const char *data_suffix(const struct fleet *f)
+{
+	return setting_text(f, "data_format") ? ".vhd" : ".raw";
+}
+
+void machine_data_uuid(const struct machine *m, char ret[FLEET_UUID])
+{
+	memcpy(ret, m->uuid, FLEET_UUID);
+	ret[0] = ret[0] == '0' ? '1' : '0';
+}
+
 void machine_disk_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap)
 {
 	snprintf(buf, cap, "/fleets/%s/disks/%s%s", f->name, m->name, disk_suffix(f));
@@ -296,10 +323,10 @@ void golden_share_name(uint64_t version, char *buf, size_t cap)
 
 void machine_data_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap)
 {
-	snprintf(buf, cap, "/fleets/%s/data/%s.raw", f->name, m->name);
+	snprintf(buf, cap, "/fleets/%s/data/%s%s", f->name, m->name, data_suffix(f));
 }
 
 void machine_seed_path(const struct fleet *f, const struct machine *m, char *buf, size_t cap)
 {
-	snprintf(buf, cap, "/fleets/%s/seeds/%s.img", f->name, m->name);
+	snprintf(buf, cap, "/fleets/%s/seeds/%s%s", f->name, m->name, seed_suffix(f));
 }

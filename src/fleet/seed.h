@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Seeds: the small disk from which cloud-init's NoCloud source reads, at the first boot, who
- * this machine is.  It is a FAT12 file system with the label CIDATA and a few files in its
+ * Seeds: the small disk from which cloud-init's NoCloud source, cloudbase-init or Windows Setup read, at the
+ * first boot, who this machine is.  It is a FAT12 file system with the label CIDATA and a few files in its
  * root, made here in one piece of memory: no program is run, and a thousand of them take
  * milliseconds.
  *
@@ -27,5 +27,10 @@ struct seed_file { const char *name; const void *data; size_t len; };	/* ASCII, 
  * -EFBIG: more than SEED_BYTES_MAX, or files than the root takes; -ENOMEM. */
 int seed_build(const struct seed_file *files, unsigned n, uint32_t serial, struct buf *ret_image,
 	       uint64_t *ret_size);
+
+/* The same as an ISO 9660 image with Joliet names: a DVD.  What is appended begins at SEED_ISO_OFFSET of the
+ * image, before which there are zeros; files with the same data pointer share it. */
+#define SEED_ISO_OFFSET 32768
+int seed_iso_build(const struct seed_file *files, unsigned n, struct buf *ret_image, uint64_t *ret_size);
 
 #endif

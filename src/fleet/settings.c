@@ -34,6 +34,9 @@ static const struct setting {
 	{ "connect", TEXT, 1, 8192, NULL, 0 },
 	{ "user_data", TEXT, 0, FLEET_TEMPLATE_MAX, NULL, 0 },
 	{ "network_config", TEXT, 0, FLEET_TEMPLATE_MAX, NULL, 0 },
+	{ "unattend", TEXT, 1, FLEET_TEMPLATE_MAX, NULL, 0 },
+	{ "seed", TEXT, 1, 8, NULL, 0 },	/* default: fat, and iso with an answer file */
+	{ "data_format", TEXT, 1, 8, NULL, 0 },	/* default: raw */
 	{ "domain", TEXT, 1, FLEET_TEMPLATE_MAX, NULL, 0 },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -147,7 +150,21 @@ static int defaults_set(json_t *settings, const char *fleet)
 		else if (!strcmp(row->key, "names"))
 			failed |= json_object_set_new(settings, row->key, json_string(names));
 	}
+	if (!json_object_get(settings, "seed"))
+		failed |= json_object_set_new(settings, "seed", json_string(json_object_get(settings, "unattend") ? "iso" : "fat"));
 	return failed ? -ENOMEM : 0;
+}
+
+void settings_begin(json_t *settings)
+{
+	const char *format = json_string_value(json_object_get(settings, "format"));
+
+	if (!format || strcmp(format, "vhd"))
+		return;
+	if (!json_object_get(settings, "seed"))
+		json_object_set_new(settings, "seed", json_string("iso"));
+	if (json_object_get(settings, "data"))
+		json_object_set_new(settings, "data_format", json_string("vhd"));
 }
 
 /* ---- what they mean --------------------------------------------------------------------- */
@@ -213,6 +230,21 @@ static int format_check(const char *text, char why[FLEET_WHY])
 		refuse(why, -EINVAL, "format: %s: is none that is known here; write raw, vhd or vmware", text) : 0;
 }
 
+static int seed_check(const struct fleet *f, char why[FLEET_WHY])
+{
+	const char *seed = setting_text(f, "seed"), *data = setting_text(f, "data_format");
+
+	if (strcmp(seed, "fat") && strcmp(seed, "iso"))
+		return refuse(why, -EINVAL, "seed: %s: is none that is known here; write fat or iso", seed);
+	if (setting_text(f, "unattend") && strcmp(seed, "iso"))
+		return refuse(why, -EINVAL, "unattend: Windows looks for answer files on removable disks alone; leave the seed "
+			      "an iso");
+	if (data && (strcmp(data, "vhd") || strcmp(setting_text(f, "format"), "vhd")))
+		return refuse(why, -EINVAL, "data_format: %s: must be vhd, and the format too", data);
+	return data && setting_number(f, "data") % 512 ?
+		refuse(why, -EINVAL, "data: a VHD has whole sectors of 512 bytes") : 0;
+}
+
 /* A domain without these could not be told from others', or would be the same for all. */
 static int domain_check(const char *text, char why[FLEET_WHY])
 {
@@ -254,6 +286,8 @@ int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY])
 		err = format_check(setting_text(&f, "format"), why);
 	if (!err)
 		err = hosts_check(setting_text(&f, "connect"), why);
+	if (!err)
+		err = seed_check(&f, why);
 	if (!err)
 		err = place_check("path", setting_text(&f, "path"), why);
 	if (!err)

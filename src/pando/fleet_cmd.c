@@ -211,7 +211,7 @@ static void settings_print(const struct fleet *f)
 		else if (setting_is_number(key))
 			printf("%-15s %llu\n", key, (unsigned long long)setting_number(f, key));
 		else if (text && (!strcmp(key, "user_data") || !strcmp(key, "network_config") ||
-				  !strcmp(key, "domain")))
+				  !strcmp(key, "domain") || !strcmp(key, "unattend")))
 			printf("%-15s its own template, %zu bytes\n", key, strlen(text));
 		else if (text)
 			named_print(15, key, "%s", text);

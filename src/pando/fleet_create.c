@@ -139,6 +139,7 @@ static int fleet_begin(struct creation *x, const char *name)
 	f->settings = json_incref(x->given);
 	if (!setting_text(f, "golden") || !json_object_get(x->given, "count"))
 		return usage(x->c, "%s: there is no such fleet yet; say --golden and --count", name);
+	settings_begin(f->settings);
 	if (settings_complete(f->settings, name, why))
 		return usage(x->c, "%s", why);
 	err = golden_resolve(x->c, setting_text(f, "golden"), &image);
@@ -165,9 +166,9 @@ static int templates_look(const struct fleet *f)
 	CLEANUP_BUF struct buf image = { 0 }, xml = { 0 };
 	const struct machine *m = &f->machines[f->n - 1];	/* the longest name */
 	char why[FLEET_WHY];
-	uint64_t size;
+	uint64_t offset, size;
 
-	if (machine_seed(f, m, &image, &size, why) || machine_xml(f, m, "kvm", &xml, why))
+	if (machine_seed(f, m, &image, &offset, &size, why) || machine_xml(f, m, "kvm", &xml, why))
 		return fail("%s: %s", m->name, why);
 	return DONE;
 }

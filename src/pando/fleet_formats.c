@@ -3,14 +3,14 @@
  * Fleets for other hypervisors than QEMU.
  *
  * --format vhd: disks are /fleets/NAME/disks/MACHINE.vhd, a clone with a footer behind it, which is the
- * machine's own.
+ * machine's own; data disks are VHDs too, and seeds are ISO images, for the DVD drive.
  *
  * --format vmware: disks are raw as ever, and beside them is for each machine a directory that ESXi can
  * register.  Its descriptors lead to them, so whatever takes a disk's place is found:
  *
  *	/fleets/NAME/vmware/MACHINE/MACHINE.vmx
  *	.../MACHINE.vmdk		../../disks/MACHINE.raw
- *	.../MACHINE-seed.vmdk		../../seeds/MACHINE.img
+ *	.../MACHINE-seed.vmdk		../../seeds/MACHINE.img; an .iso is named by the .vmx
  *	.../MACHINE-data.vmdk		../../data/MACHINE.raw
  */
 #include "pando/fleet_cmd.h"
@@ -135,8 +135,8 @@ static int vmware_put(struct cmd *c, const struct fleet *f, const struct machine
 	}
 	if (!err)
 		err = disk_add(c, f, m, files, "", "disks", ".raw");
-	if (!err)
-		err = disk_add(c, f, m, files, "-seed", "seeds", ".img");
+	if (!err && strcmp(seed_suffix(f), ".iso"))		/* which the .vmx names itself */
+		err = disk_add(c, f, m, files, "-seed", "seeds", seed_suffix(f));
 	if (!err && setting_number(f, "data"))
 		err = disk_add(c, f, m, files, "-data", "data", ".raw");
 	json_array_append_new(files, json_pack("{s:o,s:o}", "name", json_sprintf("%s.vmx", m->name), "data",

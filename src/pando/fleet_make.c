@@ -208,13 +208,14 @@ static int seed_add(const struct fleet *f, const struct machine *m, json_t *file
 {
 	CLEANUP_BUF struct buf image = { 0 };
 	char why[FLEET_WHY];
-	uint64_t size;
+	uint64_t offset, size;
 
-	if (machine_seed(f, m, &image, &size, why))
+	if (machine_seed(f, m, &image, &offset, &size, why))
 		return fail("%s: %s", m->name, why);
-	json_array_append_new(files, json_pack("{s:o,s:o,s:I}", "name", json_sprintf("%s.img", m->name),
-					       "data", json_base64(image.data, image.len), "size",
-					       (json_int_t)size));
+	json_array_append_new(files, json_pack("{s:o,s:o,s:I,s:I}", "name",
+					       json_sprintf("%s%s", m->name, seed_suffix(f)), "data",
+					       json_base64(image.data, image.len), "offset", (json_int_t)offset,
+					       "size", (json_int_t)size));
 	*bytes += image.len / 3 * 4 + 4;
 	return DONE;
 }
@@ -243,10 +244,24 @@ int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uin
 	return err ? err : fleet_vmware_put(c, f, want);
 }
 
-/* One hole each.  Somebody's data is in those that are there: none is ever replaced. */
+static json_t *data_file(const struct fleet *f, const struct machine *m)
+{
+	uint64_t size = setting_number(f, "data");
+	unsigned char footer[VHD_FOOTER];
+	char uuid[FLEET_UUID];
+
+	if (strcmp(data_suffix(f), ".vhd"))
+		return json_pack("{s:o,s:s,s:I}", "name", json_sprintf("%s.raw", m->name), "data", "", "size",
+				 (json_int_t)size);
+	machine_data_uuid(m, uuid);
+	vhd_footer(size, uuid, footer);
+	return json_pack("{s:o,s:o,s:I}", "name", json_sprintf("%s.vhd", m->name), "data",
+			 json_base64(footer, sizeof(footer)), "offset", (json_int_t)size);
+}
+
+/* One hole each, with a footer in a VHD.  Somebody's data is in those that are there: none is ever replaced. */
 int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want)
 {
-	json_int_t size = (json_int_t)setting_number(f, "data");
 	json_t *files = json_array();
 	size_t i;
 	int err = DONE;
@@ -254,9 +269,7 @@ int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want)
 	for (i = 0; i < f->n && !err; i++) {
 		if (!want(&f->machines[i]))
 			continue;
-		json_array_append_new(files, json_pack("{s:o,s:s,s:I}", "name",
-						       json_sprintf("%s.raw", f->machines[i].name),
-						       "data", "", "size", size));
+		json_array_append_new(files, data_file(f, &f->machines[i]));
 		if (json_array_size(files) == DATA_BATCH)
 			err = fleet_files_send(c, f, "/data", "0600", false, &files);
 	}

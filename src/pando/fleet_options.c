@@ -64,7 +64,8 @@ static int option_take(struct cmd *c, const char *option, const char *key, json_
 
 	if (!text)
 		return DONE;
-	if (!strcmp(key, "user_data") || !strcmp(key, "network_config") || !strcmp(key, "domain"))
+	if (!strcmp(key, "user_data") || !strcmp(key, "network_config") || !strcmp(key, "domain") ||
+	    !strcmp(key, "unattend"))
 		return template_read(option, text, ret);
 	if (!strcmp(key, "expires"))
 		return lifetime_take(c, text, ret);

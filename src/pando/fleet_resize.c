@@ -35,10 +35,10 @@ static int machines_remove(struct life *l)
 			continue;
 		snprintf(name, sizeof(name), "/disks/%s%s", m->name, disk_suffix(&l->f));
 		err = fleet_file_remove(l->c, &l->f, name, false);
-		snprintf(name, sizeof(name), "/seeds/%s.img", m->name);
+		snprintf(name, sizeof(name), "/seeds/%s%s", m->name, seed_suffix(&l->f));
 		if (!err)
 			err = fleet_file_remove(l->c, &l->f, name, false);
-		snprintf(name, sizeof(name), "/data/%s.raw", m->name);
+		snprintf(name, sizeof(name), "/data/%s%s", m->name, data_suffix(&l->f));
 		if (!err)
 			err = fleet_file_remove(l->c, &l->f, name, false);
 		snprintf(name, sizeof(name), "/vmware/%s", m->name);

@@ -41,7 +41,7 @@ static void foreign_note(struct tag_survey *s, const char *name)
 
 static const char *suffix_of(const struct fleet *f, const char *folder)
 {
-	return strcmp(folder, "disks") ? ".raw" : disk_suffix(f);
+	return strcmp(folder, "disks") ? data_suffix(f) : disk_suffix(f);
 }
 
 static int tag_file(void *arg, const json_t *entry)

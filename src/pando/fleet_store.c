@@ -8,7 +8,7 @@
  *					what becomes of the image itself is of no importance then;
  *	/fleets/NAME/golden-2.raw	and of the next, after a recompose
  *	/fleets/NAME/disks/MACHINE.raw
- *	/fleets/NAME/seeds/MACHINE.img
+ *	/fleets/NAME/seeds/MACHINE.img	or .iso
  *	/fleets/NAME/data/MACHINE.raw	if the fleet has data disks: empty when they are made
  *	/fleets/NAME/snapshots/TAG/disks/MACHINE.raw, data/MACHINE.raw	(fleet_snapshot.c)
  */
@@ -392,7 +392,7 @@ int fleet_survey(struct cmd *c, struct fleet *f, struct fleet_files *ret_files)
 	err = entries_each(c, path, survey_top, &s);
 	for (i = 0; i < 3 && !err; i++) {
 		s.folder = fleet_folders[i] + 1;
-		s.suffix = i == 0 ? disk_suffix(f) : i == 1 ? ".img" : ".raw";
+		s.suffix = i == 0 ? disk_suffix(f) : i == 1 ? seed_suffix(f) : data_suffix(f);
 		fleet_path(f, fleet_folders[i], path, sizeof(path));
 		err = entries_each(c, path, survey_file, &s);
 	}

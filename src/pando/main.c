@@ -148,6 +148,8 @@ static const struct option_row fleet_create_options[] = {
 	{ "addresses", "A-B/PREFIX", "give them these addresses in turn, as 10.0.0.10-10.0.0.200/24" },
 	{ "user-data", "FILE", "template of cloud-init's user data" },
 	{ "network-config", "FILE", "template of cloud-init's network configuration" },
+	{ "unattend", "FILE", "template of an answer file for Windows Setup, put into the seed" },
+	{ "seed", "KIND", "fat, a disk, or iso, a DVD (default fat; iso with --unattend and for vhd)" },
 	{ "domain", "FILE", "template of libvirt's domain XML, instead of the one that is built in" },
 	{ "format", "FORMAT", "of the disks: raw, vhd, or vmware for what ESXi registers (default raw)" },
 	{ "server", "ADDRESS", "where the hypervisor reaches pandod by NFS (default 127.0.0.1)" },

@@ -582,11 +582,11 @@ static void seeds_say_who_it_is(void **state)
 	unsigned char out[8192];
 	struct fleet f;
 	struct buf image;
-	uint64_t size;
+	uint64_t offset, size;
 	size_t len;
 
 	fleet_planned(&f, "desk", ", \"count\": 9, \"addresses\": \"10.0.0.1-10.0.0.9/24\"");
-	assert_int_equal(machine_seed(&f, &f.machines[6], &image, &size, why), 0);
+	assert_int_equal(machine_seed(&f, &f.machines[6], &image, &offset, &size, why), 0);
 	fat_read((unsigned char *)image.data, 0, out, &len);
 	out[len] = 0;
 	assert_non_null(strstr((char *)out, "local-hostname: desk-007\n"));
