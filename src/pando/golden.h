@@ -27,4 +27,34 @@ bool golden_has_version(const char *golden);
 /* Whether GOLDEN is TEXT, or a version of it. */
 bool golden_is(const char *golden, const char *text);
 
+/* TEXT as one, or BAD_USAGE. */
+int golden_name_take(struct cmd *c, const char *text, struct golden_name *ret);
+
+/* ---- what there is ---------------------------------------------------------------------- */
+
+/* All versions of NAME (NULL: of all) in VOLUME, added to LIST, an object by path: golden, volume, name, version;
+ * size and mapped if the image is there; known if there is a file of what is known of it. */
+int golden_walk(struct cmd *c, const char *volume, const char *name, json_t *list);
+/* The greatest version that is there, 0 for none; ANY: or was. */
+uint64_t golden_newest(const json_t *list, bool any);
+
+/* Adds what was written down of it to one of a list, or to all of which anything was. */
+int golden_known_read(struct cmd *c, json_t *golden);
+int golden_known_all(struct cmd *c, json_t *list);
+/* Writes it down; GOLDEN: its path. */
+int golden_known_write(struct cmd *c, const char *golden, const json_t *known);
+
+/* ---- who uses it ------------------------------------------------------------------------ */
+
+struct golden_users {
+	const char *golden;
+	json_t *list;			/* {fleet, machines}; the caller's */
+	char unreadable[FLEET_WHY];	/* why a fleet's manifest doesn't tell; "": all do */
+};
+int golden_users_find(struct cmd *c, struct golden_users *u);
+/* Sets users of all in LIST that are there. */
+int golden_users_set(struct cmd *c, json_t *list);
+/* "desk (3), lab (2)", or "-". */
+void golden_users_text(const json_t *golden, char *buf, size_t cap);
+
 #endif
