@@ -106,7 +106,7 @@ static int walk_entry(void *arg, const json_t *entry)
 /* What was written down of it, from somebody who may have edited it. */
 int golden_known_read(struct cmd *c, json_t *golden)
 {
-	static const char *const keys[] = { "note", "created", "source", "format", "prepared", "retired" };
+	static const char *const keys[] = { "note", "created", "source", "format", "prepared", "retired", "begun" };
 	CLEANUP_BUF struct buf text = { .max = 65536 };
 	char path[GOLDEN_PATH + 8];
 	struct request r;
@@ -155,21 +155,33 @@ int golden_known_all(struct cmd *c, json_t *list)
 	return err;
 }
 
-int golden_known_write(struct cmd *c, const char *golden, const json_t *known)
+static void known_request(const char *golden, const json_t *known, bool replace, struct request *r)
 {
 	char folder[128], *text = json_dumps(known, JSON_INDENT(1)), name[GOLDEN_PATH];
 	json_t *files = json_array();
-	struct request r;
-	int err;
 
 	snprintf(folder, sizeof(folder), "%.*s:/golden", (int)strcspn(golden, ":"), golden);
 	snprintf(name, sizeof(name), "%s.json", strrchr(golden, '/') + 1);
 	json_array_append_new(files, json_pack("{s:s,s:o}", "name", name, "data", json_base64(text, strlen(text))));
 	free(text);
-	request_init(&r, "POST", "/v1/files", NULL);
-	r.body = json_pack("{s:s,s:b,s:o}", "path", folder, "replace", 1, "files", files);
-	err = client_call(c, &r, NULL);
-	return err;
+	request_init(r, "POST", "/v1/files", NULL);
+	r->body = json_pack("{s:s,s:b,s:o}", "path", folder, "replace", replace, "files", files);
+}
+
+int golden_known_write(struct cmd *c, const char *golden, const json_t *known)
+{
+	struct request r;
+
+	known_request(golden, known, true, &r);
+	return client_call(c, &r, NULL);
+}
+
+bool golden_number_take(struct cmd *c, const char *golden, const json_t *known, bool loud)
+{
+	struct request r;
+
+	known_request(golden, known, false, &r);
+	return loud ? client_call(c, &r, NULL) == DONE : client_try(c, &r);
 }
 
 /* The greatest version that is there; ANY: or was. */

@@ -44,6 +44,10 @@ int golden_known_all(struct cmd *c, json_t *list);
 /* Writes it down; GOLDEN: its path. */
 int golden_known_write(struct cmd *c, const char *golden, const json_t *known);
 
+/* The same for one that nothing is known of yet: only one of several who want the number gets it.  LOUD: tells why
+ * it can't be had. */
+bool golden_number_take(struct cmd *c, const char *golden, const json_t *known, bool loud);
+
 /* ---- who uses it ------------------------------------------------------------------------ */
 
 struct golden_users {

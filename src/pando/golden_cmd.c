@@ -3,8 +3,9 @@
  * golden import, list, show and retire: golden images in versions.
  *
  *	VOLUME:/golden/NAME@N		the image: raw, never changed, whole when it has its name
- *	VOLUME:/golden/NAME@N.json	what is known of it; written after it, and kept when it is retired,
- *					so that no number comes to mean another image
+ *	VOLUME:/golden/NAME@N.json	what is known of it; written before it, which takes the number, and
+ *					after it; and kept when it is retired, so that no number comes to
+ *					mean another image
  *
  * Who uses it, the fleets' manifests say: nothing here is counted.  A fleet has a share of its own and would
  * go on without the image; it is kept for those who want to know what their machines are made of.
@@ -21,27 +22,58 @@
 #include "base/cleanup.h"
 
 #define NOTE_MAX 500
+#define TRIES 50			/* others import under the same name */
 
 /* ---- import ----------------------------------------------------------------------------- */
 
+/* What is written down of an import: first that it has begun. */
+static json_t *known_make(struct cmd *c, const struct imported *got)
+{
+	const char *note = cmd_option(c, "note"), *source = strrchr(c->argv[0], '/');
+	char now[32];
+
+	now_text(now);
+	return json_pack("{s:s,s:s,s:s,s:s*,s:b}", got ? "created" : "begun", now, "note", note ? note : "", "source",
+			 source ? source + 1 : c->argv[0], "format", got ? image_format_name(got->format) : NULL,
+			 "prepared", got && got->prepare);
+}
+
+/* The next version: its number is taken by what is known of it. */
 static int version_new(struct cmd *c, struct golden_name *g, char golden[GOLDEN_PATH])
 {
+	json_t *known = known_make(c, NULL), *list;
+	bool taken = false;
 	char folder[128];
-	json_t *list = json_object();
 	struct request r;
-	int err;
+	int i, err;
 
 	snprintf(folder, sizeof(folder), "%s:/golden", g->volume);
 	request_init(&r, "POST", "/v1/directories", NULL);
 	request_arg(&r, "path", folder);
 	request_arg(&r, "parents", "1");
 	err = client_call(c, &r, NULL);
-	if (!err)
+	for (i = 1; i <= TRIES && !taken && !err; i++) {
+		list = json_object();
 		err = golden_walk(c, g->volume, g->name, list);
-	g->version = golden_newest(list, true) + 1;
-	json_decref(list);
-	golden_path(g, golden);
-	return err;
+		g->version = golden_newest(list, true) + 1;
+		json_decref(list);
+		golden_path(g, golden);
+		taken = !err && golden_number_take(c, golden, known, i == TRIES);
+	}
+	json_decref(known);
+	return err || taken ? err : FAILED;
+}
+
+/* Of an import that failed: its number is free again. */
+static void version_drop(struct cmd *c, const char *golden)
+{
+	char path[GOLDEN_PATH + 8];
+	struct request r;
+
+	snprintf(path, sizeof(path), "%s.json", golden);
+	request_init(&r, "DELETE", "/v1/files", NULL);
+	request_arg(&r, "path", path);
+	client_try(c, &r);
 }
 
 static int import_report(struct cmd *c, const char *golden, const struct golden_name *g, const struct imported *got)
@@ -66,35 +98,42 @@ static int import_report(struct cmd *c, const char *golden, const struct golden_
 	return print_done();
 }
 
-int golden_import(struct cmd *c)
+/* What can be refused before anything is made. */
+static int import_look(struct cmd *c, struct golden_name *g)
 {
-	const char *note = cmd_option(c, "note"), *source = strrchr(c->argv[0], '/');
-	struct imported got = { .prepare = cmd_option(c, "prepare") != NULL };
-	char golden[GOLDEN_PATH], created[32];
-	struct golden_name g;
-	json_t *known = json_pack("[s,s]", note ? note : "", source ? source + 1 : c->argv[0]);
-	int err = golden_name_take(c, c->argv[1], &g);
+	const char *note = cmd_option(c, "note");
+	json_t *known = known_make(c, NULL);
+	int err = golden_name_take(c, c->argv[1], g);
 
-	if (!err && g.version)
+	if (!err && g->version)
 		err = usage(c, "%s: give the name alone; the next version is pando's to find", c->argv[1]);
 	if (!err && note && (strlen(note) > NOTE_MAX || strpbrk(note, "\n\r")))
 		err = usage(c, "--note: one line of %d bytes is the most", NOTE_MAX);
 	if (!err && !known)
 		err = usage(c, "FILE's name and --note must be UTF-8 text");
 	json_decref(known);
-	if (!err && strcmp(c->argv[0], "-") && access(c->argv[0], R_OK))
-		err = fail("%s: %s", c->argv[0], strerror(errno));
+	return !err && strcmp(c->argv[0], "-") && access(c->argv[0], R_OK) ?
+		fail("%s: %s", c->argv[0], strerror(errno)) : err;
+}
+
+int golden_import(struct cmd *c)
+{
+	struct imported got = { .prepare = cmd_option(c, "prepare") != NULL };
+	char golden[GOLDEN_PATH];
+	struct golden_name g;
+	json_t *known;
+	int err = import_look(c, &g);
+
 	if (!err)
 		err = version_new(c, &g, golden);
-	if (!err)
-		err = image_import_to(c, c->argv[0], golden, &got);
-	if (!err) {
-		now_text(created);
-		known = json_pack("{s:s,s:s,s:s,s:s,s:b}", "created", created, "note", note ? note : "", "source",
-				  source ? source + 1 : c->argv[0], "format", image_format_name(got.format), "prepared",
-				  got.prepare);
-		err = known ? golden_known_write(c, golden, known) : fail("%s: is there, but without its note: out of memory",
-								   golden);
+	if (err)
+		return err;
+	err = image_import_to(c, c->argv[0], golden, &got);
+	if (err) {
+		version_drop(c, golden);
+	} else {
+		known = known_make(c, &got);
+		err = golden_known_write(c, golden, known);
 		json_decref(known);
 	}
 	if (!err)
@@ -156,7 +195,7 @@ static int list_print(const json_t *list)
 			table_cell(&t, "-");
 		}
 		table_cell(&t, *json_text(j, "created") ? json_text(j, "created") : "-");
-		table_cell(&t, there ? users : "retired");
+		table_cell(&t, there ? users : *json_text(j, "retired") ? "retired" : "not imported");
 		table_cell(&t, json_text(j, "note"));
 	}
 	return table_print(&t);
@@ -207,6 +246,8 @@ static void lines_print(const json_t *j)
 		printf(", %s of it data\n", size_text(json_u64(j, "mapped"), size));
 	if (*json_text(j, "retired"))
 		named_print(10, "retired", "%s", json_text(j, "retired"));
+	if (!json_object_get(j, "size") && !*json_text(j, "retired"))
+		named_print(10, "begun", "%s, and not imported yet, or cut short", json_text(j, "begun"));
 	named_print(10, "created", "%s", *json_text(j, "created") ? json_text(j, "created") : "-");
 	named_print(10, "from", "%s, %s%s", json_text(j, "source"), json_text(j, "format"),
 		   json_is_true(json_object_get(j, "prepared")) ? ", prepared" : "");
@@ -264,6 +305,8 @@ static int retire_look(struct cmd *c, const char *golden, json_t *list)
 	json_t *j = json_object_get(list, golden);
 	int err;
 
+	if (j && !json_object_get(j, "size") && json_object_get(j, "begun"))
+		return fail("%s: is not there: it is being imported, or that was cut short", golden);
 	if (!json_object_get(j, "size"))
 		return j ? fail("%s: is retired already", golden) :
 			   fail("%s: there is no such golden image; 'pando golden list' shows what there is", golden);
@@ -289,16 +332,17 @@ int golden_retire(struct cmd *c)
 	if (!err)
 		err = golden_walk(c, g.volume, g.name, list);
 	golden_path(&g, golden);
-	if (!err)
-		err = retire_look(c, golden, list);
 	j = json_object_get(list, golden);
 	if (!err && json_object_get(j, "known"))
 		err = golden_known_read(c, j);
+	if (!err)
+		err = retire_look(c, golden, list);
 	if (!err) {
 		now_text(now);
 		json_object_set_new(j, "retired", json_string(now));
 		json_object_del(j, "users");
 		json_object_del(j, "known");
+		json_object_del(j, "begun");
 		err = golden_known_write(c, golden, j);
 	}
 	if (!err) {
