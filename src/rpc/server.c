@@ -54,23 +54,49 @@ static size_t share_of(size_t max)
 	return max / 4 * 3;
 }
 
-static void kick_first(struct list *wants)
+static size_t held(const struct rpc_conn *c)
 {
-	if (!list_empty(wants))
-		conn_kick(container_of(wants->next, struct rpc_conn, wants));
+	return c->client ? c->client->recv_bytes : 0;
+}
+
+/* Of two equal ones, he whose client was given some longer ago. */
+static bool has_less(const struct rpc_conn *a, const struct rpc_conn *b)
+{
+	if (held(a) != held(b) || !a->client || !b->client)
+		return held(a) < held(b);
+	return a->client->got < b->client->got;
+}
+
+/* Whose turn it is, of those who wait for what all share: his whose client has least.  NULL: nobody waits. */
+static struct rpc_conn *first_want(const struct rpc_server *s)
+{
+	struct rpc_conn *first = NULL;
+	struct list *e;
+
+	list_each(e, &s->buf_wants) {
+		struct rpc_conn *c = container_of(e, struct rpc_conn, wants);
+
+		if (!first || has_less(c, first))
+			first = c;
+	}
+	return first;
 }
 
 void server_wants_kick(struct rpc_server *s, struct client *k)
 {
-	kick_first(&s->buf_wants);
-	if (k)
-		kick_first(&k->buf_wants);
+	struct rpc_conn *first = first_want(s);
+
+	if (first)
+		conn_kick(first);
+	if (k && !list_empty(&k->buf_wants))
+		conn_kick(container_of(k->buf_wants.next, struct rpc_conn, wants));
 }
 
 struct recv_buf *server_buf_get(struct rpc_server *s, struct rpc_conn *c, enum buf_class class,
 				struct list **ret_where)
 {
 	struct client *k = c->client;
+	struct rpc_conn *first;
 	struct list *e;
 	struct recv_buf *b;
 
@@ -80,8 +106,9 @@ struct recv_buf *server_buf_get(struct rpc_server *s, struct rpc_conn *c, enum b
 		return NULL;
 	}
 	*ret_where = &s->buf_wants;
-	if (!list_empty(&s->buf_wants) && s->buf_wants.next != &c->wants)
-		return NULL;			/* others wait already */
+	first = first_want(s);
+	if (first && first != c && !has_less(c, first))
+		return NULL;
 	if (s->st.recv_bytes + buf_bytes[class] > s->lim.recv_bytes_max)
 		return NULL;
 	e = list_pop(&s->free_bufs[class]);
@@ -99,8 +126,10 @@ struct recv_buf *server_buf_get(struct rpc_server *s, struct rpc_conn *c, enum b
 	b->refs = 1;
 	b->client = k;
 	s->st.recv_bytes += b->cap;
-	if (k)
+	if (k) {
 		k->recv_bytes += b->cap;
+		k->got = ++s->gets;
+	}
 	return b;
 }
 
@@ -416,28 +445,51 @@ static bool recv_short(const struct rpc_server *s, const struct rpc_conn *c)
 	return !list_empty(&s->buf_wants) || (c->client && !list_empty(&c->client->buf_wants));
 }
 
-static void sweep_conn(struct rpc_server *s, struct rpc_conn *c, uint64_t now)
+/*
+ * Whether C keeps memory from FIRST, whose client has less, for a record that comes at less than 256 KiB a second.
+ */
+static bool hogs(const struct rpc_conn *c, const struct rpc_conn *first, uint64_t age_ns)
+{
+	return first && held(c) > held(first) && c->wr - c->rd < age_ns / MS * 256;
+}
+
+static bool record_stalls(const struct rpc_server *s, const struct rpc_conn *c, const struct rpc_conn *first,
+			  uint64_t now)
+{
+	uint64_t stall = s->lim.stall_ms * MS, age = now - c->record_ns;
+
+	if (!c->receiving || !c->record_ns)
+		return false;
+	return now - c->active_ns > stall ||
+	       (recv_short(s, c) && (age > stall / 6 || (age > stall / 30 && hogs(c, first, age))));
+}
+
+/* Whether it was ended. */
+static bool sweep_conn(struct rpc_server *s, struct rpc_conn *c, const struct rpc_conn *first, uint64_t now)
 {
 	uint64_t stall = s->lim.stall_ms * MS;
 
 	if (c->closing)
-		return;
+		return false;
 	if (c->send && now - c->progress_ns > (replies_short(s, c) ? stall / 60 : stall)) {
 		s->st.closed_stalled++;
 		conn_abort(c);
-	} else if (c->receiving && c->record_ns &&
-		   (now - c->active_ns > stall ||
-		    (recv_short(s, c) && now - c->record_ns > stall / 6))) {
+		return true;
+	}
+	if (record_stalls(s, c, first, now)) {
 		s->st.closed_stalled++;
 		conn_abort(c);
-	} else if (recv_short(s, c) && now - c->active_ns > SWEEP_PRESSED_MS * MS) {
-		conn_shrink(c);
+		return true;
 	}
+	if (recv_short(s, c) && now - c->active_ns > SWEEP_PRESSED_MS * MS)
+		conn_shrink(c);
+	return false;
 }
 
 static void sweep(struct timer *t)
 {
 	struct rpc_server *s = container_of(t, struct rpc_server, sweep);
+	struct rpc_conn *first = first_want(s);
 	uint64_t now = loop_now_ns();
 	struct list *e, *tmp;
 	bool pressed = false;
@@ -446,10 +498,11 @@ static void sweep(struct timer *t)
 		struct rpc_conn *c = container_of(e, struct rpc_conn, entry);
 
 		pressed |= replies_short(s, c) || recv_short(s, c);
-		sweep_conn(s, c, now);
+		if (sweep_conn(s, c, first, now))
+			first = first_want(s);
 	}
 	call_worker(s);
-	kick_first(&s->buf_wants);
+	server_wants_kick(s, NULL);
 	if (s->st.conns)
 		timer_set(t, (pressed ? SWEEP_PRESSED_MS : SWEEP_MS) * MS);
 }

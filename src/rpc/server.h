@@ -18,7 +18,9 @@
  *                 connection, and much sooner when others are short of memory
  *   one client    (an address) has three quarters of either at most, so that the rude are
  *                 their own trouble; and when many such have used up what there is for replies,
- *                 another gets a little nevertheless, out of a quarter that is kept aside
+ *                 another gets a little nevertheless, out of a quarter that is kept aside; of what there
+ *                 is to receive into, he who has least gets the next, and whoever has more and is slow
+ *                 with a record loses his connection after stall_ms / 30
  *
  * Garbage, records over RPC_CALL_MAX and records that don't get complete end a connection.
  */

@@ -49,6 +49,7 @@ struct client {
 	struct list ready;		/* as the server's: they wait until this client may have more */
 	struct list waiting;		/* in the server's list of clients with such */
 	struct list buf_wants;		/* as the server's: who waits for this client's own share */
+	uint64_t got;			/* number of the last buffer that it was given */
 	struct rpc_client_info info;
 };
 
@@ -129,6 +130,7 @@ struct rpc_server {
 	struct rpc_limits lim;
 	struct list listeners, conns, ready, buf_wants;
 	struct list waiting;		/* clients for whose replies there was no memory, in turn */
+	uint64_t gets;			/* buffers given to receive into */
 	struct client nobody;		/* all beyond the clients that can be told apart */
 	struct list idle_workers;
 	struct list free_tasks, free_sends, free_bufs[BUF_CLASSES];

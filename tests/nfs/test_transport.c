@@ -611,6 +611,36 @@ static void test_half_records(void **state)
 	end();
 }
 
+/* Fifty of them, from four addresses, have all there is and stand in line for more: a fifth gets its turn. */
+static void test_half_records_of_many(void **state)
+{
+	const struct rpc_limits lim = { .recv_bytes_max = 3 << 20, .stall_ms = 30000 };
+	struct msg m = { 0 };
+	int half[50], fd;
+	time_t begun;
+
+	begin(&lim);
+	make_echo(&m, 3, 1 << 20);
+	for (int k = 0; k < 50; k++) {
+		uint32_t mark = htobe32(0x80000000u | (uint32_t)m.len);
+
+		half[k] = client_connect_from(port, 2 + k % 4);
+		client_send_raw(half[k], &mark, 4);
+		client_send_raw(half[k], m.data, 100000);
+	}
+	usleep(50000);
+	fd = client_connect_from(port, 99);
+	begun = time(NULL);
+	client_send(fd, &m);
+	expect_echo(fd, 3, 1 << 20);
+	assert_true(time(NULL) - begun < 5);	/* they get five seconds each, if nobody has less */
+	for (int k = 0; k < 50; k++)
+		close(half[k]);
+	close(fd);
+	msg_free(&m);
+	end();
+}
+
 /* A rude client is not another's trouble: not when he doesn't read, nor when he stops sending. */
 static void test_other_clients(void **state)
 {
@@ -882,7 +912,7 @@ int main(void)
 		cmocka_unit_test(test_slow_reader),
 		cmocka_unit_test(test_many_connections),
 		cmocka_unit_test(test_connection_limit),
-		cmocka_unit_test(test_half_records),
+		cmocka_unit_test(test_half_records), cmocka_unit_test(test_half_records_of_many),
 		cmocka_unit_test(test_other_clients),
 		cmocka_unit_test(test_many_rude),
 		cmocka_unit_test(test_held_connections),
