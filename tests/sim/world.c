@@ -538,8 +538,11 @@ static void populate(struct world *w)
 			travels_start(c);
 		if (c->habit->home == HOME_SHARED)
 			tenancy_start(c);
+	}
+	/* Not before all are at home: they set traps for each other. */
+	for (unsigned i = 0; i < w->nclients; i++) {
 		w->running++;
-		sim_ok(fiber_spawn(client_fiber, c, "client"));
+		sim_ok(fiber_spawn(client_fiber, &w->clients[i], "client"));
 	}
 }
 

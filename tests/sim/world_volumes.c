@@ -329,15 +329,20 @@ static unsigned count_files(const struct file *files)
 	return n;
 }
 
-/* Nobody was told.  It is the one or the other; where the files of both are there, the one with more. */
+/*
+ * Nobody was told.  It is the one or the other; where the files of both are there, the one with more, if none
+ * are forgotten that might be in the other.
+ */
 static void become_either(struct client *c, const struct past *s)
 {
 	bool settled = admin_settled(c);
 	enum verdict then = settled ? compare(c, s->files) : UNKNOWN;
 	enum verdict now = settled ? compare(c, c->files) : UNKNOWN;
 
-	if (then == SAME && now == SAME)
-		*(count_files(s->files) > count_files(c->files) ? &now : &then) = OTHER;
+	if (then == SAME && now == SAME && count_files(s->files) > count_files(c->files))
+		*(c->errors ? &then : &now) = c->errors ? UNKNOWN : OTHER;
+	else if (then == SAME && now == SAME)
+		then = s->unsure && count_files(s->files) < count_files(c->files) ? UNKNOWN : OTHER;
 	world_tell(c->w, "client %u: %s", c->id, then == SAME && now == OTHER ? "it is what it was in the snapshot" :
 		   then == OTHER ? "it is not what it was in the snapshot" : "nobody can tell what it is");
 	if (then == SAME && now == OTHER) {
