@@ -155,6 +155,8 @@ static int replace_look(struct life *l, const struct machine *m, struct machine 
 	int err = m->spare ? fail("%s: is a spare itself", m->name) : life_look(l, true);
 
 	if (!err)
+		err = strangers_fail(l);
+	if (!err)
 		err = fleet_no_foreign(&l->f);
 	if (!err && runs(m) && !cmd_option(l->c, "force"))
 		err = fail("%s: is running; stop it first, or give --force", m->name);
