@@ -329,7 +329,7 @@ void repl_mess(struct rig *r, struct fs_id root, struct rng *rng, unsigned n)
 
 struct compare {
 	struct fs_req a, b;
-	struct { uint64_t a, b; } *seen;	/* inodes that are one */
+	struct { uint64_t a, b; struct fs_id a_origin, b_origin; } *seen;	/* inodes that are one */
 	unsigned nseen;
 	char path[2000];
 };
@@ -410,7 +410,8 @@ static void same_data(struct compare *c, const struct fs_attr *a, const struct f
 
 static void same_xattrs(struct compare *c, struct fs_id a, struct fs_id b)
 {
-	char la[512], lb[512], va[3000], vb[3000];
+	static char la[65536], lb[65536];
+	char va[3000], vb[3000];
 	struct fs_xattr_list xa = { .buf = la, .cap = sizeof(la) }, xb = { .buf = lb, .cap = sizeof(lb) };
 	uint32_t na, nb;
 
@@ -466,6 +467,8 @@ static void same_object(struct compare *c, const struct fs_attr *a, const struct
 		}
 	sim_check(c->nseen < 100000, "too much for this test");
 	c->seen[c->nseen].a = a->id.ino;
+	c->seen[c->nseen].a_origin = a->origin;
+	c->seen[c->nseen].b_origin = b->origin;
 	c->seen[c->nseen++].b = b->id.ino;
 	if (a->type == FS_REG || a->type == FS_DIR)
 		same_xattrs(c, a->id, b->id);
@@ -481,6 +484,28 @@ static void same_object(struct compare *c, const struct fs_attr *a, const struct
 	}
 }
 
+/* What has been cloned from what, as far as that is there and has a name. */
+static void same_origins(struct compare *c, struct fs_id a, struct fs_id b)
+{
+	for (unsigned i = 0; i < c->nseen; i++) {
+		struct fs_id from = c->seen[i].a_origin, to = c->seen[i].b_origin;
+		struct fs_attr x;
+		unsigned k;
+
+		from.snapshot = a.snapshot;
+		if (!from.ino || fs_getattr(&c->a, from, &x) || !x.nlink)
+			continue;
+		for (k = 0; k < c->nseen && c->seen[k].a != from.ino; k++)
+			;
+		sim_check(k < c->nseen, "inode %llu has a name that was not found", (unsigned long long)from.ino);
+		sim_check(to.ino == c->seen[k].b && to.volume == b.volume,
+			  "inode %llu comes from %llu, and its copy from %llu, not %llu", (unsigned long long)c->seen[i].a,
+			  (unsigned long long)from.ino, (unsigned long long)to.ino, (unsigned long long)c->seen[k].b);
+		to.snapshot = b.snapshot;
+		sim_check(!fs_getattr(&c->b, to, &x), "its copy's is gone");
+	}
+}
+
 void repl_same(struct fs *a, const char *a_name, struct fs *b, const char *b_name)
 {
 	struct compare *c = test_alloc(sizeof(*c));
@@ -493,6 +518,7 @@ void repl_same(struct fs *a, const char *a_name, struct fs *b, const char *b_nam
 	sim_ok(fs_lookup_path(&c->a, a_name, "/", &ra));
 	sim_ok(fs_lookup_path(&c->b, b_name, "/", &rb));
 	same_object(c, &ra, &rb);
+	same_origins(c, ra.id, rb.id);
 	free(c->seen);
 	free(c);
 }

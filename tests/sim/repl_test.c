@@ -566,6 +566,50 @@ static void test_target(struct rig *r)
 	target_close(&t);
 }
 
+/* A directory whose names are many pages of a list, in both states; attributes that are more than one as well. */
+static void test_large_dir(struct rig *r)
+{
+	struct fs_create how = { .type = FS_REG, .how = FS_CREATE_GUARDED };
+	char name[FS_NAME_MAX + 1];
+	struct stream s;
+	struct fs_attr a;
+	struct rig t;
+
+	target_open(&t, TARGET_BLOCKS, 5);
+	for (unsigned i = 0; i <= 2500; i++) {
+		struct fs_name n = { name, (uint32_t)snprintf(name, sizeof(name), "%u-%0*u", i, i % 200 + 1, i) };
+
+		sim_ok(fs_create(&r->req, r->root, n, &how, &a, NULL));
+	}
+	for (unsigned i = 0; i < 100; i++) {
+		struct fs_name n = { name, (uint32_t)snprintf(name, sizeof(name), "user.%0100u", i) };
+
+		sim_ok(fs_xattr_set(&r->req, a.id, n, name, i, FS_XATTR_EITHER, NULL));
+	}
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s1", t.fs, "copy");
+	for (unsigned i = 0; i < 2500; i += 3) {
+		struct fs_name n = { name, (uint32_t)snprintf(name, sizeof(name), "%u-%0*u", i, i % 200 + 1, i) };
+		char other[16];
+		struct fs_name o = { other, (uint32_t)snprintf(other, sizeof(other), "new%u", i) };
+
+		if (i % 2)
+			sim_ok(fs_remove(&r->req, r->root, n, NULL));
+		else
+			sim_ok(fs_rename(&r->req, r->root, n, r->root, o, NULL, NULL));
+	}
+	for (unsigned i = 0; i < 100; i += 7) {
+		struct fs_name n = { name, (uint32_t)snprintf(name, sizeof(name), "user.%0100u", i) };
+
+		sim_ok(fs_xattr_remove(&r->req, a.id, n, NULL));
+	}
+	send_on(r, &t, "s2", "s1");
+	target_close(&t);
+}
+
 /* More directories than one directory can have in it. */
 static void test_many_dirs(struct rig *r)
 {
@@ -648,6 +692,7 @@ int main(int argc, char **argv)
 		{ "full", test_full, 24000, 0, false },
 		{ "power", test_power, 24000, 0, false },
 		{ "target", test_target, 24000, 0, false },
+		{ "large-dir", test_large_dir, 24000, 0, false },
 		{ "many-dirs", test_many_dirs, 160000, 0, false },
 		{ "relay", test_relay, 24000, 0, false },
 	};
