@@ -277,10 +277,12 @@ static int piece_run(struct call *c, void *arg)
 	if (s->users)
 		return -EBUSY;
 	s->users++;
-	while (!s->ended && s->len < SEND_PIECE)
-		waitq_wait(&s->changed);
+	while (!s->ended && s->len < SEND_PIECE && !c->admin->stopping)
+		waitq_wait_timeout(&s->changed, 100 * 1000 * 1000);
 	s->users--;
 	s->last_ns = loop_now_ns();
+	if (!s->ended && s->len < SEND_PIECE)
+		return -EINTR;
 	if (s->ended && s->err) {
 		memcpy(p->why, s->why, sizeof(p->why));
 		err = s->err;

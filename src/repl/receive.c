@@ -522,6 +522,7 @@ static int result(struct receive *r, int err)
 	r->err = err;
 	if (r->err && !r->why[0])
 		receive_fail(r, r->err, "%s", r->err == -ENOSPC ? "the pool is full; nothing of it was kept" :
+			     r->err == -EROFS ? "the pool is read-only; 'pando pool status' says why" :
 			     r->err == -EDQUOT ? "the volume's quota is too small for it; nothing of it was kept" :
 			     err_text(r->err));
 	return r->err;

@@ -56,6 +56,12 @@ static int mark_if_due(struct sender *s)
 	return send_record(s, S_MARK, &m, sizeof(m), 0);
 }
 
+int send_yield(struct sender *s)
+{
+	fiber_yield();
+	return s->out(s->arg, s->body, 0);
+}
+
 int send_record(struct sender *s, unsigned type, const void *fixed, size_t fixed_len, size_t tail_len)
 {
 	struct { uint64_t skeleton; uint32_t type, len; } shape =
@@ -72,8 +78,8 @@ int send_record(struct sender *s, unsigned type, const void *fixed, size_t fixed
 		err = arrive(s, type);
 	if (type != S_MARK)
 		s->skeleton = hash64_two(&shape, sizeof(shape), fixed, fixed_len);
-	if (s->seq % YIELD_RECORDS == 0)
-		fiber_yield();
+	if (!err && s->seq % YIELD_RECORDS == 0)
+		err = send_yield(s);
 	return err || type == S_MARK || type == S_END ? err : mark_if_due(s);
 }
 
@@ -91,7 +97,8 @@ int send_each(struct sender *s, change_fn fn)
 		err = fs_changes(&s->req, c);
 		for (unsigned i = 0; !err && i < c->n; i++)
 			err = fn(s, &c->c[i]);
-		fiber_yield();
+		if (!err)
+			err = send_yield(s);
 	}
 	free(c);
 	return err;

@@ -29,7 +29,10 @@ struct send_opts {
 };
 struct send_stats { uint64_t records, data_bytes, stream_bytes; };
 
-/* Takes the stream, LEN bytes of it; may wait.  A negative code ends it. */
+/*
+ * Takes the stream, LEN bytes of it; may wait.  A negative code ends it.  LEN is 0 now and then where nothing
+ * is given out for long, so that it can be ended there too.
+ */
 typedef int (*send_out)(void *arg, const void *data, size_t len);
 
 /*

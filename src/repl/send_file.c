@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "base/fiber.h"
 
 #define BLOCK 4096ULL
 #define DATA_BLOCKS (STREAM_DATA_MAX / BLOCK)
@@ -236,10 +235,11 @@ static int pieces(struct file *f)
 
 static int send_pieces(struct file *f, struct fs_id base)
 {
+	struct sender *s = f->s;
 	struct fs_pieces *p = f->pieces;
 	int err = 0;
 
-	p->id = send_id(f->s, f->ino, f->generation);
+	p->id = send_id(s, f->ino, f->generation);
 	p->base = base;
 	p->next = 0;
 	p->known = known;
@@ -248,7 +248,8 @@ static int send_pieces(struct file *f, struct fs_id base)
 		err = fs_pieces(&f->s->req, p);
 		if (!err)
 			err = pieces(f);
-		fiber_yield();
+		if (!err)
+			err = send_yield(s);
 	}
 	return err ? err : run_flush(f);
 }

@@ -38,6 +38,9 @@ int send_record(struct sender *s, unsigned type, const void *fixed, size_t fixed
 static inline void *send_tail(struct sender *s, size_t fixed_len) { return s->body + fixed_len; }
 static inline bool send_skips(const struct sender *s) { return s->seq < s->skip_to; }
 
+/* Lets others run, and asks whether it is still wanted. */
+int send_yield(struct sender *s);
+
 /* FN for each inode that differs. */
 typedef int (*change_fn)(struct sender *s, const struct fs_inode_change *x);
 int send_each(struct sender *s, change_fn fn);

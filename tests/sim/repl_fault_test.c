@@ -305,7 +305,8 @@ static int take(void *arg, const void *data, size_t len)
 {
 	uint64_t *sum = arg;
 
-	*sum = hash64_two(sum, 8, data, len);
+	if (len)
+		*sum = hash64_two(sum, 8, data, len);
 	return 0;
 }
 

@@ -26,7 +26,8 @@ static int take(void *arg, const void *data, size_t len)
 		s->data = realloc(s->data, s->cap);
 		sim_check(s->data != NULL, "no memory for a stream");
 	}
-	memcpy(s->data + s->len, data, len);
+	if (len)
+		memcpy(s->data + s->len, data, len);
 	s->len += len;
 	return 0;
 }

@@ -427,6 +427,45 @@ static void test_resume(struct rig *r)
 	target_close(&t);
 }
 
+struct unwanted { unsigned calls; size_t bytes; };
+
+static int want_no_more(void *arg, const void *data, size_t len)
+{
+	struct unwanted *u = arg;
+
+	u->bytes += len;
+	return !len && ++u->calls == 3 ? -ECANCELED : 0;
+}
+
+/* A sender on its way to the mark can be ended, and so can one that finds nothing that differs. */
+static void test_unwanted(struct rig *r)
+{
+	struct stream_token token;
+	struct unwanted u = { 0 };
+	struct send_opts o = { .volume = "main", .snapshot = "s1", .resume = &token, .mark_bytes = MARK_BYTES };
+	struct send_stats stats;
+	char why[SEND_WHY];
+	struct stream s;
+	struct rng rng;
+	struct rig t;
+	bool kept;
+	int rc;
+
+	rng_init(&rng, 9);
+	target_open(&t, TARGET_BLOCKS, 5);
+	repl_mess(r, r->root, &rng, 50);
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, MARK_BYTES, &s);
+	s.len -= 10;
+	repl_receive(t.fs, "copy", &s, false, &kept, &token);
+	sim_check(kept && token.number > 2, "not kept");
+	rc = send_run(r->fs, &o, want_no_more, &u, &stats, why);
+	sim_check(rc == -ECANCELED, "it goes on: %s", sim_err(rc));
+	sim_check(u.bytes < 500, "%zu bytes were given out before", u.bytes);
+	stream_free(&s);
+	target_close(&t);
+}
+
 /* Any bit that is wrong is found out. */
 static void test_flip(struct rig *r)
 {
@@ -688,6 +727,7 @@ int main(int argc, char **argv)
 		{ "numbers", test_numbers, 24000, 0, false },
 		{ "cut", test_cut, 24000, 0, false },
 		{ "resume", test_resume, 24000, 0, false },
+		{ "unwanted", test_unwanted, 24000, 0, false },
 		{ "flip", test_flip, 24000, 0, false },
 		{ "full", test_full, 24000, 0, false },
 		{ "power", test_power, 24000, 0, false },
