@@ -182,26 +182,31 @@ static int kept_find(struct disk *d)
 	return err;
 }
 
-/* Whether the disk in the pool is another than when it was checked out. */
+/* Whether the disk in the pool is another than when it was checked out.  A page may have nothing to say. */
 static int pool_changed(struct disk *d, bool *ret)
 {
-	const json_t *a, *b;
+	uint64_t next = 0;
 	struct request r;
+	bool more = true;
 	json_t *j;
 	int err;
 
-	request_init(&r, "GET", "/v1/diff", NULL);
-	request_arg(&r, "a", d->kept);
-	request_arg(&r, "b", d->object);
-	request_arg_u64(&r, "limit", 1);
-	err = client_call(d->c, &r, &j);
-	if (err)
-		return err;
-	a = json_object_get(j, "a");
-	b = json_object_get(j, "b");
-	*ret = json_array_size(json_object_get(j, "ranges")) || json_u64(a, "size") != json_u64(b, "size") ||
-	       !json_is_null(json_object_get(j, "next"));
-	json_decref(j);
+	for (*ret = false; more && !*ret; json_decref(j)) {
+		request_init(&r, "GET", "/v1/diff", NULL);
+		request_arg(&r, "a", d->kept);
+		request_arg(&r, "b", d->object);
+		request_arg_u64(&r, "limit", 1);
+		request_arg_u64(&r, "offset", next);
+		err = client_call(d->c, &r, &j);
+		if (err)
+			return err;
+		*ret = json_array_size(json_object_get(j, "ranges")) ||
+		       json_u64(json_object_get(j, "a"), "size") != json_u64(json_object_get(j, "b"), "size");
+		more = !json_is_null(json_object_get(j, "next"));
+		next = json_u64(j, "next");
+		if (d->upload[0])
+			client_alive(d->c, &d->alive);
+	}
 	return DONE;
 }
 
