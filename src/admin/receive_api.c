@@ -420,11 +420,25 @@ void get_receives(struct call *c)
 	json_decref(a->list);
 }
 
+/* It has a place in the table while it lasts, under no id, so that nothing begins that it would take away. */
 static int forget_run(struct call *c, void *arg)
 {
 	struct receive_args *a = arg;
+	struct receiving x = { .users = 1 }, **slot;
+	int err;
 
-	return is_receiving(c->admin, a->volume) ? -EALREADY : unfinished_forget(c->req.fs, a->volume);
+	while (!c->admin->receives_swept)
+		loop_sleep_ns(10 * 1000 * 1000);
+	if (is_receiving(c->admin, a->volume))
+		return -EALREADY;
+	slot = slot_of(c->admin, NULL);
+	if (!slot)
+		return -EUSERS;
+	memcpy(x.volume, a->volume, sizeof(x.volume));
+	*slot = &x;
+	err = unfinished_forget(c->req.fs, a->volume);
+	*slot = NULL;
+	return err;
 }
 
 void delete_receives(struct call *c)
