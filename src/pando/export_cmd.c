@@ -292,6 +292,8 @@ static int export_run(struct export *x, enum image_format format)
 		err = place_take(x, temp);
 	if (err)
 		unlink(temp);
+	else
+		err = name_sync(x->file);
 	if (x->fd >= 0)
 		close(x->fd);
 	free(temp);

@@ -211,6 +211,18 @@ int image_bitmap_find(const char *path, const char *prefix, char **ret_name)
 
 /* ---- temporary files -------------------------------------------------------------------- */
 
+int name_sync(const char *file)
+{
+	CLEANUP_FREE char *copy = strdup(file);
+	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, err = DONE;
+
+	if (fd < 0 || (fsync(fd) && errno != EINVAL))	/* EINVAL: a file system that has no such thing */
+		err = fail("%s: its directory cannot be written: %s", file, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 int temp_make(const char *near, bool beside, char **ret_path, int *ret_fd)
 {
 	CLEANUP_FREE char *copy = strdup(near);

@@ -146,6 +146,8 @@ int image_convert(const char *src, enum image_format from, const char *dst, enum
 int image_check_alone(const char *src, enum image_format from);
 /* Runs ARGV with its output going there; its exit code, or 127. */
 int program_run(char *const argv[], int out_fd, int err_fd);
+/* FILE's name, which it has got just now, outlives a power cut.  FAILED after saying why. */
+int name_sync(const char *file);
 /* A temporary file in $TMPDIR, else beside NEAR; its path is the caller's to free and unlink. */
 int temp_make(const char *near, bool beside, char **ret_path, int *ret_fd);
 bool is_zero(const void *p, size_t len);

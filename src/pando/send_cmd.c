@@ -119,11 +119,24 @@ static int send_all(struct sender *s)
 	return err;
 }
 
+/* What is there is replaced, if it is a file: a pipe, or a device, would be gone. */
+static int place_check(const char *file)
+{
+	struct stat st;
+
+	if (stat(file, &st))
+		return errno == ENOENT ? DONE : fail("%s: %s", file, strerror(errno));
+	return S_ISREG(st.st_mode) ? DONE : fail("%s: is not a regular file; let the shell send the stream there, with "
+						 "'> %s'", file, file);
+}
+
 static int send_file(struct sender *s)
 {
 	CLEANUP_FREE char *path = NULL;
-	int err = temp_make(s->file, true, &path, &s->fd);
+	int err = place_check(s->file);
 
+	if (!err)
+		err = temp_make(s->file, true, &path, &s->fd);
 	if (err)
 		return err;
 	err = send_all(s);
@@ -134,6 +147,8 @@ static int send_file(struct sender *s)
 	close(s->fd);
 	if (err)
 		unlink(path);
+	else
+		err = name_sync(s->file);
 	progress_end();
 	return err;
 }
