@@ -189,13 +189,28 @@ static int do_one(struct txn *t, void *arg)
 	return err;
 }
 
-/* Up to the first of the family. */
+/*
+ * Up to the first of the family.  Whoever made the stream that a volume was received from can have said that two
+ * files were cloned from each other: then it begins with one of them.  A round is noticed when the climb comes to where
+ * it was 1, 2, 4, ... steps before (Brent).
+ */
 static int climb(struct family *f, struct fs_id id, struct descent *ret)
 {
 	struct one o = { .id = id };
+	struct key seen = { 0 };
+	uint32_t next = 1;
 	int err = fs_run(f->req, SPACE_ORDINARY, false, false, do_one, &o);
 
 	for (uint32_t steps = 0; !err && steps < FS_FAMILY_MAX; steps++) {
+		if (!key_order(&o.d.own, &seen)) {
+			*ret = o.d;
+			return 0;
+		}
+		if (steps == next) {
+			seen = o.d.own;
+			next *= 2;
+			fiber_yield();
+		}
 		find_parent(f, &o.d);
 		*ret = o.d;
 		if (!o.d.parent.ino)
@@ -333,6 +348,8 @@ static int gather(struct family *f, const struct descent *first, struct fs_famil
 		struct key own = { r->id.volume, r->id.ino, r->id.generation };
 		uint32_t k = next[at]++;
 
+		if (k < f->n && !key_order(&f->d[k].parent, &own) && !key_order(&f->d[k].own, &first->own))
+			continue;
 		if (k < f->n && !key_order(&f->d[k].parent, &own) && out->n <= f->n) {
 			add_relative(out, &f->d[k], at);
 			at = out->n - 1;

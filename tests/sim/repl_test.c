@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "fs/family.h"
 #include "fs/repl.h"
 #include "repl_kit.h"
 
@@ -335,6 +336,30 @@ static void test_numbers(struct rig *r)
 	rig_write(r, rig_find(r, "late"), 100, 50, 5);
 	send_on(r, &t, "s5", "s4");
 	target_close(&t);
+}
+
+/* A stream may say that two files come from each other: then there is no first one. */
+static void test_origins(struct rig *r)
+{
+	struct fs_id a = rig_create(r, "a"), b = rig_create(r, "b"), c;
+	struct fs_inode_set set = { .mode = 0644, .origin = b };
+	struct fs_family f;
+
+	rig_write(r, a, 0, 4096, 1);
+	c = rig_clone(r, a, "c");
+	sim_ok(fs_inode_set(&r->req, a, &set));
+	set.origin = a;
+	sim_ok(fs_inode_set(&r->req, b, &set));
+	sim_ok(fs_family(&r->req, c, &f));
+	sim_check(f.n == 3, "%u relatives, not 3", f.n);
+	for (unsigned i = 0; i < 3; i++)
+		sim_check(f.r[i].path && (f.r[i].id.ino == c.ino) == f.r[i].asked, "which one was asked about?");
+	fs_family_done(&f);
+	set.origin = b;
+	sim_ok(fs_inode_set(&r->req, b, &set));
+	sim_ok(fs_family(&r->req, b, &f));
+	sim_check(f.n == 3, "%u relatives, not 3", f.n);
+	fs_family_done(&f);
 }
 
 /* ---- what goes wrong -------------------------------------------------------------------------- */
@@ -725,6 +750,7 @@ int main(int argc, char **argv)
 		{ "ranges", test_ranges, 24000, 0, false },
 		{ "edges", test_edges, 24000, 0, false },
 		{ "numbers", test_numbers, 24000, 0, false },
+		{ "origins", test_origins, 24000, 0, false },
 		{ "cut", test_cut, 24000, 0, false },
 		{ "resume", test_resume, 24000, 0, false },
 		{ "unwanted", test_unwanted, 24000, 0, false },
