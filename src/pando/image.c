@@ -139,6 +139,24 @@ int image_convert(const char *src, enum image_format from, const char *dst, enum
 	return code || interrupted ? program_fail(src, code) : DONE;
 }
 
+/* Another file that INFO says is read for the image at PATH; "": none. */
+static const char *other_file(const json_t *info, const char *path)
+{
+	const json_t *data = json_object_get(json_object_get(info, "format-specific"), "data"), *extent;
+	const char *other = json_text(info, "backing-filename");
+	size_t i;
+
+	if (!*other)
+		other = json_text(json_object_get(data, "data-file"), "filename");
+	if (!*other)
+		other = json_text(data, "data-file");
+	/* a VMDK may be text that names files */
+	json_array_foreach(json_object_get(data, "extents"), i, extent)
+		if (!*other && strcmp(json_text(extent, "filename"), path))
+			other = json_text(extent, "filename");
+	return other;
+}
+
 int image_check_alone(const char *src, enum image_format from)
 {
 	CLEANUP_FREE char *src_path = plain_path(src);
@@ -158,13 +176,7 @@ int image_check_alone(const char *src, enum image_format from)
 					  "--format", src, format_names[from]);
 	rewind(out);
 	info = json_loadf(out, 0, NULL);
-	other = json_text(info, "backing-filename");
-	if (!*other)
-		other = json_text(json_object_get(json_object_get(json_object_get(info,
-					"format-specific"), "data"), "data-file"), "filename");
-	if (!*other)
-		other = json_text(json_object_get(json_object_get(info, "format-specific"), "data"),
-				  "data-file");
+	other = other_file(info, src_path);
 	code = *other ? fail("%s: is only a part of an image, the rest is in %s; make one image of "
 			     "it first with 'qemu-img convert'", src, other) : DONE;
 	json_decref(info);
