@@ -484,6 +484,13 @@ uint64_t pool_held_from(const struct pool *p, uint32_t owner)
 	return p->held_blocks - (i < p->nholds ? p->holds[i].left + HOLD_SLACK : 0);
 }
 
+uint64_t pool_left_from(const struct pool *p, uint32_t owner)
+{
+	unsigned i = owner ? hold_place(p, owner) : p->nholds;
+
+	return p->held_blocks - (uint64_t)p->nholds * HOLD_SLACK - (i < p->nholds ? p->holds[i].left : 0);
+}
+
 int pool_require(struct pool *p, uint64_t incompat)
 {
 	if (!(incompat & ~p->sb.incompat))

@@ -288,8 +288,9 @@ int pool_fix_zone(struct pool *p, uint64_t zone);
 bool pool_hold_room(const struct pool *p, uint32_t owner);	/* for one more, if OWNER has none */
 void pool_hold(struct pool *p, uint32_t owner, uint64_t left);
 void pool_unhold(struct pool *p, uint32_t owner);
-/* What all have, but OWNER. */
+/* What all have, but OWNER; without the slack: from deletes, which give back more than they take. */
 uint64_t pool_held_from(const struct pool *p, uint32_t owner);
+uint64_t pool_left_from(const struct pool *p, uint32_t owner);
 /* The pool is to be opened by none that doesn't know these features; returns when that is durable. */
 int pool_require(struct pool *p, uint64_t incompat);
 

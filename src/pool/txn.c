@@ -310,8 +310,10 @@ static int admit(struct txn *t)
 		return -ENOMEM;
 	reserve = t->space == SPACE_ORDINARY ? p->reserve[0] :
 		  t->space == SPACE_DELETE ? p->reserve[1] : 0;
-	if (t->space != SPACE_PRIVILEGED)
+	if (t->space == SPACE_ORDINARY)
 		reserve += t->hold + pool_held_from(p, t->owner);
+	else if (t->space == SPACE_DELETE)
+		reserve += t->hold + pool_left_from(p, t->owner);
 	if (p->free_now < need_blocks + reserve) {
 		if (p->recovering && need_blocks <= p->free_now)
 			reserve = 0;

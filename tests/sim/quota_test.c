@@ -948,6 +948,28 @@ static void guaranteed(struct rig *r)
 	sim_check(full > 100, "it was full %u times only", full);
 }
 
+/* Who has used up what was reserved, and all that he can have beside it, leaves others room to delete. */
+static void used_up(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG), hog = rig_create(r, "hog"), dir;
+	char name[16];
+
+	for (unsigned i = 0; i < 30; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		sim_ok(write_at(r, rig_create(r, name), 0, KIB4));
+	}
+	sim_ok(reserve(r, "v", 500));
+	fill(r, hog, 0, UINT32_MAX);
+	fill(r, f, 0, UINT32_MAX);
+	sim_check(!left(r, "v"), "%u are left", (unsigned)left(r, "v"));
+	sim_ok(fs_checkpoint(r->fs));
+	sim_ok(fs_system_dir(&r->req, "d", &dir));
+	for (unsigned i = 0; i < 30; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		rig_remove(r, name);
+	}
+}
+
 static const struct rig_test tests[] = {
 	{ "limit", limit, 20000, 0, false },
 	{ "borders", borders, 20000, 0, false },
@@ -969,6 +991,7 @@ static const struct rig_test tests[] = {
 	{ "exact", exact, 60000, 0, false },
 	{ "given_up", given_up, 20000, 0, false },
 	{ "guaranteed", guaranteed, 16000, 0, true },
+	{ "used_up", used_up, 5000, 0, false },
 	{ "two", two, 30000, 0, false },
 	{ "two_background", two, 30000, 0, true },
 };
