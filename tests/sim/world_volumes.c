@@ -320,29 +320,16 @@ static void become(struct client *c, const struct past *s)
 	c->w->restores++;
 }
 
-static unsigned count_files(const struct file *files)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < FILES_MAX; i++)
-		n += files[i].exists;
-	return n;
-}
-
-/*
- * Nobody was told.  It is the one or the other; where the files of both are there, the one with more, if none
- * are forgotten that might be in the other.
- */
+/* Nobody was told.  It is the one or the other; where the files of both are there, its directory tells. */
 static void become_either(struct client *c, const struct past *s)
 {
 	bool settled = admin_settled(c);
 	enum verdict then = settled ? compare(c, s->files) : UNKNOWN;
 	enum verdict now = settled ? compare(c, c->files) : UNKNOWN;
+	uint64_t change;
 
-	if (then == SAME && now == SAME && count_files(s->files) > count_files(c->files))
-		*(c->errors ? &then : &now) = c->errors ? UNKNOWN : OTHER;
-	else if (then == SAME && now == SAME)
-		then = s->unsure && count_files(s->files) < count_files(c->files) ? UNKNOWN : OTHER;
+	if (then == SAME && now == SAME && !admin_look(c, c->dir, &change))
+		*(change > c->travels->change ? &now : &then) = OTHER;
 	world_tell(c->w, "client %u: %s", c->id, then == SAME && now == OTHER ? "it is what it was in the snapshot" :
 		   then == OTHER ? "it is not what it was in the snapshot" : "nobody can tell what it is");
 	if (then == SAME && now == OTHER) {
@@ -370,7 +357,7 @@ static void restore(struct client *c)
 	doubt_all(c, true);
 	err = admin_risky_call(c, admin_restore, &e, "restore the volume");
 	sim_check(!e.busy || (!e.force && c->nfs == &nfs4), "client %u: its volume is busy", c->id);
-	if (err == NOBODY || e.busy)
+	if (err == NOBODY || err == -ENOSPC || e.busy)	/* it was not done */
 		doubt_all(c, false);
 	else if (err)
 		become_either(c, s);
