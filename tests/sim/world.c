@@ -159,9 +159,13 @@ static void look_at_disk(struct world *w, const char *when)
 /* Power lost: what was not flushed may be gone.  Killed: the disk's cache lives on. */
 static void die(struct world *w, bool power)
 {
+	struct fs_dedup_status job;
+
 	world_counted(w, power ? WF_CUT : WF_KILL);
 	world_tell(w, power ? "the power goes, %u calls under way" :
 		   "the daemon is killed, %u calls under way", w->in_flight);
+	fs_dedup_status(w->fs, &job);
+	w->jobs_cut += job.running;
 	dev_sim_cut_now(w->dev);
 	drain(w);
 	fs_abandon(w->fs);
@@ -441,6 +445,7 @@ static void choose(struct world *w)
 	w->ships = w->seed % 3 == 1;
 	w->dedup = w->seed % 5 == 2;		/* by its own digits: other worlds stay what they were */
 	w->limits = w->seed % 7 == 3;
+	w->reserve = w->limits ? w->nblocks / 8 : w->full && w->seed / 14 % 2 ? 1000 : 0;
 }
 
 static void make_locked(struct world *w, struct fs_req *req, struct fs_id root)
@@ -484,7 +489,7 @@ static void make_golden(struct world *w, unsigned i, struct fs_req *req, struct 
 
 static void make_world(struct world *w)
 {
-	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	struct fs_volume_info *v = test_alloc(sizeof(*v)), hog;
 	struct fs_req req;
 	uint8_t key[16];
 
@@ -495,10 +500,12 @@ static void make_world(struct world *w)
 	fs_req_admin(&req, w->fs);
 	sim_ok(fs_volume_create(&req, "main", v));
 	sim_ok(fs_volume_set(&req, "main", "* rw no_root_squash", -1));
+	if (w->reserve) {
+		sim_ok(fs_volume_create(&req, "hog", &hog));
+		sim_ok(fs_volume_set_space(&req, "main", 0, 200, w->reserve));
+	}
 	if (w->dedup)
 		sim_ok(fs_volume_set_dedup(&req, "main", w->seed % 2));
-	if (w->limits)
-		sim_ok(fs_volume_set_space(&req, "main", 0, 200, w->nblocks / 8));
 	for (unsigned i = 0; i < GOLDENS; i++)
 		make_golden(w, i, &req, v->root);
 	make_locked(w, &req, v->root);

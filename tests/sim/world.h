@@ -146,7 +146,8 @@ struct world {
 	bool full;			/* so small that space runs out */
 	bool lean;			/* memory runs out at times */
 	bool ships;			/* volumes are sent and received */
-	bool limits;			/* clients' directories have quotas, and the volume a reservation */
+	bool limits;			/* clients' directories have quotas */
+	uint64_t reserve;		/* blocks for the volume where most are; 0: none */
 	bool dedup;			/* clients copy blocks of golden images, and the volume notices */
 	unsigned leisure;		/* clients rest after one step in so many; 0: never */
 	unsigned rudeness;			/* of the network: one call in so many is disturbed; 0: none */
@@ -154,7 +155,7 @@ struct world {
 	uint64_t faults[WF_KINDS];
 	uint64_t requests;		/* hash of all that the disk was asked */
 	uint64_t looked_back;		/* into snapshots */
-	uint64_t quota_refused, quotas_counted;
+	uint64_t quota_refused, quotas_counted, jobs_cut;
 	uint64_t restores, volume_clones, tree_clones, shipped, updated, resumed;
 	uint64_t calls, restarts, checked_blocks, lost_writes, replayed, virtual_ns;
 };
@@ -282,6 +283,9 @@ void quota_end(struct client *c);
 /* Before a write of N blocks from BLOCK on: what counts by now, at most and at least; what it needs. */
 struct quota_bounds { bool known; uint64_t epoch, most, least, need; };
 void quota_look(struct client *c, const struct file *f, uint32_t block, uint32_t n, struct quota_bounds *ret);
+void client_hog(struct client *c);	/* somebody wants all the space there is */
+/* What is left for the volume where it is, of what is reserved; UINT64_MAX: nobody knows. */
+uint64_t reserve_left(struct client *c);
 void quota_judge(struct client *c, const struct quota_bounds *q, uint32_t status);	/* is that right? */
 
 /* ---- world_client.c ---- */

@@ -18,6 +18,7 @@
 
 #define MS 1000000ull
 #define GONE UINT32_MAX
+#define RESERVE_SLACK 60		/* blocks that an operation looks for, and may not take */
 #define TRIES 40			/* of a call that a broken disk refuses */
 enum { NOENT = 2, IO = 5, EXIST = 17, NOSPC = 28, ROFS = 30 };
 
@@ -321,11 +322,24 @@ static void take_back(struct client *c, struct file *f, uint32_t nblocks)
 	f->nblocks = nblocks;
 }
 
+/* What is reserved can be had; but others who have their part in it may have taken it just then. */
+static void kept_its_word(struct client *c, uint64_t left, uint32_t n)
+{
+	uint64_t now = reserve_left(c);
+
+	if (c->w->cfg.max_refs)			/* where counts are at their limit, more is copied */
+		return;
+	sim_check(left == UINT64_MAX || now == UINT64_MAX || left < n + RESERVE_SLACK || now < n + RESERVE_SLACK,
+		  "client %u: no room for %u blocks, with %llu reserved ones left, and %llu after that", c->id, n,
+		  (unsigned long long)left, (unsigned long long)now);
+}
+
 void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, uint32_t stable)
 {
 	uint32_t committed = 0, nblocks = f->nblocks;
 	uint64_t verifier = 0;
 	struct quota_bounds q;
+	uint64_t left;
 	unsigned tries = 0;
 	uint8_t *buf;
 	struct said v;
@@ -335,6 +349,7 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 	if (!f->exists)
 		return;
 	quota_look(c, f, block, n, &q);
+	left = reserve_left(c);
 	buf = prepare(c, f, block, n);
 	do
 		v = c->nfs->write(c, f, (uint64_t)block * MBLOCK, buf, n * MBLOCK, stable, &committed,
@@ -345,6 +360,8 @@ void client_write(struct client *c, struct file *f, uint32_t block, uint32_t n, 
 	world_tell(c->w, "client %u: write %#x of %s, blocks %u+%u, stable %u: status %u, committed %u", c->id,
 		   c->op, f->name, block, n, stable, v.status, committed);
 	quota_judge(c, &q, v.status);
+	if (v.status == NOSPC && !v.restarted && c->epoch == q.epoch)
+		kept_its_word(c, left, n);
 	if (v.status) {
 		client_excuse(c, "WRITE", v.status);
 		/* By NFSv3, and in a new session, each sending is executed, and only the last one answered. */
@@ -706,6 +723,9 @@ void client_start(struct client *c)
 	while (!c->w->closing) {
 		c->habit->step(c);
 		client_quota(c);
+		client_hog(c);
+		if (c->w->dedup && rng_one_in(&c->rng, 20))
+			client_dedup(c);
 		rest(c);
 	}
 	if (c->tenancy) {

@@ -5,6 +5,7 @@
  * counted, at most, before it writes: what is refused is too much, and what is too much is refused.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -185,6 +186,64 @@ void quota_judge(struct client *c, const struct quota_bounds *q, uint32_t status
 		sim_check(q->least + q->need <= c->quota.limit, "client %u: %llu blocks more than %llu are not too "
 			  "much for a quota of %llu", c->id, (unsigned long long)q->need,
 			  (unsigned long long)q->least, (unsigned long long)c->quota.limit);
+}
+
+#define HOG_BLOCKS 5000			/* more than there is */
+
+/* Takes what it can get, or gives it all back. */
+static int hog(struct fs_req *req, void *arg)
+{
+	const uint64_t *seed = arg;
+	struct fs_create how = { .type = FS_REG, .how = FS_CREATE_UNCHECKED };
+	struct fs_setattr none = { .mask = FS_SET_SIZE };
+	struct iovec iov = { test_alloc(256 * MBLOCK), 256 * MBLOCK };
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	struct fs_attr a;
+	int err = fs_volume_find(req->fs, "hog", v);
+
+	block_fill(*seed | 1, iov.iov_base);
+	for (unsigned i = 1; i < 256; i++)
+		memcpy((uint8_t *)iov.iov_base + i * MBLOCK, iov.iov_base, MBLOCK);
+	if (!err)
+		err = fs_create(req, v->root, (struct fs_name){ "hog", 3 }, &how, &a, NULL);
+	if (!err && *seed % 8 == 0)
+		err = fs_setattr(req, a.id, &none, NULL);
+	else if (!err)
+		err = fs_write(req, a.id, *seed % HOG_BLOCKS * MBLOCK, &iov, 1, iov.iov_len, false, NULL);
+	free(iov.iov_base);
+	free(v);
+	return err == -ENOSPC ? 0 : err;
+}
+
+void client_hog(struct client *c)
+{
+	uint64_t seed;
+
+	if (!c->w->reserve || !c->w->full || !rng_one_in(&c->rng, 4))
+		return;
+	seed = rng_u64(&c->rng);
+	admin_call(c, hog, &seed, "take what there is");
+}
+
+uint64_t reserve_left(struct client *c)
+{
+	struct fs_volume_info *v;
+	struct world *w = c->w;
+	uint64_t left = UINT64_MAX;
+
+	if (!w->reserve || c->habit->home != HOME_MAIN || !w->up || c->epoch != w->epoch)
+		return left;
+	v = test_alloc(sizeof(*v));
+	w->in_flight++;
+	if (!fs_volume_find(w->fs, "main", v) && w->up && c->epoch == w->epoch) {
+		sim_check(v->reserve_blocks == w->reserve, "%llu blocks are reserved, not %llu",
+			  (unsigned long long)v->reserve_blocks, (unsigned long long)w->reserve);
+		left = v->reserve_left_blocks;
+	}
+	w->in_flight--;
+	waitq_wake_all(&w->changed);
+	free(v);
+	return left;
 }
 
 /* What is counted is what is there. */

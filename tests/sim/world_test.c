@@ -21,7 +21,7 @@
 
 struct sums {
 	uint64_t seeds, faults[WF_KINDS], calls, restarts, checked, looked_back, lost, replayed, locks, reclaimed;
-	uint64_t restores, volume_clones, tree_clones, shipped, updated, resumed, quota_refused, quotas_counted;
+	uint64_t restores, volume_clones, tree_clones, shipped, updated, resumed, quota_refused, quotas_counted, jobs_cut;
 	double hours, cpu_s;
 };
 
@@ -56,6 +56,7 @@ static void add(struct sums *s, const struct world *w)
 	s->resumed += w->resumed;
 	s->quota_refused += w->quota_refused;
 	s->quotas_counted += w->quotas_counted;
+	s->jobs_cut += w->jobs_cut;
 	s->hours += w->virtual_ns / 3.6e12;
 }
 
@@ -89,7 +90,7 @@ static void report(const struct sums *s)
 	printf("%llu worlds, %.2f simulated hours in %.1f s of CPU (%.0f hours a minute): %llu calls, %llu "
 	       "restarts, %llu blocks compared, %llu looks into snapshots, %llu volumes restored and %llu cloned, "
 	       "%llu directories cloned, %llu volumes received and %llu times more for one (%llu of that in parts), "
-	       "%llu writes refused by quotas, %llu quotas counted in the end, %llu writes lost and sent again, %llu records replayed, %llu locks, %llu of them reclaimed\n",
+	       "%llu writes refused by quotas, %llu quotas counted in the end, %llu deduplications interrupted, %llu writes lost and sent again, %llu records replayed, %llu locks, %llu of them reclaimed\n",
 	       (unsigned long long)s->seeds, s->hours, s->cpu_s, s->cpu_s ? s->hours * 60 / s->cpu_s : 0,
 	       (unsigned long long)s->calls, (unsigned long long)s->restarts,
 	       (unsigned long long)s->checked, (unsigned long long)s->looked_back,
@@ -97,7 +98,8 @@ static void report(const struct sums *s)
 	       (unsigned long long)s->tree_clones, (unsigned long long)s->shipped,
 	       (unsigned long long)s->updated, (unsigned long long)s->resumed,
 	       (unsigned long long)s->quota_refused,
-	       (unsigned long long)s->quotas_counted, (unsigned long long)s->lost,
+	       (unsigned long long)s->quotas_counted, (unsigned long long)s->jobs_cut,
+	       (unsigned long long)s->lost,
 	       (unsigned long long)s->replayed, (unsigned long long)s->locks,
 	       (unsigned long long)s->reclaimed);
 	for (unsigned i = 0; i < WF_KINDS; i++)
@@ -148,6 +150,7 @@ static bool run_apart(uint64_t seed, const char *program, struct sums *s)
 	s->resumed += one.resumed;
 	s->quota_refused += one.quota_refused;
 	s->quotas_counted += one.quotas_counted;
+	s->jobs_cut += one.jobs_cut;
 	s->hours += one.hours;
 	s->cpu_s += one.cpu_s;
 	return true;
