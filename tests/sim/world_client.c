@@ -672,8 +672,10 @@ void client_clone_into(struct client *c, struct file *f, const struct file *gold
 	f->doubt = false;
 	if (v.status) {
 		client_excuse(c, "CLONE", v.status);
-		if (!no_room(v.status) || v.restarted)
+		if (!no_room(v.status) || v.restarted) {
+			c->errors++;		/* it keeps its directory where it is */
 			client_forget(c, f);
+		}
 		return;
 	}
 	memcpy(f->tags, golden->tags, sizeof(f->tags));
