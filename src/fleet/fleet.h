@@ -197,6 +197,7 @@ void golden_share_name(uint64_t version, char *buf, size_t cap);
 /* ---- formats.c: what other hypervisors want beside a raw disk ---------------------------- */
 
 #define VHD_FOOTER 512
+#define VHD_MAX ((uint64_t)2040 << 30)
 /* What makes a fixed VHD of a raw disk, behind it. */
 void vhd_footer(uint64_t disk_bytes, const char *uuid, unsigned char ret[VHD_FOOTER]);
 /* A VMDK descriptor of a raw disk at the relative path EXTENT, and a machine as VMware's .vmx.  -ENOMEM. */

@@ -241,8 +241,8 @@ static int seed_check(const struct fleet *f, char why[FLEET_WHY])
 			      "an iso");
 	if (data && (strcmp(data, "vhd") || strcmp(setting_text(f, "format"), "vhd")))
 		return refuse(why, -EINVAL, "data_format: %s: must be vhd, and the format too", data);
-	return data && setting_number(f, "data") % 512 ?
-		refuse(why, -EINVAL, "data: a VHD has whole sectors of 512 bytes") : 0;
+	return data && (setting_number(f, "data") % 512 || setting_number(f, "data") > VHD_MAX) ?
+		refuse(why, -EINVAL, "data: a VHD has whole sectors of 512 bytes, and 2040 GiB at most") : 0;
 }
 
 /* A domain without these could not be told from others', or would be the same for all. */

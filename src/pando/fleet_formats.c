@@ -22,7 +22,6 @@
 #include "base/cleanup.h"
 
 #define CLONES_BATCH 2000		/* in a call */
-#define VHD_MAX ((uint64_t)2040 << 30)
 
 static int size_get(struct cmd *c, const char *path, uint64_t *ret)
 {
