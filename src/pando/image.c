@@ -139,6 +139,29 @@ int image_convert(const char *src, enum image_format from, const char *dst, enum
 	return code || interrupted ? program_fail(src, code) : DONE;
 }
 
+/*
+ * A qcow2 whose data is in another file: qemu-img opens that even to say what SRC is, whatever file it may be.
+ * Bytes 72 to 79 are the incompatible features, big-endian (docs/interop/qcow2.txt of QEMU); 4 is this one.
+ */
+static bool has_data_file(const char *src)
+{
+	unsigned char head[80];
+	int fd = open(src, O_RDONLY | O_CLOEXEC);
+	bool ret = fd >= 0 && pread(fd, head, sizeof(head), 0) == (ssize_t)sizeof(head) && !memcmp(head, "QFI\xfb", 4) &&
+		   head[7] >= 3 && (head[79] & 4);
+
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+static int data_file_check(const char *src, enum image_format format)
+{
+	return format == IMAGE_QCOW2 && has_data_file(src) ?
+	       fail("%s: is only a part of an image, its data is in another file; make one image of it first with "
+		    "'qemu-img convert'", src) : DONE;
+}
+
 /* Another file that INFO says is read for the image at PATH; "": none. */
 static const char *other_file(const json_t *info, const char *path)
 {
@@ -165,8 +188,10 @@ int image_check_alone(const char *src, enum image_format from)
 	CLEANUP_FILE FILE *out = tmpfile();
 	const char *other;
 	json_t *info;
-	int code;
+	int code = data_file_check(src, from);
 
+	if (code)
+		return code;
 	if (!out || !src_path)
 		return fail("%s: cannot make a temporary file: %s", src, strerror(errno));
 	code = program_run(argv, fileno(out), STDERR_FILENO);
@@ -203,9 +228,11 @@ int image_bitmap_find(const char *path, const char *prefix, char **ret_name)
 	const json_t *all, *b;
 	json_t *info;
 	size_t i;
-	int code;
+	int code = data_file_check(path, IMAGE_QCOW2);
 
 	*ret_name = NULL;
+	if (code)
+		return code;
 	if (!out || !plain)
 		return fail("%s: cannot make a temporary file: %s", path, strerror(errno));
 	code = program_run(argv, fileno(out), STDERR_FILENO);
