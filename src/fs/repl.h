@@ -91,6 +91,8 @@ struct fs_attach {
 	uint32_t base;
 	bool force;
 };
+/* Whether it would be refused now, but for the hidden volume's snapshots.  Nothing changes. */
+int fs_attach_check(struct fs_req *req, const struct fs_attach *a);
 int fs_attach(struct fs_req *req, const struct fs_attach *a, struct fs_snapshot_info *ret_info);
 
 /* Sets what fs_setattr() doesn't: all four times, in nanoseconds, and the origin (ino 0: none); with mode and owner. */

@@ -159,18 +159,14 @@ static int ask_back(void *arg, struct fs_id id)
 	return u->o->p.force ? guard_ask(u->t, u->o->req, id, FS_USE_CHANGE) : -EBUSY;
 }
 
-/* Load pass: who is who.  A new volume is the hidden one. */
-static int find_both(struct txn *t, struct attach_op *o)
+/* A new volume is the hidden one. */
+static int find_target(struct txn *t, struct attach_op *o)
 {
 	struct in_use in_use = { t, o };
 	struct fs *fs = o->req->fs;
 	uint32_t id;
-	int err = catalog_find(fs, 0, o->p.hidden, &o->hidden);
+	int err;
 
-	if (!err && catalog_count(fs, o->hidden))
-		return -ENOTEMPTY;
-	if (err)
-		return err;
 	o->volume = o->hidden;
 	if (!o->p.base) {
 		err = catalog_find(fs, 0, o->p.volume, &id);
@@ -184,6 +180,17 @@ static int find_both(struct txn *t, struct attach_op *o)
 	if (!err && !t->replay)
 		err = holds_each(fs, o->volume, ask_back, &in_use);
 	return err;
+}
+
+/* Load pass: who is who. */
+static int find_both(struct txn *t, struct attach_op *o)
+{
+	struct fs *fs = o->req->fs;
+	int err = catalog_find(fs, 0, o->p.hidden, &o->hidden);
+
+	if (!err && catalog_count(fs, o->hidden))
+		return -ENOTEMPTY;
+	return err ? err : find_target(t, o);
 }
 
 static int base_check(struct txn *t, const struct attach_op *o, const struct volume *v)
@@ -283,9 +290,22 @@ static int do_attach(struct txn *t, void *arg)
 	return 0;
 }
 
-int fs_attach(struct fs_req *req, const struct fs_attach *a, struct fs_snapshot_info *ret_info)
+static int do_attach_check(struct txn *t, void *arg)
 {
-	struct attach_op o = { .req = req, .now = fs_now() };
+	struct attach_op *o = arg;
+	struct volume *v;
+	int err = catalog_find(o->req->fs, 0, o->p.hidden, &o->hidden);
+
+	if (!err)
+		err = find_target(t, o);
+	if (err || !o->p.base)
+		return err;
+	err = volume_get(t, o->volume, &v);
+	return err ? err : base_check(t, o, v);
+}
+
+static int attach_prepare(struct attach_op *o, const struct fs_attach *a)
+{
 	int err = volume_name_legal(a->volume);
 
 	if (!err)
@@ -294,13 +314,30 @@ int fs_attach(struct fs_req *req, const struct fs_attach *a, struct fs_snapshot_
 		err = -EINVAL;
 	if (err)
 		return err;
-	snprintf(o.p.hidden, sizeof(o.p.hidden), "%s", a->hidden);
-	snprintf(o.p.volume, sizeof(o.p.volume), "%s", a->volume);
-	snprintf(o.p.snapshot, sizeof(o.p.snapshot), "%s", a->snapshot);
-	memcpy(o.p.uuid, a->uuid, 16);
-	o.p.base = a->base;
-	o.p.force = a->force;
-	err = fs_run(req, SPACE_DELETE, true, true, do_attach, &o);
+	snprintf(o->p.hidden, sizeof(o->p.hidden), "%s", a->hidden);
+	snprintf(o->p.volume, sizeof(o->p.volume), "%s", a->volume);
+	snprintf(o->p.snapshot, sizeof(o->p.snapshot), "%s", a->snapshot);
+	memcpy(o->p.uuid, a->uuid, 16);
+	o->p.base = a->base;
+	o->p.force = a->force;
+	return 0;
+}
+
+int fs_attach_check(struct fs_req *req, const struct fs_attach *a)
+{
+	struct attach_op o = { .req = req };
+	int err = attach_prepare(&o, a);
+
+	return err ? err : fs_run(req, SPACE_ORDINARY, false, false, do_attach_check, &o);
+}
+
+int fs_attach(struct fs_req *req, const struct fs_attach *a, struct fs_snapshot_info *ret_info)
+{
+	struct attach_op o = { .req = req, .now = fs_now() };
+	int err = attach_prepare(&o, a);
+
+	if (!err)
+		err = fs_run(req, SPACE_DELETE, true, true, do_attach, &o);
 	if (err)
 		return err;
 	req->fs->volume_epoch++;

@@ -382,14 +382,30 @@ static int attach_fail(struct receive *r, int err)
 	return receive_fail(r, err, "%s", why);
 }
 
-static int attach(struct receive *r)
+static struct fs_attach attach_how(const struct receive *r)
 {
 	struct fs_attach a = { .hidden = r->hidden, .volume = r->u.volume,
 			       .snapshot = r->u.begin.snapshot_name, .base = r->u.base, .force = r->force };
-	int err;
 
 	memcpy(a.uuid, r->u.begin.snapshot, 16);
-	err = fs_attach(&r->req, &a, &r->result);
+	return a;
+}
+
+/* Before the marks go: what is in the way now need not cost all that has come. */
+static int attach_check(struct receive *r)
+{
+	struct fs_attach a = attach_how(r);
+	int err = r->force ? 0 : fs_attach_check(&r->req, &a);
+
+	r->in_the_way = err == -EBUSY || err == -ENOTSYNC || err == -EEXIST;
+	return err ? attach_fail(r, err) : 0;
+}
+
+static int attach(struct receive *r)
+{
+	struct fs_attach a = attach_how(r);
+	int err = fs_attach(&r->req, &a, &r->result);
+
 	return err ? attach_fail(r, err) : fs_wait_stable(r->fs, fs_last_seq(r->fs));
 }
 
@@ -400,8 +416,11 @@ static int attach(struct receive *r)
 static int finish(struct receive *r)
 {
 	char from[FILE_NAME_MAX], to[FILE_NAME_MAX];
-	int err = map_save(r, r->u.token.number + 1, from);
+	int err = attach_check(r);
 
+	if (err)
+		return err;
+	err = map_save(r, r->u.token.number + 1, from);
 	if (!err)
 		err = snapshots_drop(r);
 	kept_map_name(r->u.begin.snapshot, r->target, to);
@@ -588,7 +607,7 @@ void receive_forget(struct receive *r)
 
 bool receive_close(struct receive *r, struct stream_token *ret)
 {
-	bool kept = !r->done && r->begun && r->keep && !is_final(r->err);
+	bool kept = !r->done && r->begun && r->keep && (!is_final(r->err) || r->in_the_way);
 
 	if (kept)
 		*ret = r->u.token;

@@ -44,6 +44,7 @@ struct receive {
 	size_t in_len;
 	bool magic_seen, begun, cleaned, ended, done;
 	bool keep;			/* what has come up to the last mark is good */
+	bool in_the_way;		/* at the end: something that can be put out of the way */
 	bool hidden_made;
 	uint64_t seq, chain, data_bytes;
 	struct unfinished u;

@@ -738,6 +738,53 @@ static void test_relay(struct rig *r)
 	target_close(&t);
 }
 
+/* What is in the way at the end costs nothing of what has come. */
+static void test_late(struct rig *r)
+{
+	struct stream_token token;
+	struct fs_id a = rig_create(r, "a");
+	struct stream s, rest;
+	struct fs_volume_info v;
+	struct fs_attr x;
+	struct rig t;
+	bool kept;
+
+	target_open(&t, TARGET_BLOCKS, 5);
+	rig_write(r, a, 0, 100000, 1);
+	snap(r, "s1");
+	for (unsigned i = 0; i < 10; i++)
+		rig_write(r, a, i * 100000, 100000, 2 + i);
+	snap(r, "s2");
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_send(r->fs, "main", "s2", "s1", NULL, MARK_BYTES, &s);
+	sim_ok(fs_lookup_path(&t.req, "copy", "/a", &x));
+	sim_ok(fs_hold(t.fs, x.id));
+	sim_check(repl_receive(t.fs, "copy", &s, false, &kept, &token) == -EBUSY && kept, "somebody has it open");
+	repl_same(r->fs, "main@s1", t.fs, "copy");
+	fs_unhold(t.fs, x.id);
+	repl_send(r->fs, "main", "s2", "s1", &token, MARK_BYTES, &rest);
+	sim_check(rest.len < s.len / 2, "most of it comes again");
+	receive_ok(&t, "copy", &rest);
+	stream_free(&rest);
+	stream_free(&s);
+	repl_same(r->fs, "main@s2", t.fs, "copy");
+	/* A new volume, whose name is given away meanwhile. */
+	repl_send(r->fs, "main", "s2", NULL, NULL, MARK_BYTES, &s);
+	s.len -= 10;
+	sim_check(repl_receive(t.fs, "new", &s, false, &kept, &token) == -EPIPE && kept, "not kept");
+	sim_ok(fs_volume_create(&t.req, "new", &v));
+	repl_send(r->fs, "main", "s2", NULL, &token, MARK_BYTES, &rest);
+	sim_check(repl_receive(t.fs, "new", &rest, false, &kept, &token) == -EEXIST && kept, "its name is taken");
+	sim_ok(fs_volume_destroy(&t.req, "new"));
+	receive_ok(&t, "new", &rest);
+	repl_same(r->fs, "main@s2", t.fs, "new");
+	stream_free(&rest);
+	stream_free(&s);
+	target_close(&t);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct rig_test tests[] = {
@@ -760,6 +807,7 @@ int main(int argc, char **argv)
 		{ "target", test_target, 24000, 0, false },
 		{ "large-dir", test_large_dir, 24000, 0, false },
 		{ "many-dirs", test_many_dirs, 160000, 0, false },
+		{ "late", test_late, 24000, 0, false },
 		{ "relay", test_relay, 24000, 0, false },
 	};
 
