@@ -173,7 +173,8 @@ static void one_lie(void *arg)
 			continue;
 		op.id = m->nodes[i]->id;
 		sim_exec(fs, &op, NULL);
-		sim_check(!op.rc || allowed(NULL, op.rc) || op.rc == -EROFS || op.rc == -ENOSPC, "write: %s",
+		sim_check(!op.rc || allowed(NULL, op.rc) || op.rc == -EROFS || op.rc == -ENOSPC ||
+			  op.rc == -EDQUOT, "write: %s",
 			  sim_err(op.rc));
 		if (!op.rc)
 			model_run(m, &op, true, &e);
