@@ -2,17 +2,19 @@
 /*
  * A stream comes in, and at each point of that something happens.
  *
- *   receive_test cut|disk|alloc [--only whole|more|rest] [--at N[:MODE]] [--stride N] [--trace]
+ *   receive_test cut|disk|alloc|sweep|send [--only whole|more|rest|names] [--at N[:MODE]] [--stride N] [--trace]
  *
  *   cut	the power goes, at every write and every flush; in some of the openings after that, once more
  *   disk	the n-th request of the disk fails: once, and it and all after it
  *   alloc	the n-th allocation fails, likewise
+ *   sweep	the n-th allocation fails while a part of it is looked for, as pandod does when it starts
+ *   send	the n-th allocation of the sender fails
  *
- * What comes is a whole volume, or what has changed in it since another snapshot, or the rest of one that was
- * interrupted behind a mark.  Whatever happens: the target is as it was before, or has all that was sent; the
- * latter if the receiver was told so.  Nothing else is left behind, but what can be gone on with, if there was
- * a mark.  Then the stream, or what is missing of it, is received, and what comes after it, too; the pool
- * checks clean.  (Streams with a mark behind each few names are repl_fault_test's.)
+ * What comes is a whole volume, or what has changed in it since another snapshot, in its data or in its names
+ * (with a mark behind each few of them), or the rest of a stream that was interrupted behind a mark.  Whatever
+ * happens: the target is as it was before, or has all that was sent; the latter if the receiver was told so.
+ * Nothing else is left behind, but what can be gone on with, if there was a mark.  Then the stream, or what is
+ * missing of it, is received, and what comes after it, too; the pool checks clean.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -23,30 +25,16 @@
 #include "base/loop.h"
 #include "fault_alloc.h"
 #include "fs/repl.h"
-#include "repl_kit.h"
+#include "receive_scenes.h"
 
-#define SOURCE_BLOCKS 8192
-#define TARGET_BLOCKS 6000
-#define MARK_BYTES 20000
 #define MODES 3
 
 static const struct fs_config quiet = { .cache_bytes = 16 << 20, .seed = 1, .no_background = true };
 /* What comes in is in the middle of checkpoints now and then. */
 static const struct fs_config busy = { .cache_bytes = 16 << 20, .seed = 2, .checkpoint_ms = 3 };
 
-/* One way to come in. */
-struct scene {
-	const char *name;
-	struct dev_sim_image *base;	/* the target as it is before */
-	struct stream stream;
-	const char *snapshot, *from;	/* FROM: what the target has */
-	bool unfinished;		/* it has a part of it, too */
-};
-enum { WHOLE, MORE, REST, NSCENES };
-
 struct test {
-	struct rig source;
-	struct scene scenes[NSCENES];
+	struct scenes scenes;
 	struct scene *s;		/* that is tried */
 	struct rig target;
 	uint64_t stride;
@@ -61,147 +49,6 @@ struct test {
 	/* all: */
 	unsigned runs, before, after, kept, refused, readonly, again;
 };
-
-/* ---- the source, and targets to begin with --------------------------------------------------- */
-
-static void change(struct rig *r, const char *name, uint64_t offset, uint32_t len, uint64_t seed)
-{
-	rig_write(r, rig_find(r, name), offset, len, seed);
-}
-
-static void set_xattr(struct rig *r, const char *file, const char *name, uint32_t len)
-{
-	char *value = test_alloc(len);
-
-	memset(value, name[5], len);
-	sim_ok(fs_xattr_set(&r->req, rig_find(r, file), (struct fs_name){ name, strlen(name) }, value, len,
-			    FS_XATTR_EITHER, NULL));
-	free(value);
-}
-
-static void give(struct rig *r, const char *name, uint32_t user)
-{
-	struct fs_setattr set = { .mask = FS_SET_UID | FS_SET_MTIME, .uid = user, .mtime = { -user, 5 } };
-
-	sim_ok(fs_setattr(&r->req, rig_find(r, name), &set, NULL));
-}
-
-static struct fs_id make_in(struct rig *r, struct fs_id dir, const char *name, enum fs_type type)
-{
-	struct fs_create how = { .type = type, .how = FS_CREATE_GUARDED, .target = "where it leads" };
-	struct fs_attr a;
-
-	sim_ok(fs_create(&r->req, dir, (struct fs_name){ name, strlen(name) }, &how, &a, NULL));
-	return a.id;
-}
-
-static void make_first(struct rig *r)
-{
-	struct fs_id dir;
-
-	rig_write(r, rig_create(r, "golden"), 0, 150000, 1);
-	change(r, "golden", 3 << 20, 5000, 2);
-	rig_clone(r, rig_find(r, "golden"), "vm");
-	change(r, "vm", 8192, 9000, 3);
-	dir = make_in(r, r->root, "dir", FS_DIR);
-	rig_write(r, make_in(r, dir, "file", FS_REG), 100, 40000, 4);
-	make_in(r, dir, "link", FS_LNK);
-	make_in(r, make_in(r, dir, "sub", FS_DIR), "pipe", FS_FIFO);
-	sim_ok(fs_link(&r->req, rig_find(r, "vm"), dir, (struct fs_name){ "hard", 4 }, false, NULL, NULL));
-	set_xattr(r, "vm", "user.a", 100);
-	set_xattr(r, "dir", "user.b", 2900);
-	give(r, "vm", 7);
-	rig_write(r, rig_create(r, "goes"), 0, 5000, 5);
-	for (char name[] = "a"; *name < 'g'; ++*name)
-		rig_write(r, rig_create(r, name), 0, 25000, *name);
-}
-
-static void change_it(struct rig *r)
-{
-	struct fs_id dir = rig_find(r, "dir");
-
-	change(r, "vm", 12288, 50000, 6);
-	rig_clone(r, rig_find(r, "vm"), "vm2");
-	change(r, "vm2", 0, 4096, 7);
-	rig_remove(r, "goes");
-	rig_write(r, rig_create(r, "comes"), 0, 60000, 8);
-	rig_truncate(r, rig_find(r, "golden"), 100000);
-	for (char name[] = "a"; *name < 'd'; ++*name)
-		change(r, name, 0, 22000, *name + 1);
-	sim_ok(fs_rename(&r->req, dir, (struct fs_name){ "file", 4 }, r->root, (struct fs_name){ "moved", 5 },
-			 NULL, NULL));
-	give(r, "golden", 8);
-	set_xattr(r, "vm", "user.c", 200);
-	sim_ok(fs_xattr_remove(&r->req, dir, (struct fs_name){ "user.b", 6 }, NULL));
-}
-
-static void open_image(struct rig *r, struct dev_sim_image *image, const struct fs_config *cfg, uint64_t seed)
-{
-	*r = (struct rig){ .cfg = *cfg };
-	r->cfg.seed += seed;
-	r->dev = sim_disk_open(0, seed, image);
-	rig_open(r);
-}
-
-static struct dev_sim_image *close_image(struct rig *r)
-{
-	struct dev_sim_image *image;
-
-	sim_ok(fs_close(r->fs));
-	image = dev_sim_crash_image(r->dev, DEV_SIM_CUT_KEEP, 0, NULL);
-	dev_close(r->dev);
-	return image;
-}
-
-/* A pool with something of its own. */
-static struct dev_sim_image *empty_target(void)
-{
-	struct rig t = { .cfg = quiet };
-	struct fs_volume_info v;
-
-	t.dev = sim_disk_new(TARGET_BLOCKS, 5);
-	sim_ok(fs_format(t.dev, &(struct fs_format_opts){ .uuid = { 2, 7 } }));
-	rig_open(&t);
-	sim_ok(fs_volume_create(&t.req, "main", &v));
-	t.root = v.root;
-	rig_write(&t, rig_create(&t, "own"), 0, 30000, 99);
-	return close_image(&t);
-}
-
-static void make_scenes(struct test *t)
-{
-	struct scene *whole = &t->scenes[WHOLE], *more = &t->scenes[MORE], *rest = &t->scenes[REST];
-	struct fs_volume_info v;
-	struct stream_token token;
-	struct stream part;
-	struct rig x;
-	bool kept;
-
-	t->source.cfg = quiet;
-	t->source.dev = sim_disk_new(SOURCE_BLOCKS, 1);
-	sim_ok(fs_format(t->source.dev, &(struct fs_format_opts){ .uuid = { 1 } }));
-	rig_open(&t->source);
-	sim_ok(fs_volume_create(&t->source.req, "main", &v));
-	t->source.root = v.root;
-	make_first(&t->source);
-	sim_ok(fs_snapshot_create(&t->source.req, "main", "s1", NULL));
-	change_it(&t->source);
-	sim_ok(fs_snapshot_create(&t->source.req, "main", "s2", NULL));
-
-	*whole = (struct scene){ .name = "whole", .snapshot = "s1", .base = empty_target() };
-	repl_send(t->source.fs, "main", "s1", NULL, NULL, MARK_BYTES, &whole->stream);
-	open_image(&x, whole->base, &quiet, 1);
-	sim_ok(repl_receive(x.fs, "copy", &whole->stream, false, &kept, &token));
-	*more = (struct scene){ .name = "more", .snapshot = "s2", .from = "s1", .base = close_image(&x) };
-	repl_send(t->source.fs, "main", "s2", "s1", NULL, MARK_BYTES, &more->stream);
-	open_image(&x, more->base, &quiet, 1);
-	part = more->stream;
-	part.len = part.len * 3 / 4;
-	sim_check(repl_receive(x.fs, "copy", &part, false, &kept, &token) == -EPIPE && kept, "no mark in what came");
-	*rest = (struct scene){ .name = "rest", .snapshot = "s2", .from = "s1", .unfinished = true,
-				.base = close_image(&x) };
-	repl_send(t->source.fs, "main", "s2", "s1", &token, MARK_BYTES, &rest->stream);
-}
 
 /* ---- what is there --------------------------------------------------------------------------- */
 
@@ -250,32 +97,43 @@ static void expect_no_rest(struct test *t, struct rig *r, const char *when)
 
 	snprintf(hidden, sizeof(hidden), FS_HIDDEN_PREFIX "%016llx", (unsigned long long)hash64("copy", 4));
 	sim_ok(unfinished_each(r->fs, count_unfinished, &f));
-	sim_check(files == maps + 2 * f.unfinished || (f.unfinished && files == maps + 3), "%s: %u files of the receiver with %u snapshots%s", when, files,
-		  maps, f.unfinished ? " and an unfinished one" : "");
+	sim_check(files == maps + 2 * f.unfinished || (f.unfinished && files == maps + 3),
+		  "%s: %u files of the receiver with %u snapshots%s", when, files, maps,
+		  f.unfinished ? " and an unfinished one" : "");
 	sim_check((fs_hidden_find(r->fs, hidden, &v) == 0) == f.unfinished, "%s: a hidden volume %s", when,
 		  f.unfinished ? "is missing" : "was left behind");
+}
+
+/* The source's volume at SNAPSHOT is what the target has as HAS. */
+static void same(struct test *t, struct rig *r, const char *snapshot, const char *has)
+{
+	char sent[32];
+
+	snprintf(sent, sizeof(sent), "%s@%s", t->s->volume, snapshot);
+	repl_same(t->scenes.source.fs, sent, r->fs, has);
 }
 
 /* As before (false), or all of it (true). */
 static bool look(struct test *t, struct rig *r, const char *when)
 {
-	struct fs *source = t->source.fs;
 	bool after = has_snapshot(r->fs, t->s->snapshot);
 	struct fs_volume_info v;
-	char there[32], sent[32];
+	char there[32];
 
 	if (sim_trace)
 		printf("%s: %s\n", when, after ? "all of it" : "as before");
 	rig_expect(r, rig_find(r, "own"), 0, 30000, 99);
 	if (t->s->from) {
-		repl_same(source, "main@s1", r->fs, "copy@s1");
-		snprintf(there, sizeof(there), "main@%s", t->s->from);
+		same(t, r, t->s->from, "copy@s1");
 	} else if (!after) {
 		sim_check(fs_volume_find(r->fs, "copy", &v) == -ENOENT, "%s: a volume without its snapshot", when);
 		return false;
 	}
-	snprintf(sent, sizeof(sent), "main@%s", t->s->snapshot);
-	repl_same(source, after ? sent : there, r->fs, "copy");
+	same(t, r, after ? t->s->snapshot : t->s->from, "copy");
+	if (after) {
+		snprintf(there, sizeof(there), "copy@%s", t->s->snapshot);
+		same(t, r, t->s->snapshot, there);
+	}
 	return after;
 }
 
@@ -283,15 +141,12 @@ static bool look(struct test *t, struct rig *r, const char *when)
 static void try_again(struct test *t, struct rig *r, const char *when)
 {
 	struct found f = { 0 };
-	struct stream rest = { 0 };
-	struct stream_token token;
-	bool kept;
+	struct stream rest;
 	int rc;
 
 	sim_ok(unfinished_each(r->fs, count_unfinished, &f));
-	repl_send(t->source.fs, "main", t->s->snapshot, t->s->from, f.unfinished ? &f.token : NULL,
-		  f.unfinished ? MARK_BYTES : 0, &rest);
-	rc = repl_receive(r->fs, "copy", &rest, false, &kept, &token);
+	scene_send(&t->scenes, t->s, f.unfinished ? &f.token : NULL, &rest);
+	rc = repl_receive(r->fs, "copy", &rest, false, NULL, NULL);
 	sim_check(!rc, "%s: once more, %s: %s", when, f.unfinished ? "from the mark on" : "from the beginning",
 		  sim_err(rc));
 	stream_free(&rest);
@@ -304,15 +159,15 @@ static void go_on(struct test *t, struct rig *r, const char *when)
 {
 	struct scene *s = t->s;
 
-	if (s != &t->scenes[WHOLE])
+	if (s != &t->scenes.a[WHOLE])
 		return;
-	t->s = &t->scenes[MORE];
+	t->s = &t->scenes.a[MORE];
 	try_again(t, r, when);
 	t->s = s;
 }
 
-/* A pool that has just been opened, after whatever happened. */
-static bool settle(struct test *t, struct rig *r, uint64_t seed, const char *when)
+/* A pool that has just been opened, after whatever happened.  ON: it is received once more. */
+static bool settle(struct test *t, struct rig *r, uint64_t seed, bool on, const char *when)
 {
 	struct found f = { 0 };
 	bool after;
@@ -321,16 +176,17 @@ static bool settle(struct test *t, struct rig *r, uint64_t seed, const char *whe
 	after = look(t, r, when);
 	expect_no_rest(t, r, when);
 	sim_ok(unfinished_each(r->fs, count_unfinished, &f));
+	sim_check(!after || !f.unfinished, "%s: all of it is there, and can go on", when);
 	t->kept += f.unfinished;
 	t->found = f.unfinished;
 	*(after ? &t->after : &t->before) += 1;
-	if (seed % 4 == 0 && f.unfinished) {
+	if (on && seed % 4 == 0 && f.unfinished) {
 		sim_ok(unfinished_forget(r->fs, "copy"));
 		sim_check(!look(t, r, when), "%s: forgotten, and there", when);
 	}
-	if (seed % 4 < 2 && !after)
+	if (on && !after)
 		try_again(t, r, when);
-	if (seed % 4 < 2)
+	if (on && seed % 4 < 2)
 		go_on(t, r, when);
 	return after;
 }
@@ -395,7 +251,7 @@ static void try_image(struct test *t, struct dev_sim_image *image, bool told, ui
 	r.dev = sim_disk_open(0, seed, image);
 	dev_sim_on_submit(r.dev, on_recovery, &again);
 	rig_open(&r);
-	after = settle(t, &r, again.at == UINT64_MAX ? seed : 3, what);
+	after = settle(t, &r, seed, again.at == UINT64_MAX, what);
 	sim_check(after || !told, "%s: it was told that all is there", what);
 	sim_ok(fs_close(r.fs));
 	dev_sim_on_submit(r.dev, NULL, NULL);
@@ -432,14 +288,11 @@ static void try_cuts(struct test *t)
 
 static void cut_scene(struct test *t)
 {
-	struct stream_token token;
-	bool kept;
-
-	open_image(&t->target, t->s->base, &busy, 3);
+	target_open_image(&t->target, t->s->base, &busy, 3);
 	dev_sim_on_submit(t->target.dev, on_submit, t);
 	t->recording = true;
 	t->told = false;
-	sim_ok(repl_receive(t->target.fs, "copy", &t->s->stream, false, &kept, &token));
+	sim_ok(repl_receive(t->target.fs, "copy", &t->s->stream, false, NULL, NULL));
 	t->told = true;
 	add_cut(t, t->target.dev);
 	sim_ok(fs_close(t->target.fs));
@@ -456,37 +309,55 @@ static bool clean_error(bool disk, int rc)
 	return disk ? rc == -EIO || rc == -EROFS : rc == -ENOMEM;
 }
 
+struct fault { bool disk, good; uint64_t n, total; };
+
+static void fault_begin(struct test *t, struct fault *f)
+{
+	struct dev_sim_stats st;
+
+	dev_sim_stats(t->target.dev, &st);
+	f->total = st.total;
+	if (f->disk)
+		dev_sim_fail_nth(t->target.dev, f->n, f->good);
+	else
+		fault_alloc_set(f->n, f->good);
+	fault_alloc_arm(true);
+}
+
+/* Whether it came to it. */
+static bool fault_end(struct test *t, const struct fault *f)
+{
+	struct dev_sim_stats st;
+	bool hit;
+
+	fault_alloc_arm(false);
+	dev_sim_stats(t->target.dev, &st);
+	hit = f->disk ? st.total - f->total >= f->n : fault_alloc_hit();
+	fault_alloc_set(0, false);
+	dev_sim_clear_faults(t->target.dev);
+	return hit;
+}
+
 /* The receiver, with the fault in; what it says.  *RET_TOKEN: from where it can go on, if it is kept. */
-static int faulty(struct test *t, bool disk, uint64_t n, bool good, bool *ret_hit, bool *ret_kept,
-		  struct stream_token *ret_token)
+static int faulty(struct test *t, struct fault *f, bool *ret_hit, bool *ret_kept, struct stream_token *ret_token)
 {
 	struct receive *r = NULL;
-	struct dev_sim_stats a, b;
-	bool ending = false;
 	int rc;
 
-	dev_sim_stats(t->target.dev, &a);
-	if (disk)
-		dev_sim_fail_nth(t->target.dev, n, good);
-	else
-		fault_alloc_set(n, good);
-	fault_alloc_arm(true);
+	t->ending = false;
+	fault_begin(t, f);
 	rc = receive_open(t->target.fs, "copy", false, &r);
 	if (!rc)
 		rc = repl_feed(r, t->s->stream.data, t->s->stream.len, 9);
 	if (!rc) {
-		ending = true;
+		t->ending = true;
 		rc = receive_finish(r);
 	}
+	sim_check(!r || !rc == !receive_why(r)[0], "a failure that says nothing, or is none: %s", sim_err(rc));
 	*ret_kept = r && receive_close(r, ret_token);
-	fault_alloc_arm(false);
-	dev_sim_stats(t->target.dev, &b);
-	*ret_hit = disk ? b.total - a.total >= n : fault_alloc_hit();
-	fault_alloc_set(0, false);
-	dev_sim_clear_faults(t->target.dev);
-	sim_check(!rc || clean_error(disk, rc), "receiving: %s", sim_err(rc));
+	*ret_hit = fault_end(t, f);
+	sim_check(!rc || clean_error(f->disk, rc), "receiving: %s", sim_err(rc));
 	sim_check(!rc || *ret_hit, "it failed without a fault: %s", sim_err(rc));
-	t->ending = ending;
 	return rc;
 }
 
@@ -497,20 +368,21 @@ static void reopen_cut(struct test *t, uint64_t seed)
 
 	fs_abandon(t->target.fs);
 	dev_close(t->target.dev);
-	open_image(&t->target, image, &quiet, seed);
+	target_open_image(&t->target, image, &quiet, seed);
 	dev_sim_image_put(image);
 }
 
 static bool fault_run(struct test *t, bool disk, uint64_t n, bool good)
 {
+	struct fault fault = { .disk = disk, .good = good, .n = n };
 	struct found f = { 0 };
 	struct stream_token token;
 	struct fs_status st;
 	bool hit, kept, after;
 	int rc;
 
-	open_image(&t->target, t->s->base, &quiet, 3);
-	rc = faulty(t, disk, n, good, &hit, &kept, &token);
+	target_open_image(&t->target, t->s->base, &quiet, 3);
+	rc = faulty(t, &fault, &hit, &kept, &token);
 	t->refused += rc != 0;
 	fs_status(t->target.fs, &st);
 	sim_check(!st.readonly || disk, "no memory, and so for good read-only: %s", st.reason);
@@ -526,7 +398,8 @@ static bool fault_run(struct test *t, bool disk, uint64_t n, bool good)
 	}
 	if (st.readonly || n % 2)
 		reopen_cut(t, n + good);
-	after = settle(t, &t->target, n, "after a fault");
+	after = settle(t, &t->target, n, true, "after a fault");
+	sim_check(!kept || t->found, "it was kept, and is not there");
 	sim_check(!rc || t->ending || !t->s->unfinished || t->found, "what had come before is gone");
 	sim_check(after || rc, "received, and not there");
 	sim_check(!after || !rc || st.readonly, "it is there, and the receiver was told %s", sim_err(rc));
@@ -537,7 +410,7 @@ static bool fault_run(struct test *t, bool disk, uint64_t n, bool good)
 	return hit;
 }
 
-static void fault_scene(struct test *t, bool disk, bool good)
+static void fault_each(struct test *t, bool disk, bool good)
 {
 	uint64_t n = t->only_n > 0 ? t->only_n : 1;
 
@@ -549,21 +422,123 @@ static void fault_scene(struct test *t, bool disk, bool good)
 	}
 }
 
+static void fault_scene(struct test *t, bool disk)
+{
+	for (int good = 0; good < 2; good++)
+		if (t->only_mode < 0 || t->only_mode == good)
+			fault_each(t, disk, good);
+}
+
+static void disk_scene(struct test *t) { fault_scene(t, true); }
+static void alloc_scene(struct test *t) { fault_scene(t, false); }
+
+/* Looking for what was interrupted loses nothing of it. */
+static bool sweep_run(struct test *t, struct dev_sim_image *half, uint64_t n)
+{
+	struct fault fault = { .n = n };
+	bool hit;
+	int rc;
+
+	target_open_image(&t->target, half, &quiet, 3);
+	fault_begin(t, &fault);
+	rc = unfinished_sweep(t->target.fs);
+	hit = fault_end(t, &fault);
+	sim_check(!rc || clean_error(false, rc), "sweeping: %s", sim_err(rc));
+	t->refused += rc != 0;
+	if (n % 2)
+		reopen_cut(t, n);
+	sim_check(!settle(t, &t->target, 1, true, "after a sweep") && t->found, "what had come before is gone");
+	target_close(&t->target);
+	t->runs++;
+	return hit;
+}
+
+static void sweep_scene(struct test *t)
+{
+	struct stream_token token;
+	struct dev_sim_image *half = scene_part(t->s, 50, &token);
+	uint64_t n = t->only_n > 0 ? t->only_n : 1;
+
+	for (;; n += t->stride) {
+		snprintf(sim_replay, sizeof(sim_replay), "receive_test sweep --only %s --at %llu", t->s->name,
+			 (unsigned long long)n);
+		if (!sweep_run(t, half, n) || t->only_n > 0)
+			break;
+	}
+	dev_sim_image_put(half);
+}
+
+/* ---- the sender's fail ------------------------------------------------------------------------- */
+
+static int take(void *arg, const void *data, size_t len)
+{
+	uint64_t *sum = arg;
+
+	if (len)
+		*sum = hash64_two(sum, 8, data, len);
+	return 0;
+}
+
+/* The sender fails and says why, or sends *SUM; *SUM 0: that becomes what it sends. */
+static bool send_once(struct test *t, uint64_t n, uint64_t *sum)
+{
+	const struct scene *s = t->s;
+	struct send_opts o = { .volume = s->volume, .snapshot = s->snapshot, .from = s->from,
+			       .resume = s->unfinished ? &s->token : NULL, .mark_bytes = s->mark_bytes };
+	uint64_t sent = 0;
+	struct send_stats stats;
+	char why[SEND_WHY];
+	bool hit;
+	int rc;
+
+	fault_alloc_set(n, false);
+	fault_alloc_arm(true);
+	rc = send_run(t->scenes.source.fs, &o, take, &sent, &stats, why);
+	fault_alloc_arm(false);
+	hit = fault_alloc_hit();
+	fault_alloc_set(0, false);
+	sim_check(!rc || (clean_error(false, rc) && why[0]), "sending: %s", sim_err(rc));
+	sim_check(!rc || hit, "it failed without a fault: %s", sim_err(rc));
+	sim_check(rc || !*sum || sent == *sum, "something else was sent");
+	if (!*sum)
+		*sum = sent;
+	t->refused += rc != 0;
+	t->runs++;
+	return hit;
+}
+
+static void send_scene(struct test *t)
+{
+	uint64_t sum = 0, n = t->only_n > 0 ? t->only_n : 1;
+	bool hit;
+
+	send_once(t, 0, &sum);
+	do {
+		snprintf(sim_replay, sizeof(sim_replay), "receive_test send --only %s --at %llu", t->s->name,
+			 (unsigned long long)n);
+		hit = send_once(t, n, &sum);
+		n += t->stride;
+	} while (hit && t->only_n <= 0);
+	sim_check(t->only_n >= 0 || t->runs > 5, "only %u allocations", t->runs);
+}
+
 /* ---- all --------------------------------------------------------------------------------------- */
 
-struct job { struct test *t; const char *what; };
+static const struct what { const char *name; void (*fn)(struct test *t); bool receives; } whats[] = {
+	{ "cut", cut_scene, true }, { "disk", disk_scene, true }, { "alloc", alloc_scene, true },
+	{ "sweep", sweep_scene, false }, { "send", send_scene, false },
+};
+struct job { struct test *t; const struct what *what; };
 
-static void run_scene(struct test *t, const char *what)
+static void run_scene(struct test *t, const struct what *what)
 {
 	t->runs = t->before = t->after = t->kept = t->refused = t->readonly = t->again = 0;
-	if (!strcmp(what, "cut"))
-		cut_scene(t);
-	for (int good = 0; good < 2 && strcmp(what, "cut"); good++)
-		if (t->only_mode < 0 || t->only_mode == good)
-			fault_scene(t, !strcmp(what, "disk"), good);
+	what->fn(t);
 	printf("%s, %s: %u runs, %u refused, %u times read-only; %u as before (%u with a part of it), %u with all; "
-	       "%u times received then\n", what, t->s->name, t->runs, t->refused, t->readonly, t->before, t->kept,
-	       t->after, t->again);
+	       "%u times received then\n", what->name, t->s->name, t->runs, t->refused, t->readonly, t->before,
+	       t->kept, t->after, t->again);
+	sim_check(!what->receives || t->only_n >= 0 || (t->before && t->kept && t->after),
+		  "%s, %s: not all that can happen did", what->name, t->s->name);
 }
 
 static void run(void *arg)
@@ -571,18 +546,13 @@ static void run(void *arg)
 	struct job *j = arg;
 	struct test *t = j->t;
 
-	make_scenes(t);
+	scenes_make(&t->scenes);
 	for (unsigned i = 0; i < NSCENES; i++) {
-		t->s = &t->scenes[i];
+		t->s = &t->scenes.a[i];
 		if (!t->only || !strcmp(t->only, t->s->name))
 			run_scene(t, j->what);
 	}
-	for (unsigned i = 0; i < NSCENES; i++) {
-		dev_sim_image_put(t->scenes[i].base);
-		stream_free(&t->scenes[i].stream);
-	}
-	sim_ok(fs_close(t->source.fs));
-	dev_close(t->source.dev);
+	scenes_done(&t->scenes);
 	free(t->cuts);
 }
 
@@ -604,12 +574,14 @@ int main(int argc, char **argv)
 			if (*end == ':')
 				t.only_mode = strtoll(end + 1, NULL, 0);
 		} else {
-			j.what = argv[i];
+			for (unsigned k = 0; k < sizeof(whats) / sizeof(*whats); k++)
+				if (!strcmp(argv[i], whats[k].name))
+					j.what = &whats[k];
 		}
 	}
-	if (!j.what || (strcmp(j.what, "cut") && strcmp(j.what, "disk") && strcmp(j.what, "alloc")) || !t.stride) {
-		fprintf(stderr, "usage: receive_test cut|disk|alloc [--only whole|more|rest] [--at N[:MODE]] "
-			"[--stride N] [--trace]\n");
+	if (!j.what || !t.stride) {
+		fprintf(stderr, "usage: receive_test cut|disk|alloc|sweep|send [--only whole|more|rest|names] "
+			"[--at N[:MODE]] [--stride N] [--trace]\n");
 		return 2;
 	}
 	sim_run(run, &j);

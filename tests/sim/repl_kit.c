@@ -10,11 +10,6 @@
 #include "base/err.h"
 #include "fs/repl.h"
 
-static struct fs_name name_of(const char *s)
-{
-	return (struct fs_name){ s, (uint32_t)strlen(s) };
-}
-
 /* ---- streams -------------------------------------------------------------------------------- */
 
 static int take(void *arg, const void *data, size_t len)
@@ -136,6 +131,24 @@ void target_close(struct rig *t)
 	sim_ok(fs_close(t->fs));
 	sim_fsck(t->dev, "the target, at the end");
 	dev_close(t->dev);
+}
+
+void target_open_image(struct rig *t, struct dev_sim_image *image, const struct fs_config *cfg, uint64_t seed)
+{
+	*t = (struct rig){ .cfg = *cfg };
+	t->cfg.seed += seed;
+	t->dev = sim_disk_open(0, seed, image);
+	rig_open(t);
+}
+
+struct dev_sim_image *target_close_image(struct rig *t)
+{
+	struct dev_sim_image *image;
+
+	sim_ok(fs_close(t->fs));
+	image = dev_sim_crash_image(t->dev, DEV_SIM_CUT_KEEP, 0, NULL);
+	dev_close(t->dev);
+	return image;
 }
 
 void repl_expect_nothing(struct fs *fs, const char *volume)

@@ -3,9 +3,16 @@
 #ifndef SIM_REPL_KIT_H
 #define SIM_REPL_KIT_H
 
+#include <string.h>
+
 #include "repl/receive.h"
 #include "repl/send.h"
 #include "rig.h"
+
+static inline struct fs_name name_of(const char *s)
+{
+	return (struct fs_name){ s, (uint32_t)strlen(s) };
+}
 
 struct stream { uint8_t *data; size_t len, cap; struct send_stats stats; };
 void stream_free(struct stream *s);
@@ -25,6 +32,9 @@ unsigned stream_records(const struct stream *s);
 /* A pool that things are sent to. */
 void target_open(struct rig *t, uint64_t nblocks, uint64_t seed);
 void target_close(struct rig *t);
+/* Such a pool from a disk's image, and back to one. */
+void target_open_image(struct rig *t, struct dev_sim_image *image, const struct fs_config *cfg, uint64_t seed);
+struct dev_sim_image *target_close_image(struct rig *t);
 
 /* N random changes of the volume with the root ROOT. */
 void repl_mess(struct rig *r, struct fs_id root, struct rng *rng, unsigned n);
