@@ -55,7 +55,7 @@ struct admin {
 	uint64_t started_ns;
 	atomic_size_t body_bytes;
 	atomic_uint_fast64_t requests, failures;
-	/* uploads.c's, of the loop's thread: */
+	/* upload_api.c's, of the loop's thread: */
 	struct upload *uploads[UPLOADS_MAX];
 	struct timer upload_timer;
 	bool upload_sweeping;

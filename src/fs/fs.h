@@ -317,9 +317,10 @@ int fs_volume_set(struct fs_req *req, const char *name, const char *exports, int
 int fs_volume_set_dedup(struct fs_req *req, const char *name, bool on);
 /*
  * -1: leave as it is.  -EDQUOT: the quota is below what the files map (fs_volume_set() takes that: then they
- * can't grow); -ERANGE: the soft limit is above the quota.  Reserved space is space that the pool has when it is set (-ENOSPC) and that no
- * other volume, snapshot or clone can take: docs/quotas.md.  What of it the volume has used when it is set
- * anew is its own, and not part of the new number.  -ENFILE: FS_RESERVES_MAX volumes have some.
+ * can't grow); -ERANGE: the soft limit is above the quota.  Reserved space is space that the pool has when it
+ * is set (-ENOSPC) and that no other volume, snapshot or clone can take: docs/quotas.md.  What of it the volume
+ * has used when it is set anew is its own, and not part of the new number.  -ENFILE: FS_RESERVES_MAX volumes
+ * have some.
  */
 #define FS_RESERVES_MAX 1000
 int fs_volume_set_space(struct fs_req *req, const char *name, int64_t quota_blocks, int64_t soft_blocks,
@@ -651,10 +652,10 @@ int fs_clone_tree(struct fs_req *req, struct fs_id src, struct fs_id dir, struct
  * LEN bytes of SRC from SRC_OFFSET on (0: to its end) become those of DST from DST_OFFSET on,
  * shared with it: the largest subtrees that fit where both offsets are congruent (2 MiB, 1 GiB),
  * else block by block.  Offsets are multiples of 4096, and so is LEN unless it ends at the end of
- * SRC and at or behind that of DST; both are regular files of one volume (SRC may be in a snapshot); ranges of one file don't
- * overlap: else -EINVAL, -EXDEV.  A whole file onto one that is not longer is O(1).  All or nothing,
- * except that a range of more than FS_RANGE_PIECES pieces is done in several steps; up to 256 GiB, quotas are asked
- * for all of it before the first.
+ * SRC and at or behind that of DST; both are regular files of one volume (SRC may be in a snapshot); ranges
+ * of one file don't overlap: else -EINVAL, -EXDEV.  A whole file onto one that is not longer is O(1).  All or
+ * nothing, except that a range of more than FS_RANGE_PIECES pieces is done in several steps; up to 256 GiB,
+ * quotas are asked for all of it before the first.
  */
 #define FS_RANGE_PIECES 1024
 int fs_clone_range(struct fs_req *req, struct fs_id src, uint64_t src_offset, struct fs_id dst,

@@ -11,15 +11,19 @@
  *     quota.c     what volumes and directories with quotas may hold, and hold
  *     lookup.c    lookup, readdir;  name.c  create, remove, link;  rename.c
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
- *     clone.c     clones; clone_tree.c  of whole directories; range.c  clones of ranges, holes; allocate.c  room for what will be written
- *     xattr.c     extended attributes;  dedup*.c  deduplication;  scrub*.c  the scrub;  pace.c  of both
+ *     clone.c     clones; clone_tree.c  of whole directories
+ *     range.c     clones of ranges, holes;  allocate.c  room for what will be written
+ *     xattr.c     extended attributes
+ *     dedup*.c    deduplication;  scrub*.c  the scrub;  pace.c  how fast both may go
  *     account.c   where the space went; account_count.c  what of it is stored, what would be freed
  *     family.c    what a file was cloned from, and all clones of that
  *     diff.c      what differs between two files, two volumes;  names.c  all names below a directory
  *     record.c    log records: what goes in, and replay
  *     repl_read.c what replication reads; repl_build.c  hidden volumes, and how they are attached (repl.h)
  *     sound.c     verifiers of inode blocks and volume records
- *     dir*.c      directories as B+trees;  check*.c  the offline checker;  mend.c  its repairs
+ *     dir*.c      directories as B+trees
+ *     check*.c    the offline checker;  mend*.c  its repairs;  salvage.c  damaged pages of directories, for both
+ *     seen.c      sets of blocks, for walks that look at each once;  dump*.c  what is on the device, as text
  *
  * Every operation is a struct *_op with all its arguments and a do_* function that is run in
  * passes (pool/pool.h); what isn't deterministic (time, keys) is in the struct, and so in the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Setting right what a check has found wrong in the table (fs/check_repair.c): counts, and what is
+ * Setting right what a check has found wrong in the table (fs/check_fix.c): counts, and what is
  * derived of them.  These are ordinary changes of table pages, so that the next checkpoint makes them
  * durable in one step, to slots that the durable generation doesn't use.
  */

@@ -2,6 +2,7 @@
 /*
  * Inside of the pool.  One thread, no locks: code between two waits is atomic.
  *
+ *     pool.c        opening, closing, the background fibers, the failed state
  *     txn.c         passes, admission, owning, sharing, dropping
  *     alloc.c       which blocks are free, runs, the freed of each generation
  *     table.c       counts and CRCs: table pages, summaries, the zone directory
@@ -12,7 +13,9 @@
  *     fix.c         sets counts right, for a repair
  *     checkpoint.c  freeze, write, flush, superblock, flush, release
  *     cache.c       block memory, look-up, eviction, reads
+ *     discard.c     telling the device what is free
  *     super.c       labels
+ *     dump.c        what is on the device, as text (dump.h)
  */
 #ifndef POOL_INT_H
 #define POOL_INT_H

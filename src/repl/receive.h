@@ -7,7 +7,8 @@
  *                          │           │    says how it was
  *                          │           └──> cut, crash: kept; the stream that goes on from there finds it
  *                          └──> cut before the first mark; or refused: nothing is left
- *              END, and nothing behind it ──> receive_finish() ──> there, with its snapshot
+ *              END, and nothing behind it ──> receive_finish() ──> there, with its snapshot; or the target
+ *                                             is in the way: kept as at the last mark, to go on from
  *
  * All calls in fibers; they wait.  One receiver for each target volume at a time is the caller's to see to.
  */

@@ -4,6 +4,8 @@
  *
  *     receive.c     the stream: framing, chain, beginning, marks, end
  *     apply.c       what each record does to the hidden volume
+ *     inomap.c      which inode of the target is which of the source's
+ *     token.c       the token that says where to go on, as text
  *     unfinished.c  what is kept of it in the directory "receive" of the volume .system:
  *                       KEY.state                 what is being received, and the last mark
  *                       KEY.map0, KEY.map1        its inode map, as at the last mark and at the one before;
