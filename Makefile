@@ -22,13 +22,13 @@ help:
 	@echo 'make bench      deps, build, and the benchmark against XFS, Btrfs and NFS-Ganesha'
 	@echo 'make sanitize   the test suite under AddressSanitizer and UBSan (T=name)'
 	@echo 'make sim        SEEDS=N fresh worlds in simulation, on all cores (FIRST=seed to choose them)'
-	@echo 'make fuzz       fuzzes the NFS server and pools for MINUTES=10 under the sanitizers (AFL=1: by AFL++)'
+	@echo 'make fuzz       fuzzes the NFS server and pools for MINUTES=10 under the sanitizers (AFL=1: by AFL++; T=name)'
 	@echo 'make soak       a real daemon killed at random under clients that verify, for HOURS=1'
 	@echo 'make overload   a thousand rude connections, and the latencies of one that is served'
 	@echo 'make coverage   which lines and branches of the store the tests execute'
-	@echo 'make fsx-soak   random operations of a Linux client through restarts, for MINUTES=60'
+	@echo 'make fsx-soak   random operations of a Linux client through restarts, for MINUTES=10'
 	@echo 'make guest-long the tests with Linux clients, with more of everything (half an hour)'
-	@echo 'make fresh      "make test" in a minimal Debian made for the purpose (root)'
+	@echo 'make fresh      "make test" and "make demo" in a minimal Debian made for the purpose (root)'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), that is $(DESTDIR)$(PREFIX)'
 	@echo 'make clean      removes $(BUILD)/, $(SAN_BUILD)/, build-fuzz*/, build-afl/ and build-coverage/'
 
@@ -73,7 +73,8 @@ sim: deps
 	@$(MAKE) --no-print-directory build
 	@BUILD=$(BUILD) tests/sim/run $(SEEDS) $(FIRST)
 
-# How long in all, and with AFL=1 by AFL++ instead of libFuzzer; T=rpc or T=nfs4 for one of them.
+# How long in all, and with AFL=1 by AFL++ instead of libFuzzer;
+# T=rpc, nfs4, image, verify or receive for one of them.
 MINUTES ?= 10
 AFL ?=
 fuzz:
