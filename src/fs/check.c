@@ -166,8 +166,14 @@ static void copy_read(struct check *c, struct copy *k, uint64_t block, int slot)
 	k->valid = super_valid(&k->sb);
 }
 
+/* What the slot had before the newest generation: where a crash came between the writes of its two copies. */
+static bool overtaken(const struct superblock *sb, const struct superblock *newest)
+{
+	return sb->generation + 2 == newest->generation && sb->life <= newest->life;
+}
+
 /*
- * Both copies of the newest generation must be there.  The older slot may hold anything: the
+ * Both copies of the newest generation must be there, or one and what it was to replace.  The older slot may hold anything: the
  * next checkpoint overwrites it, and a crash leaves it torn.
  */
 static void supers_check(struct check *c, struct copy *k)
@@ -199,7 +205,7 @@ static void supers_check(struct check *c, struct copy *k)
 				": damaged; opening the pool rewrites it "
 				"from the other copy",
 				k[i].block);
-		else if (!memcmp(&k[i].sb, &c->sb, BLOCK_SIZE))
+		else if (!memcmp(&k[i].sb, &c->sb, BLOCK_SIZE) || overtaken(&k[i].sb, &c->sb))
 			continue;
 		else
 			finding(c,

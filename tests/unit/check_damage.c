@@ -472,7 +472,7 @@ static void super_end(void) { flip(MADE_BLOCKS - 1, 8 * 700); }
 static void super_stale(void)
 {
 	dev_sim_peek(edit.d, 1, &u);
-	SUPER(s->generation += 2);
+	SUPER(s->generation += 4);
 	dev_sim_poke(edit.d, MADE_BLOCKS - 1, &u);
 }
 static void super_stranger(void)

@@ -223,10 +223,19 @@ static void test_damages(void **state)
 
 static void older_body(void)
 {
+	struct superblock copy;
+
 	edit_open(&edit, disk(sound));
 	flip(0, 8 * 700);
 	flip(MADE_BLOCKS - 2, 5);
 	expect_said("a torn older slot", check(edit.d), NULL, 0);
+	dev_close(edit.d);
+
+	edit_open(&edit, disk(sound));
+	dev_sim_peek(edit.d, 1, &copy);
+	SUPER(s->generation += 2);
+	dev_sim_poke(edit.d, MADE_BLOCKS - 1, &copy);
+	expect_said("a crash between the two copies of a superblock", check(edit.d), NULL, 0);
 	dev_close(edit.d);
 }
 
