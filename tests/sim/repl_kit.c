@@ -308,7 +308,7 @@ static void mess_step(struct mess *m, struct fs_id root)
 	unsigned what = rng_below(m->rng, 10);
 	struct fs_setattr size = { .mask = FS_SET_SIZE };
 
-	if (what < 3 || file < 0) {
+	if (what < 3 || file < 0 || other < 0 || any < 0) {
 		mess_make(m, root);
 	} else if (what < 5) {
 		mess_write(m, m->a[file].id);
