@@ -11,11 +11,10 @@
 #include <stdlib.h>
 #include "base/log.h"
 #include "base/loop.h"
+#include "fs/job_state.h"
 
 #define CRCS (1ull << 32)
 #define WAIT_NS 200000000ull
-#define STATE_NAME "state"
-#define STATE_BYTES 4096
 
 bool dedup_interrupted(const void *job)
 {
@@ -117,24 +116,10 @@ int dedup_flush(struct dedup_job *j)
 
 /* ---- where it stands, in the pool -------------------------------------------------------- */
 
-static int state_file(struct fs_req *req, struct fs_attr *ret)
-{
-	const struct fs_create how = { .type = FS_REG, .how = FS_CREATE_UNCHECKED };
-	struct fs_id dir;
-	int err = fs_system_dir(req, "dedup", &dir);
-
-	return err ? err : fs_create(req, dir, (struct fs_name){ STATE_NAME, strlen(STATE_NAME) }, &how, ret,
-				     NULL);
-}
-
 static void save(struct dedup_job *j)
 {
 	const struct fs_dedup_status *st = &j->st;
-	char text[STATE_BYTES] = "";
-	struct iovec iov = { text, sizeof(text) };
-	struct fs_attr a;
-	struct fs_req req;
-	int err;
+	char text[JOB_STATE_BYTES] = "";
 
 	if (pool_readonly(j->fs->pool))
 		return;
@@ -145,12 +130,7 @@ static void save(struct dedup_job *j)
 		 j->width, st->rate, st->started_ns, st->finished_ns, st->total_bytes, st->passes,
 		 st->compared_bytes, st->freed_bytes, st->zero_bytes, st->kept_bytes, st->differing,
 		 st->unreadable, st->result);
-	fs_req_admin(&req, j->fs);
-	err = state_file(&req, &a);
-	if (!err)
-		err = fs_write(&req, a.id, 0, &iov, 1, sizeof(text), false, NULL);
-	if (err)
-		log_error("dedup: where it stands could not be written down: %s", err_text(err));
+	job_state_save(j->fs, "dedup", text);
 }
 
 static bool parse(struct dedup_job *j, const char *text)
@@ -172,31 +152,6 @@ static bool parse(struct dedup_job *j, const char *text)
 	j->lo = next;
 	j->width = width;
 	return true;
-}
-
-static int load(struct fs *fs, char text[STATE_BYTES + 1])
-{
-	struct fs_read *r = malloc(sizeof(*r));
-	struct fs_id dir;
-	struct fs_attr a;
-	struct fs_req req;
-	int err = r ? 0 : -ENOMEM;
-
-	fs_req_admin(&req, fs);
-	if (!err)
-		err = fs_system_dir(&req, "dedup", &dir);
-	if (!err)
-		err = fs_lookup(&req, dir, (struct fs_name){ STATE_NAME, strlen(STATE_NAME) }, &a, NULL);
-	if (!err)
-		err = fs_read(&req, a.id, 0, STATE_BYTES, r);
-	if (!err) {
-		if (r->niov)
-			memcpy(text, r->iov[0].iov_base, r->iov[0].iov_len < STATE_BYTES ?
-			       r->iov[0].iov_len : STATE_BYTES);
-		fs_read_done(fs, r);
-	}
-	free(r);
-	return err;
 }
 
 /* ---- its life ---------------------------------------------------------------------------- */
@@ -321,12 +276,12 @@ int fs_dedup_start(struct fs *fs, const char *volume, uint64_t rate)
 int fs_dedup_resume(struct fs *fs)
 {
 	struct dedup_job *j = fs->dedup;
-	char text[STATE_BYTES + 1] = "";
+	char text[JOB_STATE_BYTES + 1] = "";
 	int err;
 
 	if (j->running || j->stop || pool_readonly(fs->pool))
 		return 0;
-	err = load(fs, text);
+	err = job_state_load(fs, "dedup", text);
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	return parse(j, text) && j->st.running ? run(j) : 0;

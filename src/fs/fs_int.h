@@ -14,7 +14,7 @@
  *     clone.c     clones; clone_tree.c  of whole directories
  *     range.c     clones of ranges, holes;  allocate.c  room for what will be written
  *     xattr.c     extended attributes
- *     dedup*.c    deduplication;  scrub*.c  the scrub;  pace.c  how fast both may go
+ *     dedup*.c    deduplication;  scrub*.c  the scrub;  pace.c, job_state.c  of both
  *     account.c   where the space went; account_count.c  what of it is stored, what would be freed
  *     family.c    what a file was cloned from, and all clones of that
  *     diff.c      what differs between two files, two volumes;  names.c  all names below a directory

@@ -26,11 +26,10 @@
 #include "base/fiber.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "fs/job_state.h"
 
 #define RETRY_NS 200000000ull
 #define QUIET_NS 20000000000ull		/* so long it waits for the reaper before it says so */
-#define STATE_NAME "state"
-#define STATE_BYTES 4096
 
 /* ---- pace and findings ------------------------------------------------------------------- */
 
@@ -90,34 +89,15 @@ static void on_bad(void *arg, uint64_t block, enum verify_what what, uint32_t re
 
 /* ---- where it stands, in the pool -------------------------------------------------------- */
 
-static int state_file(struct fs_req *req, struct fs_attr *ret)
-{
-	const struct fs_create how = { .type = FS_REG, .how = FS_CREATE_UNCHECKED };
-	struct fs_id dir;
-	int err = fs_system_dir(req, "scrub", &dir);
-
-	return err ? err : fs_create(req, dir, (struct fs_name){ STATE_NAME, strlen(STATE_NAME) }, &how, ret,
-				     NULL);
-}
-
 static void save(struct scrub *s)
 {
-	char text[STATE_BYTES] = "";
-	struct iovec iov = { text, sizeof(text) };
-	struct fs_attr a;
-	struct fs_req req;
-	int err;
+	char text[JOB_STATE_BYTES] = "";
 
 	snprintf(text, sizeof(text), "running %d\nnext %" PRIu64 "\nrate %" PRIu64 "\nstarted %" PRIu64
 		 "\nfinished %" PRIu64 "\nverified %" PRIu64 "\nfindings %" PRIu64 "\nresult %d\n",
 		 s->st.running, s->st.next_block, s->st.rate, s->st.started_ns, s->st.finished_ns,
 		 s->st.verified_bytes, s->st.findings, s->st.result);
-	fs_req_admin(&req, s->fs);
-	err = state_file(&req, &a);
-	if (!err)
-		err = fs_write(&req, a.id, 0, &iov, 1, sizeof(text), false, NULL);
-	if (err)
-		log_error("scrub: where it stands could not be written down: %s", err_text(err));
+	job_state_save(s->fs, "scrub", text);
 }
 
 static void parse(struct fs_scrub_status *st, const char *text)
@@ -132,33 +112,6 @@ static void parse(struct fs_scrub_status *st, const char *text)
 	st->running = running && st->started_ns;
 	if (st->findings > FS_SCRUB_FINDINGS)
 		st->findings = FS_SCRUB_FINDINGS;
-}
-
-static int load(struct fs *fs, struct fs_scrub_status *st)
-{
-	char text[STATE_BYTES + 1] = "";
-	struct fs_read *r = malloc(sizeof(*r));
-	struct fs_id dir;
-	struct fs_attr a;
-	struct fs_req req;
-	int err = r ? 0 : -ENOMEM;
-
-	fs_req_admin(&req, fs);
-	if (!err)
-		err = fs_system_dir(&req, "scrub", &dir);
-	if (!err)
-		err = fs_lookup(&req, dir, (struct fs_name){ STATE_NAME, strlen(STATE_NAME) }, &a, NULL);
-	if (!err)
-		err = fs_read(&req, a.id, 0, STATE_BYTES, r);
-	if (!err) {
-		if (r->niov)
-			memcpy(text, r->iov[0].iov_base, r->iov[0].iov_len < STATE_BYTES ?
-			       r->iov[0].iov_len : STATE_BYTES);
-		fs_read_done(fs, r);
-		parse(st, text);
-	}
-	free(r);
-	return err;
 }
 
 static uint64_t window_blocks(const struct scrub *s)
@@ -405,14 +358,16 @@ int fs_scrub_start(struct fs *fs, uint64_t rate)
 
 int fs_scrub_resume(struct fs *fs)
 {
+	char text[JOB_STATE_BYTES + 1] = "";
 	struct fs_scrub_status st = { 0 };
 	int err;
 
 	if (fs->scrub->running || fs->scrub->stop || pool_readonly(fs->pool))
 		return 0;
-	err = load(fs, &st);
+	err = job_state_load(fs, "scrub", text);
 	if (err)
 		return err == -ENOENT ? 0 : err;
+	parse(&st, text);
 	st.total_blocks = pool_super(fs->pool)->nblocks;
 	fs->scrub->st = st;
 	return st.running ? run(fs) : 0;
