@@ -3,39 +3,8 @@
 #include "pando/pando.h"
 
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
-#define POLL_US 300000
-
-static int ask(struct cmd *c, const char *method, json_t *body, json_t **ret)
-{
-	struct request r;
-
-	request_init(&r, method, "/v1/dedup", NULL);
-	r.body = body;
-	return client_call(c, &r, ret);
-}
-
-static bool is(const json_t *j, const char *state)
-{
-	return !strcmp(json_text(j, "state"), state);
-}
-
-static int wait_for_end(struct cmd *c, json_t **j)
-{
-	int err = DONE;
-
-	while (!err && is(*j, "running")) {
-		progress("dedup", json_u64(*j, "done_bytes"), json_u64(*j, "total_bytes"));
-		usleep(POLL_US);
-		json_decref(*j);
-		*j = NULL;
-		err = ask(c, "GET", NULL, j);
-	}
-	progress_end();
-	return err;
-}
+#define JOB "/v1/dedup"
 
 static int show_sizes(const json_t *j)
 {
@@ -65,7 +34,7 @@ static int show(struct cmd *c, const json_t *j)
 
 	if (c->json)
 		err = print_json(j);
-	else if (is(j, "never")) {
+	else if (job_is(j, "never")) {
 		printf("there was no dedup job yet\n");
 		return print_done();
 	} else {
@@ -76,18 +45,18 @@ static int show(struct cmd *c, const json_t *j)
 		if (!err)
 			err = print_done();
 	}
-	if (is(j, "failed") && !c->json)
+	if (job_is(j, "failed") && !c->json)
 		return fail("%s: the dedup job failed: %s", json_text(j, "volume"), json_text(j, "reason"));
-	return err ? err : is(j, "failed") ? FAILED : DONE;
+	return err ? err : job_is(j, "failed") ? FAILED : DONE;
 }
 
 static int act(struct cmd *c, const char *method, json_t *body, bool wait)
 {
 	json_t *j = NULL;
-	int err = ask(c, method, body, &j);
+	int err = job_ask(c, method, JOB, body, &j);
 
 	if (!err && wait)
-		err = wait_for_end(c, &j);
+		err = job_wait(c, "dedup", JOB, &j);
 	if (!err)
 		err = show(c, j);
 	json_decref(j);

@@ -130,6 +130,14 @@ void progress_count(const char *what, uint64_t done, uint64_t total, uint64_t st
 uint64_t clock_ns(void);
 void progress_end(void);
 
+/* ---- job.c: jobs that pandod runs in the background --------------------------------------- */
+
+/* What PATH answers about the job.  BODY is taken over; NULL: none. */
+int job_ask(struct cmd *c, const char *method, const char *path, json_t *body, json_t **ret);
+bool job_is(const json_t *j, const char *state);
+/* Asks again and again, with progress, until *J says that it doesn't run any more. */
+int job_wait(struct cmd *c, const char *what, const char *path, json_t **j);
+
 /* ---- image.c: qemu-img, and files with holes -------------------------------------------- */
 
 extern volatile int interrupted;	/* by SIGINT, SIGTERM or SIGHUP */

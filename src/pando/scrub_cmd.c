@@ -3,39 +3,8 @@
 #include "pando/pando.h"
 
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
-#define POLL_US 300000
-
-static int ask(struct cmd *c, const char *method, json_t *body, json_t **ret)
-{
-	struct request r;
-
-	request_init(&r, method, "/v1/pool/scrub", NULL);
-	r.body = body;
-	return client_call(c, &r, ret);
-}
-
-static bool is(const json_t *j, const char *state)
-{
-	return !strcmp(json_text(j, "state"), state);
-}
-
-static int wait_for_end(struct cmd *c, json_t **j)
-{
-	int err = DONE;
-
-	while (!err && is(*j, "running")) {
-		progress("scrub", json_u64(*j, "done_bytes"), json_u64(*j, "total_bytes"));
-		usleep(POLL_US);
-		json_decref(*j);
-		*j = NULL;
-		err = ask(c, "GET", NULL, j);
-	}
-	progress_end();
-	return err;
-}
+#define JOB "/v1/pool/scrub"
 
 static void show_sizes(const json_t *j)
 {
@@ -55,14 +24,14 @@ static int show(struct cmd *c, const json_t *j)
 {
 	const json_t *list = json_object_get(j, "messages");
 	uint64_t findings = json_u64(j, "findings");
-	bool bad = findings || is(j, "failed");
+	bool bad = findings || job_is(j, "failed");
 	int err;
 
 	if (c->json) {
 		err = print_json(j);
 		return err ? err : bad;
 	}
-	if (is(j, "never")) {
+	if (job_is(j, "never")) {
 		printf("there was no scrub yet\n");
 		return print_done();
 	}
@@ -71,10 +40,10 @@ static int show(struct cmd *c, const json_t *j)
 		printf("%s\n", json_string_value(json_array_get(list, i)));
 	if (findings > json_array_size(list))
 		printf("%llu findings in all: pandod's log has them\n", (unsigned long long)findings);
-	else if (is(j, "done") && !findings)
+	else if (job_is(j, "done") && !findings)
 		printf("nothing is wrong\n");
 	err = print_done();
-	if (is(j, "failed"))
+	if (job_is(j, "failed"))
 		return fail("the scrub failed: %s", json_text(j, "reason"));
 	return err ? err : bad ? FAILED : DONE;
 }
@@ -92,10 +61,10 @@ int cmd_pool_scrub(struct cmd *c)
 	if (err)
 		return err;
 	if (wait && !look) {			/* for one that runs, too */
-		err = ask(c, "GET", NULL, &j);
+		err = job_ask(c, "GET", JOB, NULL, &j);
 		if (err)
 			return err;
-		look = is(j, "running");
+		look = job_is(j, "running");
 	}
 	if (!look && cmd_option(c, "rate"))
 		body = json_pack("{s:I}", "rate", (json_int_t)rate);
@@ -103,9 +72,9 @@ int cmd_pool_scrub(struct cmd *c)
 		body = json_object();
 	json_decref(j);
 	j = NULL;
-	err = ask(c, look ? "GET" : stop ? "DELETE" : "POST", body, &j);
+	err = job_ask(c, look ? "GET" : stop ? "DELETE" : "POST", JOB, body, &j);
 	if (!err && wait)
-		err = wait_for_end(c, &j);
+		err = job_wait(c, "scrub", JOB, &j);
 	if (!err)
 		err = show(c, j);
 	json_decref(j);
