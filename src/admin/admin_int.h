@@ -43,6 +43,7 @@
 #define ENTRIES_MAX 1000			/* in one page of a directory */
 #define EXTENTS_MAX 1000			/* in one page of a file's map */
 #define ARGS_MAX 16
+#define TRANSFERS_MAX 8				/* streams sent, and received, at once */
 #define IDLE_SECONDS 60				/* then a silent connection is closed */
 
 struct upload;
@@ -60,8 +61,8 @@ struct admin {
 	struct timer upload_timer;
 	bool upload_sweeping;
 	/* send_api.c's and receive_api.c's, of the loop's thread: */
-	struct sending *sends[8];
-	struct receiving *receives[8];
+	struct sending *sends[TRANSFERS_MAX];
+	struct receiving *receives[TRANSFERS_MAX];
 	struct timer send_timer, receive_timer;
 	bool send_sweeping, receive_sweeping, receives_swept;
 	/* schedule_run.c's, of the loop's thread: */

@@ -7,8 +7,6 @@
 #include "repl/receive.h"
 #include "repl/send.h"
 
-#define TRANSFERS_MAX 8			/* each way, at once */
-
 void post_sends(struct call *c);		/* send_api.c */
 void get_send(struct call *c);
 void post_send(struct call *c);
