@@ -641,22 +641,6 @@ int txn_unref(struct txn *t, uint64_t ptr)
 	return e->refs ? 0 : -EDAMAGED;
 }
 
-int txn_refs(struct txn *t, uint64_t ptr, uint32_t *ret)
-{
-	const struct table_entry *e;
-	int err;
-
-	if (!pool_block_ok(t->pool, ptr_block(ptr)))
-		return -EDAMAGED;
-	err = table_entry(t, ptr_block(ptr), &e);
-	if (err)
-		return err;
-	if (!e->refs)
-		return -EDAMAGED;
-	*ret = foreseen_refs(t, ptr_block(ptr), e);
-	return 0;
-}
-
 int txn_look(struct txn *t, uint64_t ptr, struct block_facts *ret)
 {
 	const struct table_entry *e;
@@ -673,6 +657,16 @@ int txn_look(struct txn *t, uint64_t ptr, struct block_facts *ret)
 	ret->crc = e->crc;
 	ret->full = ret->refs >= t->pool->max_refs;
 	return 0;
+}
+
+int txn_refs(struct txn *t, uint64_t ptr, uint32_t *ret)
+{
+	struct block_facts f;
+	int err = txn_look(t, ptr, &f);
+
+	if (!err)
+		*ret = f.refs;
+	return err;
 }
 
 static bool in_place(const struct pool *p, const struct block *b)
