@@ -71,13 +71,6 @@ static void on_applied(void *arg, struct op *op)
 	history_push(&t->h, t->m, op->seq);
 }
 
-/* Mode 0: nothing unflushed is there, 1: all of it, 2 and up: parts, by seed. */
-static struct dev_sim_image *cut_image(struct dev *d, unsigned mode, uint64_t seed)
-{
-	return dev_sim_crash_image(d, mode == 0 ? DEV_SIM_CUT_DROP : mode == 1 ? DEV_SIM_CUT_KEEP :
-				   DEV_SIM_CUT_RANDOM, seed, NULL);
-}
-
 static void add_cut(struct test *t, struct dev *d)
 {
 	struct cut *c;
@@ -93,7 +86,7 @@ static void add_cut(struct test *t, struct dev *d)
 	c->last = t->fs ? fs_last_seq(t->fs) : UINT64_MAX;
 	for (unsigned i = 0; i < t->modes; i++)
 		if (t->only_cut < 0 || t->only_cut == t->ncuts)
-			c->images[i] = cut_image(d, i, t->seed * 1000003 + t->ncuts * 31 + i);
+			c->images[i] = sim_cut_image(d, i, t->seed * 1000003 + t->ncuts * 31 + i);
 	t->ncuts++;
 }
 
@@ -413,7 +406,7 @@ static void on_recovery(void *arg, struct dev *d, const struct dev_io *io)
 	struct again *a = arg;
 
 	if (a->n++ == a->at)
-		a->image = cut_image(d, a->seed % 4, a->seed);
+		a->image = sim_cut_image(d, a->seed % 4, a->seed);
 }
 
 /* What recovery left behind must bear work: counts that are too small show themselves here. */

@@ -193,12 +193,6 @@ static bool settle(struct test *t, struct rig *r, uint64_t seed, bool on, const 
 
 /* ---- the power goes --------------------------------------------------------------------------- */
 
-static struct dev_sim_image *cut_image(struct dev *d, unsigned mode, uint64_t seed)
-{
-	return dev_sim_crash_image(d, mode == 0 ? DEV_SIM_CUT_DROP : mode == 1 ? DEV_SIM_CUT_KEEP :
-				   DEV_SIM_CUT_RANDOM, seed, NULL);
-}
-
 static void add_cut(struct test *t, struct dev *d)
 {
 	struct cut *c;
@@ -213,7 +207,7 @@ static void add_cut(struct test *t, struct dev *d)
 	*c = (struct cut){ .told = t->told };
 	for (unsigned i = 0; i < MODES; i++)
 		if (t->only_n < 0 ? t->ncuts % t->stride == 0 : t->only_n == t->ncuts)
-			c->images[i] = cut_image(d, i, t->ncuts * 31 + i);
+			c->images[i] = sim_cut_image(d, i, t->ncuts * 31 + i);
 	t->ncuts++;
 }
 
@@ -232,7 +226,7 @@ static void on_recovery(void *arg, struct dev *d, const struct dev_io *io)
 	struct again *a = arg;
 
 	if (a->n++ == a->at)
-		a->image = cut_image(d, a->seed % MODES, a->seed);
+		a->image = sim_cut_image(d, a->seed % MODES, a->seed);
 }
 
 static void try_image(struct test *t, struct dev_sim_image *image, bool told, uint64_t seed, const char *what,
@@ -364,7 +358,7 @@ static int faulty(struct test *t, struct fault *f, bool *ret_hit, bool *ret_kept
 /* The pool is opened anew, with what was flushed, or all, or parts of it. */
 static void reopen_cut(struct test *t, uint64_t seed)
 {
-	struct dev_sim_image *image = cut_image(t->target.dev, seed % MODES, seed);
+	struct dev_sim_image *image = sim_cut_image(t->target.dev, seed % MODES, seed);
 
 	fs_abandon(t->target.fs);
 	dev_close(t->target.dev);

@@ -26,4 +26,11 @@ static inline struct dev *sim_disk_new(uint64_t nblocks, uint64_t seed)
 	return sim_disk_open(nblocks, seed, NULL);
 }
 
+/* What a power cut leaves.  Mode 0: nothing unflushed is there, 1: all of it, 2 and up: parts, by seed. */
+static inline struct dev_sim_image *sim_cut_image(struct dev *d, unsigned mode, uint64_t seed)
+{
+	return dev_sim_crash_image(d, mode == 0 ? DEV_SIM_CUT_DROP : mode == 1 ? DEV_SIM_CUT_KEEP :
+				   DEV_SIM_CUT_RANDOM, seed, NULL);
+}
+
 #endif
