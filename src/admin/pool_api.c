@@ -22,6 +22,7 @@ static int status_run(struct call *c, void *arg)
 #define POOL_NUMBERS(X, s) \
 	X("size_bytes", (s)->size_blocks * BLOCK, "Size of the pool") \
 	X("free_bytes", (s)->free_blocks * BLOCK, "Space that nothing uses") \
+	X("available_bytes", avail_bytes(s), "What files can still take of it") \
 	X("reserved_bytes", (s)->reserved_blocks * BLOCK, \
 	  "Of the free space, what is kept for deleting and recovering") \
 	X("metadata_bytes", (s)->meta_blocks * BLOCK, "Fixed tables, labels and the log") \
@@ -77,7 +78,6 @@ void get_pool(struct call *c)
 		call_fail_err(c, -ENOMEM, "%s", c->admin->cfg.pool_path);
 		return;
 	}
-	json_set_u64(j, "available_bytes", avail_bytes(&st));
 #define SET(name, value, help) json_set_u64(j, name, value);
 	POOL_NUMBERS(SET, &st)
 #undef SET
