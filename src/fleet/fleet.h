@@ -70,6 +70,7 @@ struct machine {
 	uint64_t changed;		/* bytes of its disk that aren't the golden share's */
 	enum domain_state domain;	/* on its host */
 	unsigned elsewhere;		/* another of the fleet's hosts has a domain of it; HOST_NONE: none */
+	uint64_t up_since;		/* seconds since 1970 when we started it; 0: it doesn't run, or others did */
 	const char *domain_more;	/* "paused: I/O error"; NULL: nothing to add */
 	char domain_name[80];		/* when somebody has renamed it, else "" */
 };
@@ -206,5 +207,7 @@ int machine_vmx(const struct fleet *f, const struct machine *m, struct buf *ret)
 
 /* In the domain's metadata: whose it is. */
 #define FLEET_XMLNS "urn:pando:fleet:1"
+/* And, while it runs, since when. */
+#define FLEET_UP_XMLNS "urn:pando:fleet:up:1"
 
 #endif

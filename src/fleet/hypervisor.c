@@ -14,6 +14,7 @@
 #include <libvirt/virterror.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "fleet/fleet_int.h"
@@ -42,6 +43,7 @@ struct hv {
 	X(virDomainGetUUIDString) \
 	X(virDomainIsActive) \
 	X(virDomainLookupByUUIDString) \
+	X(virDomainSetMetadata) \
 	X(virDomainShutdown) \
 	X(virDomainUndefine) \
 	X(virDomainUndefineFlags) \
@@ -315,6 +317,28 @@ static const char *more_text(int state, int reason)
 	       state == VIR_DOMAIN_PMSUSPENDED ? "suspended" : NULL;
 }
 
+/*
+ * libvirt doesn't tell since when a domain runs.  So it is told when it is started, in metadata that end with the run:
+ * who is started by others has none.
+ */
+static void up_note(virDomainPtr dom)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "<up since='%lld'/>", (long long)time(NULL));
+	(void)lv.virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, text, "pando-up", FLEET_UP_XMLNS,
+				      VIR_DOMAIN_AFFECT_LIVE);	/* not every driver can */
+}
+
+static uint64_t up_since(virDomainPtr dom)
+{
+	CLEANUP_FREE char *text = lv.virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, FLEET_UP_XMLNS,
+							  VIR_DOMAIN_AFFECT_LIVE);
+	const char *at = text ? strstr(text, " since=") : NULL;
+
+	return at ? strtoull(at + strlen(" since='"), NULL, 10) : 0;
+}
+
 /* One that is gone by now has stopped. */
 static void state_note(struct machine *m, virDomainPtr dom)
 {
@@ -324,6 +348,7 @@ static void state_note(struct machine *m, virDomainPtr dom)
 		state = VIR_DOMAIN_SHUTOFF;
 	m->domain = state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_NOSTATE ? DOMAIN_STOPPED : DOMAIN_RUNNING;
 	m->domain_more = more_text(state, reason);
+	m->up_since = m->domain == DOMAIN_RUNNING ? up_since(dom) : 0;
 }
 
 static int domain_note(struct fleet *f, unsigned host, const json_t *by_uuid, const json_t *by_name,
@@ -372,6 +397,7 @@ int hv_survey(struct hv *hv, unsigned host, struct fleet *f, char why[FLEET_WHY]
 			f->machines[i].domain = DOMAIN_NONE;
 			f->machines[i].domain_name[0] = 0;
 			f->machines[i].domain_more = NULL;
+			f->machines[i].up_since = 0;
 		}
 		json_object_set_new(by_uuid, f->machines[i].uuid, json_integer((json_int_t)i));
 		json_object_set_new(by_name, f->machines[i].name, json_integer((json_int_t)i));
@@ -422,7 +448,10 @@ int hv_start(struct hv *hv, const struct fleet *f, const struct machine *m, char
 
 	if (err || lv.virDomainIsActive(dom) == 1)
 		return err;
-	return lv.virDomainCreate(dom) ? libvirt_fail(why, "cannot start") : 0;
+	if (lv.virDomainCreate(dom))
+		return libvirt_fail(why, "cannot start");
+	up_note(dom);
+	return 0;
 }
 
 int hv_shutdown(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY])

@@ -64,16 +64,9 @@ static void ratio_row(struct table *t, const json_t *j, const char *key, const c
 	row(t, name, text, note);
 }
 
-static void age_text(const json_t *e, char *buf, size_t cap)
+static const char *age_text(const json_t *e, char *buf, size_t cap)
 {
-	uint64_t s = json_u64(e, "age_ms") / 1000;
-
-	if (s < 120)
-		snprintf(buf, cap, "%llu s", (unsigned long long)s);
-	else if (s < 7200)
-		snprintf(buf, cap, "%llu min", (unsigned long long)s / 60);
-	else
-		snprintf(buf, cap, "%llu h", (unsigned long long)s / 3600);
+	return duration_text(json_u64(e, "age_ms") / 1000, buf, cap);
 }
 
 static void exact_rows(struct table *t, const json_t *j)

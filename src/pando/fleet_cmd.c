@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "admin/size.h"
 
@@ -115,17 +116,26 @@ static void machines_count(struct shown *s)
 	}
 }
 
+/* A clock that was put back makes it 0. */
+static uint64_t up_seconds(const struct machine *m)
+{
+	uint64_t now = (uint64_t)time(NULL);
+
+	return now > m->up_since ? now - m->up_since : 0;
+}
+
 static json_t *machine_json(const struct shown *s, const struct machine *m)
 {
 	const char *golden = fleet_golden(&s->f, m->version);
 	json_t *changed = m->changed_known ? json_integer((json_int_t)m->changed) : NULL;
+	json_t *up = m->up_since ? json_integer((json_int_t)up_seconds(m)) : NULL;
 	char buf[DOMAIN_TEXT], uri[FLEET_HOST] = "";
 
 	if (m->host != HOST_NONE)
 		host_at(setting_text(&s->f, "connect"), m->host, uri);
-	return json_pack("{s:I,s:I,s:s*,s:o*,s:s*,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:b,s:s*,s:s*}", "number",
+	return json_pack("{s:I,s:I,s:s*,s:o*,s:o*,s:s*,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:b,s:s*,s:s*}", "number",
 			 (json_int_t)m->number, "version", (json_int_t)m->version, "golden", *golden ? golden : NULL,
-			 "changed", changed, "domain_more", m->domain_more,
+			 "changed", changed, "up_seconds", up, "domain_more", m->domain_more,
 			 "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
 			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed, "data", m->has_data,
 			 "spare", m->spare, "host", *uri ? uri : NULL, "domain", s->hosts.n ? domain_text(&s->hosts, m, buf) : NULL);
@@ -287,6 +297,7 @@ static void row_print(const struct shown *s, const struct machine *m, struct tab
 	else
 		table_cell(t, "-");
 	table_cell(t, files_text(m));
+	table_cell(t, m->up_since ? duration_text(up_seconds(m), number, sizeof(number)) : "-");
 	table_cell(t, domain);
 	if (s->hosts.n > 1)
 		table_cell(t, host_at(s->hosts.list, m->host, buf));
@@ -299,10 +310,11 @@ static int show_print(const struct shown *s)
 
 	head_print(s);
 	if (s->hosts.n > 1)
-		table_init(&t, "rlllllrlll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "IMAGE", "CHANGED", "FILES", "DOMAIN",
-			   "HOST");
+		table_init(&t, "rlllllrlrll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "IMAGE", "CHANGED", "FILES", "UP",
+			   "DOMAIN", "HOST");
 	else
-		table_init(&t, "rlllllrll", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "IMAGE", "CHANGED", "FILES", "DOMAIN");
+		table_init(&t, "rlllllrlrl", "NUMBER", "NAME", "ADDRESS", "MAC", "UUID", "IMAGE", "CHANGED", "FILES", "UP",
+			   "DOMAIN");
 	for (i = 0; i < s->f.n; i++)
 		if (s->f.machines[i].chosen)
 			row_print(s, &s->f.machines[i], &t);

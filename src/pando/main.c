@@ -363,7 +363,8 @@ static const struct verb verbs[] = {
 	  fleet_create_options, fleet_create },
 	{ "fleet", "list", "", 0, 0, VERB_ONLINE | VERB_JSON, "list the fleets", NULL, NULL, fleet_list },
 	{ "fleet", "show", "FLEET [MACHINE]...", 1, 100001, VERB_ONLINE | VERB_JSON, "show a fleet and its machines",
-	  "CHANGED is how many bytes of a machine's disk are not the golden image's any more.",
+	  "CHANGED is how many bytes of a machine's disk are not the golden image's any more,"
+	  " and UP how long ago it was started by one of these commands.",
 	  fleet_show_options, fleet_show },
 	{ "fleet", "start", "FLEET [MACHINE]...", 1, 100001, VERB_ONLINE | VERB_JSON,
 	  "start a fleet's machines", "Those that run already go on.", fleet_start_options, fleet_start },

@@ -116,6 +116,7 @@ struct table { char **cells; unsigned n, cap, columns; const char *align; bool f
 void table_init(struct table *t, const char *align, ...);	/* 'l' or 'r' each; headings */
 void table_cell(struct table *t, const char *text);
 void table_size(struct table *t, uint64_t bytes);
+const char *duration_text(uint64_t seconds, char *buf, size_t cap);	/* "3 days"; BUF */
 int table_print(struct table *t);	/* and frees it */
 /* A line "NAME   text", the name in WIDTH columns; what others have written is made safe for a terminal. */
 void named_print(unsigned width, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -107,6 +107,19 @@ void table_size(struct table *t, uint64_t bytes)
 	table_cell(t, size_text(bytes, text));
 }
 
+const char *duration_text(uint64_t seconds, char *buf, size_t cap)
+{
+	static const struct { unsigned seconds; const char *name; } units[] = {
+		{ 86400, "days" }, { 3600, "h" }, { 60, "min" }, { 1, "s" },
+	};
+	unsigned i = 0;
+
+	while (i < 3 && seconds < 2 * units[i].seconds)
+		i++;
+	snprintf(buf, cap, "%llu %s", (unsigned long long)seconds / units[i].seconds, units[i].name);
+	return buf;
+}
+
 static size_t text_width(const char *s)
 {
 	size_t n = 0;
