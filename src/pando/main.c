@@ -475,7 +475,7 @@ static int help_all(const char *noun)
 			continue;
 		verb_line(&verbs[i], line, sizeof(line));
 		snprintf(left, sizeof(left), "%s %s", line, verbs[i].args);
-		printf("  %-42s %s\n", left, verbs[i].help);
+		printf("  %-44s %s\n", left, verbs[i].help);
 	}
 	if (!noun)
 		printf("\nObjects in a pool are written VOLUME:/path, in a snapshot VOLUME@SNAPSHOT:/path.\n'pando VERB --help' tells "

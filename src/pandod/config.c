@@ -266,9 +266,9 @@ static enum config_result help_print(void)
 	for (i = 0; i < ROWS; i++) {
 		snprintf(left, sizeof(left), "--%s%s%s", rows[i].name, rows[i].arg ? " " : "",
 			 rows[i].arg ? rows[i].arg : "");
-		printf("  %-22s %s\n", left, rows[i].help);
+		printf("  %-24s %s\n", left, rows[i].help);
 	}
-	printf("  %-22s %s\n  %-22s %s\n", "--help", "show this help", "--version",
+	printf("  %-24s %s\n  %-24s %s\n", "--help", "show this help", "--version",
 	       "print the version");
 	return fflush(stdout) ? CONFIG_FAILED : CONFIG_EXIT;
 }
