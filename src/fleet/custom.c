@@ -150,9 +150,9 @@ static void xml_escape(struct buf *b, const char *s)
 	}
 }
 
-/* PATH in the fleet's volume: as QEMU reaches it over NFS, or as the host has mounted it. */
-static void xml_disk(struct buf *b, const struct fleet *f, const char *path, const char *target,
-		     const char *format, const char *more)
+/* PATH in VOLUME: as QEMU reaches it over NFS, or as the host has mounted it. */
+static void xml_disk_of(struct buf *b, const struct fleet *f, const char *volume, const char *path, const char *target,
+			const char *format, const char *more)
 {
 	const char *mounted = setting_text(f, "path");
 	bool dvd = !strncmp(target, "sd", 2);
@@ -162,28 +162,58 @@ static void xml_disk(struct buf *b, const struct fleet *f, const char *path, con
 	if (mounted) {
 		buf_append_str(b, "      <source file='");
 		xml_escape(b, mounted);
-		buf_printf(b, "%s'/>\n", path);
+		xml_escape(b, path);
+		buf_append_str(b, "'/>\n");
 	} else {
-		buf_printf(b, "      <source protocol='nfs' name='/%s%s'>\n        <host name='",
-			   f->volume, path);
+		buf_printf(b, "      <source protocol='nfs' name='/%s", volume);
+		xml_escape(b, path);
+		buf_append_str(b, "'>\n        <host name='");
 		xml_escape(b, setting_text(f, "server"));
 		buf_append_str(b, "'/>\n        <identity user='+0' group='+0'/>\n      </source>\n");
 	}
 	buf_printf(b, "      <target dev='%s' bus='%s'/>\n%s    </disk>\n", target, dvd ? "sata" : "virtio", more);
 }
 
+static void xml_disk(struct buf *b, const struct fleet *f, const char *path, const char *target,
+		     const char *format, const char *more)
+{
+	xml_disk_of(b, f, f->volume, path, target, format, more);
+}
+
+#define READ_ONLY "      <readonly/>\n"
+
+static void xml_attached(struct buf *b, const struct fleet *f, const struct attached *a)
+{
+	struct objpath p;
+	char why[OBJNAME_WHY];
+
+	if (!objpath_parse(a->object, strlen(a->object), &p, why))
+		xml_disk_of(b, f, p.volume, p.path, a->target, "raw", a->read_only ? READ_ONLY : "");
+}
+
 static void xml_disks(struct buf *b, const struct fleet *f, const struct machine *m)
 {
+	struct attached a;
 	char path[200];
+	size_t i;
 
 	machine_disk_path(f, m, path, sizeof(path));
 	xml_disk(b, f, path, "vda", strcmp(disk_suffix(f), ".vhd") ? "raw" : "vpc", "");
 	machine_seed_path(f, m, path, sizeof(path));
-	xml_disk(b, f, path, strcmp(seed_suffix(f), ".iso") ? "vdb" : "sda", "raw", "      <readonly/>\n");
-	if (!setting_number(f, "data"))
-		return;
+	xml_disk(b, f, path, strcmp(seed_suffix(f), ".iso") ? "vdb" : "sda", "raw", READ_ONLY);
 	machine_data_path(f, m, path, sizeof(path));
-	xml_disk(b, f, path, "vdc", strcmp(data_suffix(f), ".vhd") ? "raw" : "vpc", "");
+	if (setting_number(f, "data"))
+		xml_disk(b, f, path, "vdc", strcmp(data_suffix(f), ".vhd") ? "raw" : "vpc", "");
+	for (i = 0; attached_at(f, m->name, i, &a); i++)
+		if (!a.leaving)
+			xml_attached(b, f, &a);
+}
+
+int attached_xml(const struct fleet *f, const struct attached *a, struct buf *ret_xml, char why[FLEET_WHY])
+{
+	buf_init(ret_xml, 65536);
+	xml_attached(ret_xml, f, a);
+	return ret_xml->failed ? refuse(why, -ENOMEM, "out of memory") : 0;
 }
 
 /* The network's name needs no escapes: settings.c allows no such letters. */
@@ -222,7 +252,7 @@ struct parts { struct buf disks, interface, console; };
 
 static int parts_make(struct parts *p, const struct fleet *f, const struct machine *m)
 {
-	buf_init(&p->disks, 16384);
+	buf_init(&p->disks, FLEET_TEMPLATE_MAX);
 	buf_init(&p->interface, 4096);
 	buf_init(&p->console, 16384);
 	xml_disks(&p->disks, f, m);

@@ -87,6 +87,7 @@ struct fleet {
 	json_t *settings;		/* an object, see settings.c for its keys */
 	json_t *goldens;		/* {"1": "vms:/golden/debian12@1"}: what shares are of */
 	json_t *snapshots;		/* NULL, or by tag and machine: snapshots.c */
+	json_t *attached;		/* NULL, or by machine: attached.c */
 	struct machine *machines;	/* by number */
 	size_t n;
 };
@@ -161,6 +162,30 @@ void tags_text(const struct fleet *f, char *buf, size_t cap);
 /* Whether any snapshot's disk came from that golden share. */
 bool tags_need_version(const struct fleet *f, uint64_t version);
 
+/* ---- attached.c: disks that machines have beside their own -------------------------------- */
+
+struct attached {
+	const char *target;		/* "vdd": its place in the domain */
+	const char *object;		/* "vms:/tools.raw" */
+	bool read_only;
+	bool leaving;			/* is being detached */
+};
+/* Whether OBJECT may be attached to this fleet's machines, as far as it can be told by its name. */
+int attached_check(const struct fleet *f, const char *object, bool read_only, char why[FLEET_WHY]);
+/* The I-th of MACHINE; false: it has no more. */
+bool attached_at(const struct fleet *f, const char *machine, size_t i, struct attached *ret);
+bool attached_has(const struct fleet *f, const char *machine, const char *object);
+/* The machine, other than BUT (NULL: none), that has OBJECT so that nobody else may: one of the two writes. */
+const char *attached_clash(const struct fleet *f, const char *object, bool read_only, const char *but);
+/* At WANTED, or the first place that is free if that is NULL.  No error if it is there just so; -EEXIST, -ENOSPC. */
+int attached_note(struct fleet *f, const char *machine, const char *object, bool read_only, const char *wanted,
+		  char why[FLEET_WHY]);
+/* One that MACHINE has is to go; it is struck when its domain hasn't it any more. */
+void attached_leave(struct fleet *f, const char *machine, const char *object);
+void attached_strike(struct fleet *f, const char *machine, const char *object);
+/* All of a machine that goes. */
+void attached_forget(struct fleet *f, const char *machine);
+
 /* ---- manifest.c ------------------------------------------------------------------------- */
 
 /* The manifest as text; the caller's to release. */
@@ -179,6 +204,9 @@ int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret
 /* The domain of M for libvirt; TYPE: "kvm", "qemu", "test". */
 int machine_xml(const struct fleet *f, const struct machine *m, const char *type,
 		struct buf *ret_xml, char why[FLEET_WHY]);
+
+/* A disk that is attached to it, as an element of that. */
+int attached_xml(const struct fleet *f, const struct attached *a, struct buf *ret_xml, char why[FLEET_WHY]);
 
 /* What names end in: ".raw" or ".vhd" of disks, ".img" or ".iso" of seeds, ".raw" or ".vhd" of data disks. */
 const char *disk_suffix(const struct fleet *f);

@@ -27,7 +27,12 @@ bool label_ok(const char *s, size_t max);
 
 bool time_ok(const char *s);
 
+/* An object that has them as keys. */
+json_t *machine_names(const struct fleet *f);
+
 /* F's snapshots from its manifest, whose machines are known already.  J: NULL for none. */
 int snapshots_take(json_t *j, struct fleet *f, char why[FLEET_WHY]);
+/* The same of attached disks. */
+int attached_take(json_t *j, struct fleet *f, char why[FLEET_WHY]);
 
 #endif

@@ -6,62 +6,17 @@
  * double the time that every other command takes; and a machine that only keeps disks needs none
  * of them.
  */
-#include "fleet/hypervisor.h"
+#include "fleet/hypervisor_int.h"
 
 #include <dlfcn.h>
 #include <inttypes.h>
-#include <libvirt/libvirt.h>
-#include <libvirt/virterror.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "base/cleanup.h"
-#include "fleet/fleet_int.h"
-
-struct hv {
-	virConnectPtr conn;
-	const char *type;
-};
-
 #define LIBRARY "libvirt.so.0"
 
-#define CALLS \
-	X(virConnectClose) \
-	X(virConnectGetDomainCapabilities) \
-	X(virConnectGetType) \
-	X(virConnectListAllDomains) \
-	X(virConnectOpenAuth) \
-	X(virDomainCreate) \
-	X(virDomainDefineXML) \
-	X(virDomainDestroy) \
-	X(virDomainFree) \
-	X(virDomainGetInfo) \
-	X(virDomainGetMetadata) \
-	X(virDomainGetName) \
-	X(virDomainGetState) \
-	X(virDomainGetUUIDString) \
-	X(virDomainIsActive) \
-	X(virDomainLookupByUUIDString) \
-	X(virDomainSetMetadata) \
-	X(virDomainShutdown) \
-	X(virDomainUndefine) \
-	X(virDomainUndefineFlags) \
-	X(virGetLastErrorCode) \
-	X(virGetLastErrorMessage) \
-	X(virInitialize) \
-	X(virNodeGetFreeMemory) \
-	X(virNodeGetInfo) \
-	X(virNodeGetMemoryStats) \
-	X(virSetErrorFunc)
-
-/* Its functions, under their own names; NULL until it is loaded. */
-static struct {
-#define X(fn) __typeof__(&fn) fn;
-	CALLS
-#undef X
-	virConnectAuthPtr *auth;
-} lv;
+struct lv_calls lv;
 
 static int library_load(char why[FLEET_WHY])
 {
@@ -75,25 +30,18 @@ static int library_load(char why[FLEET_WHY])
 	if (!symbol) \
 		return refuse(why, -EIO, LIBRARY " has no " #fn "; install a newer one"); \
 	memcpy(&lv.fn, &symbol, sizeof(symbol));
-	CALLS
+	LV_CALLS
 #undef X
 	lv.auth = dlsym(library, "virConnectAuthPtrDefault");
 	return lv.auth ? 0 : refuse(why, -EIO, LIBRARY " has no virConnectAuthPtrDefault");
 }
-
-static void domain_put(virDomainPtr *dom)
-{
-	if (*dom)
-		lv.virDomainFree(*dom);
-}
-#define CLEANUP_DOMAIN CLEANUP(domain_put)
 
 /* libvirt would print every error by itself, also those that are answers. */
 static void say_nothing(void *arg, virErrorPtr error)
 {
 }
 
-static int libvirt_fail(char why[FLEET_WHY], const char *what)
+int libvirt_fail(char why[FLEET_WHY], const char *what)
 {
 	return refuse(why, -EIO, "%s: %s", what, lv.virGetLastErrorMessage());
 }
@@ -275,9 +223,8 @@ static int domain_find(struct hv *hv, const struct fleet *f, const struct machin
 	return 0;
 }
 
-/* The same, where there must be one. */
-static int domain_get(struct hv *hv, const struct fleet *f, const struct machine *m,
-		      virDomainPtr *ret, char why[FLEET_WHY])
+int domain_get(struct hv *hv, const struct fleet *f, const struct machine *m, virDomainPtr *ret,
+	       char why[FLEET_WHY])
 {
 	int err = domain_find(hv, f, m, ret, why);
 

@@ -39,6 +39,14 @@ int hv_start(struct hv *hv, const struct fleet *f, const struct machine *m, char
 int hv_shutdown(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
 /* As if the power was cut. */
 int hv_kill(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
+/*
+ * hypervisor_disks.c: the domain has the disks that are attached to M and don't leave, also while it runs.  Those that
+ * leave: hv_detach() asks a running system to let go of them, and returns before it has; hv_detached() tells whether
+ * it has, and then takes them out of the domain.
+ */
+int hv_attach(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
+int hv_detach(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
+int hv_detached(struct hv *hv, const struct fleet *f, const struct machine *m, bool *ret, char why[FLEET_WHY]);
 /* With everything that libvirt keeps of it; one that isn't there is no error. */
 int hv_undefine(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
 

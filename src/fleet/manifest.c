@@ -49,11 +49,12 @@ int fleet_encode(const struct fleet *f, struct buf *ret_text)
 
 	for (i = 0; i < f->n && !failed; i++)
 		failed = json_array_append_new(list, machine_json(f, &f->machines[i]));
-	j = json_pack("{s:i,s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:O,s:O*,s:O*,s:o}", "format", FORMAT, "version",
+	j = json_pack("{s:i,s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:O,s:O*,s:O*,s:O*,s:o}", "format", FORMAT, "version",
 		      (json_int_t)f->version, "fleet", f->name,
 		      "state", states[f->state], "created", f->created, "volume", f->volume,
 		      "volume_uuid", f->volume_uuid, "pool_uuid", f->pool_uuid, "settings",
-		      f->settings, "goldens", f->goldens, "snapshots", f->snapshots, "machines", list);
+		      f->settings, "goldens", f->goldens, "snapshots", f->snapshots, "attached",
+		      f->attached, "machines", list);
 	buf_init(ret_text, (size_t)256 << 20);
 	failed |= !j || json_dump_callback(j, buf_take, ret_text, JSON_INDENT(1));
 	json_decref(j);
@@ -312,6 +313,8 @@ int fleet_decode(const char *text, size_t len, struct fleet *f, char why[FLEET_W
 		err = goldens_take(json_object_get(j, "goldens"), f, why);
 	if (!err)
 		err = snapshots_take(json_object_get(j, "snapshots"), f, why);
+	if (!err)
+		err = attached_take(json_object_get(j, "attached"), f, why);
 	json_decref(j);
 	if (err)
 		fleet_done(f);

@@ -31,6 +31,7 @@ void fleet_done(struct fleet *f)
 	json_decref(f->settings);
 	json_decref(f->goldens);
 	json_decref(f->snapshots);
+	json_decref(f->attached);
 	free(f->machines);
 	fleet_init(f);
 }
@@ -219,6 +220,7 @@ int fleet_grow(struct fleet *f, uint64_t count, uint64_t spares, char why[FLEET_
 	wanted.machines = NULL;
 	wanted.goldens = NULL;
 	wanted.snapshots = NULL;
+	wanted.attached = NULL;
 	wanted.settings = json_copy(f->settings);
 	count_set(&wanted, count, spares);
 	err = settings_complete(wanted.settings, f->name, why);
@@ -246,6 +248,7 @@ void fleet_shrink(struct fleet *f)
 		}
 		json_object_foreach_safe(f->snapshots, next, tag, machines)
 			tag_forget(f, tag, f->machines[i].name);
+		attached_forget(f, f->machines[i].name);
 	}
 	f->n = n;
 	count_set(f, fleet_count(f), f->n - fleet_count(f));
@@ -285,6 +288,16 @@ struct machine *fleet_machine(const struct fleet *f, const char *name)
 		if (!strcmp(f->machines[i].name, name))
 			return &f->machines[i];
 	return NULL;
+}
+
+json_t *machine_names(const struct fleet *f)
+{
+	json_t *names = json_object();
+	size_t i;
+
+	for (i = 0; i < f->n; i++)
+		json_object_set_new(names, f->machines[i].name, json_true());
+	return names;
 }
 
 const char *disk_suffix(const struct fleet *f)

@@ -123,7 +123,6 @@ int snapshots_take(json_t *j, struct fleet *f, char why[FLEET_WHY])
 {
 	json_t *names, *machines;
 	const char *tag;
-	size_t i;
 	int err = 0;
 
 	if (!j)
@@ -131,9 +130,7 @@ int snapshots_take(json_t *j, struct fleet *f, char why[FLEET_WHY])
 	if (!json_is_object(j))
 		return refuse(why, -EINVAL, "snapshots: must be an object");
 	f->snapshots = json_incref(j);
-	names = json_object();
-	for (i = 0; i < f->n; i++)
-		json_object_set_new(names, f->machines[i].name, json_true());
+	names = machine_names(f);
 	json_object_foreach(j, tag, machines) {
 		err = tag_take(f, names, tag, machines, why);
 		if (err)

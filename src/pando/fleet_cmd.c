@@ -133,12 +133,13 @@ static json_t *machine_json(const struct shown *s, const struct machine *m)
 
 	if (m->host != HOST_NONE)
 		host_at(setting_text(&s->f, "connect"), m->host, uri);
-	return json_pack("{s:I,s:I,s:s*,s:o*,s:o*,s:s*,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:b,s:s*,s:s*}", "number",
+	return json_pack("{s:I,s:I,s:s*,s:o*,s:o*,s:s*,s:s,s:s,s:s,s:s*,s:b,s:b,s:b,s:b,s:s*,s:s*,s:O*}", "number",
 			 (json_int_t)m->number, "version", (json_int_t)m->version, "golden", *golden ? golden : NULL,
 			 "changed", changed, "up_seconds", up, "domain_more", m->domain_more,
 			 "name", m->name, "uuid", m->uuid, "mac", m->mac, "address",
 			 *m->address ? m->address : NULL, "disk", m->has_disk, "seed", m->has_seed, "data", m->has_data,
-			 "spare", m->spare, "host", *uri ? uri : NULL, "domain", s->hosts.n ? domain_text(&s->hosts, m, buf) : NULL);
+			 "spare", m->spare, "host", *uri ? uri : NULL, "domain", s->hosts.n ? domain_text(&s->hosts, m, buf) : NULL, "attached",
+			 json_object_get(s->f.attached, m->name));
 }
 
 static const char *tag_created(const json_t *machines)
@@ -179,6 +180,34 @@ static void tags_print(const struct shown *s)
 		       "unfinished", s->files.unfinished, s->f.name, s->files.unfinished);
 	if (*s->files.lost)
 		named_print(15, "lost", "of snapshot %s", s->files.lost);
+}
+
+/* A line for each disk, with the machine that has it, or how many have. */
+static void attached_print(const struct fleet *f)
+{
+	json_t *lines = json_object(), *names, *list;
+	const char *machine, *line;
+	struct attached a;
+	char text[600];
+	size_t i;
+
+	json_object_foreach(f->attached, machine, list)
+		for (i = 0; attached_at(f, machine, i, &a); i++) {
+			snprintf(text, sizeof(text), "%.500s at %s%s%s", a.object, a.target, a.read_only ? ", read-only" : "",
+				 a.leaving ? ", being detached" : "");
+			names = json_object_get(lines, text);
+			if (!names) {
+				names = json_array();
+				json_object_set_new(lines, text, names);
+			}
+			json_array_append_new(names, json_string(machine));
+		}
+	json_object_foreach(lines, line, names)
+		if (json_array_size(names) == 1)
+			named_print(15, "attached", "%s: %s", line, json_string_value(json_array_get(names, 0)));
+		else
+			named_print(15, "attached", "%s: %zu machines", line, json_array_size(names));
+	json_decref(lines);
 }
 
 static int show_json(const struct shown *s)
@@ -257,6 +286,7 @@ static void head_print(const struct shown *s)
 		printf("%-15s %llu machines; 'pando fleet create %s' completes it\n", "incomplete",
 		       (unsigned long long)s->incomplete, f->name);
 	tags_print(s);
+	attached_print(f);
 	putchar('\n');
 }
 

@@ -161,6 +161,8 @@ void fleet_changed(struct cmd *c, struct fleet *f);
 /* Makes what F lacks and tells of it; F is taken over.  CHANGED: its manifest is written first,
  * when nothing has been found to be in the way.  TAKEN: the spare that has just become a machine, or NULL. */
 int fleet_complete(struct cmd *c, struct fleet *f, bool changed, const char *taken);
+/* Whether it is a file, and raw by its first bytes. */
+int disk_look(struct cmd *c, const char *object, uint64_t *ret_size);
 /* Whether machines' disks can be made of this image. */
 int golden_look(struct cmd *c, const struct fleet *f, const char *golden);
 

@@ -87,7 +87,7 @@ static int uuid_get(struct cmd *c, const char *path, const char *name, char ret[
 	return DONE;
 }
 
-int golden_look(struct cmd *c, const struct fleet *f, const char *golden)
+int disk_look(struct cmd *c, const char *object, uint64_t *ret_size)
 {
 	CLEANUP_BUF struct buf head = { .max = 4096 };
 	enum image_format format;
@@ -96,17 +96,17 @@ int golden_look(struct cmd *c, const struct fleet *f, const char *golden)
 	int err;
 
 	request_init(&r, "GET", "/v1/files", NULL);
-	request_arg(&r, "path", golden);
+	request_arg(&r, "path", object);
 	err = client_call(c, &r, &j);
 	if (err)
 		return err;
-	err = strcmp(json_text(j, "type"), "file") ? fail("%s: is not a file; name a disk image", golden) :
-						     format_check(f, golden, json_u64(j, "size"));
+	*ret_size = json_u64(j, "size");
+	err = strcmp(json_text(j, "type"), "file") ? fail("%s: is not a file; name a disk image", object) : DONE;
 	json_decref(j);
 	if (err)
 		return err;
 	request_init(&r, "GET", "/v1/data", NULL);
-	request_arg(&r, "path", golden);
+	request_arg(&r, "path", object);
 	request_arg_u64(&r, "length", 512);
 	err = client_data(c, &r, &head);
 	if (err)
@@ -114,7 +114,15 @@ int golden_look(struct cmd *c, const struct fleet *f, const char *golden)
 	format = image_format_of(buf_str(&head), head.len);
 	return format == IMAGE_RAW ? DONE :
 		fail("%s: is in the format %s; 'pando import' makes the raw disk that machines need of "
-		     "it", golden, image_format_name(format));
+		     "it", object, image_format_name(format));
+}
+
+int golden_look(struct cmd *c, const struct fleet *f, const char *golden)
+{
+	uint64_t size;
+	int err = disk_look(c, golden, &size);
+
+	return err ? err : format_check(f, golden, size);
 }
 
 void now_text(char buf[32])

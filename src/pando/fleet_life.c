@@ -48,6 +48,30 @@ int life_begin(struct life *l)
 	return err ? err : fleet_choose(l->c, &l->f);
 }
 
+int life_choose(struct life *l)
+{
+	char name[FLEET_NAME_MAX + FLEET_LABEL_MAX + 2], *slash;
+	struct machine *m = NULL;
+	size_t i;
+	int err;
+
+	snprintf(name, sizeof(name), "%s", l->c->argv[0]);
+	slash = strlen(l->c->argv[0]) < sizeof(name) ? strchr(name, '/') : NULL;
+	if (slash)
+		*slash++ = 0;
+	interrupt_catch();
+	err = fleet_load_locked(l->c, slash ? name : l->c->argv[0], &l->f);
+	if (err)
+		return err;
+	if (slash)
+		m = fleet_machine(&l->f, slash);
+	if (slash && !m)
+		return fail("%s: no such machine in the fleet %s", slash, l->f.name);
+	for (i = 0; i < l->f.n; i++)
+		l->f.machines[i].chosen = !m || &l->f.machines[i] == m;
+	return life_alive(l);
+}
+
 int life_end(struct life *l, int err, const char *what)
 {
 	json_t *j;

@@ -21,6 +21,8 @@ struct life {
 
 /* Reads the fleet that the first argument names, and chooses machines by the others. */
 int life_begin(struct life *l);
+/* The same where that is FLEET, for all, or FLEET/MACHINE; not of a fleet that is being destroyed. */
+int life_choose(struct life *l);
 /* Tells what was done, and lets everything go. */
 int life_end(struct life *l, int err, const char *what);
 /* Of a fleet that is being destroyed nothing else becomes. */

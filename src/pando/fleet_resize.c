@@ -179,6 +179,7 @@ static int replace(struct life *l, struct machine *m, struct machine *spare)
 		err = machines_remove(l);
 	if (err)
 		return err;
+	attached_forget(&l->f, m->name);
 	m->spare = true;
 	m->version = l->f.version;
 	m->chosen = false;

@@ -176,29 +176,10 @@ static int tag_complete(struct life *l, const char *tag)
 /* FLEET, or FLEET/MACHINE, and TAG. */
 static int tag_begin(struct life *l, const char **ret_tag)
 {
-	char name[FLEET_NAME_MAX + FLEET_LABEL_MAX + 2], why[FLEET_WHY], *slash;
-	struct machine *m = NULL;
-	size_t i;
-	int err;
+	char why[FLEET_WHY];
 
 	*ret_tag = l->c->argv[1];
-	if (tag_check(*ret_tag, why))
-		return usage(l->c, "%s", why);
-	snprintf(name, sizeof(name), "%s", l->c->argv[0]);
-	slash = strlen(l->c->argv[0]) < sizeof(name) ? strchr(name, '/') : NULL;
-	if (slash)
-		*slash++ = 0;
-	interrupt_catch();
-	err = fleet_load_locked(l->c, slash ? name : l->c->argv[0], &l->f);
-	if (err)
-		return err;
-	if (slash)
-		m = fleet_machine(&l->f, slash);
-	if (slash && !m)
-		return fail("%s: no such machine in the fleet %s", slash, l->f.name);
-	for (i = 0; i < l->f.n; i++)
-		l->f.machines[i].chosen = !m || &l->f.machines[i] == m;
-	return life_alive(l);
+	return tag_check(*ret_tag, why) ? usage(l->c, "%s", why) : life_choose(l);
 }
 
 /* A fleet's snapshot is of those machines that have it; one that is named must. */

@@ -208,6 +208,17 @@ static const struct option_row fleet_rollback_options[] = {
 	FLEET_KEEP_GOING, FLEET_CONNECT,
 	{ NULL, NULL, NULL },
 };
+static const struct option_row fleet_attach_options[] = {
+	{ "read-only", NULL, "machines may not write to it: then it can be shared" },
+	{ "target", "vdX", "its place in the machines, vdd to vdz (default the first that is free)" },
+	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
+static const struct option_row fleet_detach_options[] = {
+	{ "timeout", "SECONDS", "how long running systems may take to let go of it (default 60)" },
+	FLEET_KEEP_GOING, FLEET_CONNECT,
+	{ NULL, NULL, NULL },
+};
 static const struct option_row fleet_resize_options[] = {
 	{ "count", "N", "how many machines there are to be" },
 	{ "spares", "N", "how many spares there are to be beside them" },
@@ -387,6 +398,14 @@ static const struct verb verbs[] = {
 	  "make machines' disks what they were in a snapshot",
 	  "What they have written since is gone, on data disks too.  Machines that run are switched off, and "
 	  "started again.  The snapshot stays.", fleet_rollback_options, fleet_rollback },
+	{ "fleet", "attach", "FLEET[/MACHINE] VOLUME:/file", 2, 2, VERB_ONLINE | VERB_JSON,
+	  "give a machine a raw file as one more disk",
+	  "Or all machines, read-only.  Machines that run have it at once.  It stays the file that it is: no refresh, "
+	  "snapshot or destroy of the fleet touches it.", fleet_attach_options, fleet_attach },
+	{ "fleet", "detach", "FLEET[/MACHINE] VOLUME:/file", 2, 2, VERB_ONLINE | VERB_JSON,
+	  "take such a disk away again",
+	  "A system that runs is asked to let go of it: unmount it there first.",
+	  fleet_detach_options, fleet_detach },
 	{ "fleet", "resize", "FLEET", 1, 1, VERB_ONLINE | VERB_JSON, "give a fleet more machines, or fewer",
 	  "Those with the highest numbers go first.  Spares become machines before others are made.",
 	  fleet_resize_options, fleet_resize },

@@ -235,6 +235,8 @@ int fleet_start(struct cmd *c);
 int fleet_stop(struct cmd *c);
 int fleet_refresh(struct cmd *c);
 int fleet_snapshot(struct cmd *c);
+int fleet_attach(struct cmd *c);
+int fleet_detach(struct cmd *c);
 int fleet_rollback(struct cmd *c);
 int fleet_resize(struct cmd *c);
 int fleet_replace(struct cmd *c);

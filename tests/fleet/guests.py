@@ -12,7 +12,7 @@ from rig import path, run
 KERNEL = os.path.join(rig.TOP, "build/guest-kernel")
 MODULES = ("virtio_pci", "virtio_blk", "vfat", "nls_cp437", "nls_ascii", "evdev", "button")
 CMDLINE = "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no_timer_check"
-# For fleet create --domain; FEATURES are elements beside acpi.
+# For fleet create --domain; FEATURES are elements beside acpi, and MORE goes to the kernel's command line.
 DOMAIN = """<domain type='{type}'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
@@ -46,9 +46,9 @@ def make():
     assert r.returncode == 0, r.stderr.decode()
 
 
-def domain(features=""):
+def domain(features="", more=""):
     xml = DOMAIN
-    for name, value in (("KERNEL", path("kernel")), ("INITRD", path("initrd")), ("CMDLINE", CMDLINE),
+    for name, value in (("KERNEL", path("kernel")), ("INITRD", path("initrd")), ("CMDLINE", CMDLINE + more),
                         ("FEATURES", features)):
         xml = xml.replace(name, value)
     return rig.write("domain", xml)
