@@ -161,6 +161,31 @@ class Relay(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         pass
 
 
+def begin(*args, socket=None):
+    return subprocess.Popen([PANDO, "fleet", *args, *(["--socket", socket] if socket else [])],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def killed_at(n, args):
+    """Whether the command came to its N-th request, at which it is killed."""
+    seen, procs = [], []
+
+    def hook(method, url):
+        seen.append(f"{method} {url[:60]}")
+        if len(seen) < n:
+            return True
+        wait(10, lambda: procs)
+        procs[0].kill()
+        procs[0].wait()
+        return False
+
+    with Relay("relay", hook) as relay:
+        procs.append(begin(*args, socket=relay.name))
+        err = procs[0].communicate(timeout=60)[1]
+    assert procs[0].returncode == -9 or (procs[0].returncode == 0 and len(seen) < n), (args, seen, err)
+    return procs[0].returncode == -9
+
+
 class Daemon:
     def __init__(self, *args, listen="127.0.0.1:0", portmap="off"):
         self.args, self.listen, self.portmap = args, listen, portmap
