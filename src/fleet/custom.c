@@ -11,13 +11,14 @@
 #include "fleet/seed.h"
 #include "fleet/template.h"
 
+/* Quoted, as YAML takes 007 for a number. */
 static const char meta_data[] =
 	"instance-id: {uuid}\n"
-	"local-hostname: {name}\n";
+	"local-hostname: \"{name}\"\n";
 
 static const char default_user_data[] =
 	"#cloud-config\n"
-	"hostname: {name}\n"
+	"hostname: \"{name}\"\n"
 	"manage_etc_hosts: true\n";
 
 /* Networking version 2; without addresses there is no such file, and cloud-init asks DHCP. */

@@ -589,7 +589,7 @@ static void seeds_say_who_it_is(void **state)
 	assert_int_equal(machine_seed(&f, &f.machines[6], &image, &offset, &size, why), 0);
 	fat_read((unsigned char *)image.data, 0, out, &len);
 	out[len] = 0;
-	assert_non_null(strstr((char *)out, "local-hostname: desk-007\n"));
+	assert_non_null(strstr((char *)out, "local-hostname: \"desk-007\"\n"));
 	assert_non_null(strstr((char *)out, f.machines[6].uuid));
 	fat_read((unsigned char *)image.data, 1, out, &len);
 	assert_memory_equal(out, "#cloud-config\n", 14);
