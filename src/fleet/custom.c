@@ -21,13 +21,20 @@ static const char default_user_data[] =
 	"hostname: \"{name}\"\n"
 	"manage_etc_hosts: true\n";
 
-/* Networking version 2; without addresses there is no such file, and cloud-init asks DHCP. */
+/*
+ * Networking version 2; without addresses there is no such file, and cloud-init asks DHCP.
+ *
+ * netplan finds the interface by its MAC.  What cloud-init writes for ifupdown and systemd-networkd goes by the name,
+ * and that would be "machine" where the kernel hasn't found the interface yet: cloud-init waits for one only if it is
+ * to name it.
+ */
 static const char default_network_config[] =
 	"version: 2\n"
 	"ethernets:\n"
 	"  machine:\n"
 	"    match:\n"
 	"      macaddress: \"{mac}\"\n"
+	"    set-name: eth0\n"
 	"    addresses: [\"{address}/{prefix}\"]\n";
 
 /* ---- the seed --------------------------------------------------------------------------- */

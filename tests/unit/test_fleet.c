@@ -596,7 +596,7 @@ static void seeds_say_who_it_is(void **state)
 	fat_read((unsigned char *)image.data, 2, out, &len);
 	out[len] = 0;
 	assert_non_null(strstr((char *)out, f.machines[6].mac));
-	assert_non_null(strstr((char *)out, "10.0.0.7/24"));
+	assert_non_null(strstr((char *)out, "set-name: eth0\n    addresses: [\"10.0.0.7/24\"]\n"));
 	buf_release(&image);
 	fleet_done(&f);
 }
