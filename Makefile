@@ -10,7 +10,7 @@ T ?=
 MESON_ARGS ?=
 SAN_BUILD = $(BUILD)-asan
 
-.PHONY: all help build deps test demo bench sanitize sim fuzz soak overload coverage fresh install clean
+.PHONY: all help build deps test demo bench sanitize sim fuzz soak overload coverage fsx-soak guest-long fleet-long fresh install clean
 
 all: build
 
@@ -28,6 +28,7 @@ help:
 	@echo 'make coverage   which lines and branches of the store the tests execute'
 	@echo 'make fsx-soak   random operations of a Linux client through restarts, for MINUTES=10'
 	@echo 'make guest-long the tests with Linux clients, with more of everything (half an hour)'
+	@echo 'make fleet-long a whole Debian with cloud-init as golden image, and its machines (ten minutes)'
 	@echo 'make fresh      "make test" and "make demo" in a minimal Debian made for the purpose (root)'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), that is $(DESTDIR)$(PREFIX)'
 	@echo 'make clean      removes $(BUILD)/, $(SAN_BUILD)/, build-fuzz*/, build-afl/ and build-coverage/'
@@ -100,6 +101,11 @@ fsx-soak: deps
 guest-long: deps
 	@$(MAKE) --no-print-directory build
 	@BUILD=$(abspath $(BUILD)) tests/guest/long
+
+fleet-long:
+	@scripts/install-packages build test demo
+	@$(MAKE) --no-print-directory build
+	@BUILD=$(abspath $(BUILD)) tests/fleet/debian
 
 fresh:
 	@scripts/install-packages fresh
