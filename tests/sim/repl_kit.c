@@ -33,16 +33,20 @@ void stream_free(struct stream *s)
 	*s = (struct stream){ 0 };
 }
 
+int repl_try_send(struct fs *fs, const struct send_opts *o, struct stream *ret, char why[SEND_WHY])
+{
+	*ret = (struct stream){ 0 };
+	return send_run(fs, o, take, ret, &ret->stats, why);
+}
+
 void repl_send(struct fs *fs, const char *volume, const char *snapshot, const char *from,
 	       const struct stream_token *token, uint64_t mark_bytes, struct stream *ret)
 {
 	struct send_opts o = { .volume = volume, .snapshot = snapshot, .from = from, .resume = token,
 			       .mark_bytes = mark_bytes };
 	char why[SEND_WHY];
-	int rc;
+	int rc = repl_try_send(fs, &o, ret, why);
 
-	*ret = (struct stream){ 0 };
-	rc = send_run(fs, &o, take, ret, &ret->stats, why);
 	sim_check(!rc, "sending %s@%s: %s (%s)", volume, snapshot, sim_err(rc), why);
 	sim_check(ret->stats.stream_bytes == ret->len, "the stream has %zu bytes, and says %llu", ret->len,
 		  (unsigned long long)ret->stats.stream_bytes);
@@ -151,9 +155,18 @@ struct dev_sim_image *target_close_image(struct rig *t)
 	return image;
 }
 
-void repl_expect_nothing(struct fs *fs, const char *volume)
+void repl_expect_none_hidden(struct fs *fs, const char *volume)
 {
 	char hidden[FS_VOLUME_NAME_MAX + 1];
+	struct fs_volume_info v;
+
+	snprintf(hidden, sizeof(hidden), FS_HIDDEN_PREFIX "%016llx",
+		 (unsigned long long)hash64(volume, strlen(volume)));
+	sim_check(fs_hidden_find(fs, hidden, &v) == -ENOENT, "%s was left behind", hidden);
+}
+
+void repl_expect_nothing(struct fs *fs, const char *volume)
+{
 	struct fs_volume_info v;
 	uint32_t after = 0;
 
@@ -162,9 +175,7 @@ void repl_expect_nothing(struct fs *fs, const char *volume)
 		sim_check(v.name[0] != '.', "%s can be seen", v.name);
 		after = v.id;
 	}
-	snprintf(hidden, sizeof(hidden), FS_HIDDEN_PREFIX "%016llx",
-		 (unsigned long long)hash64(volume, strlen(volume)));
-	sim_check(fs_hidden_find(fs, hidden, &v) == -ENOENT, "%s was left behind", hidden);
+	repl_expect_none_hidden(fs, volume);
 }
 
 /* ---- a mess --------------------------------------------------------------------------------- */

@@ -20,6 +20,8 @@ void stream_free(struct stream *s);
 /* Must succeed.  FROM, TOKEN: NULL for none; MARK_BYTES 0: as usual. */
 void repl_send(struct fs *fs, const char *volume, const char *snapshot, const char *from,
 	       const struct stream_token *token, uint64_t mark_bytes, struct stream *ret);
+/* The same, and says why not. */
+int repl_try_send(struct fs *fs, const struct send_opts *o, struct stream *ret, char why[SEND_WHY]);
 /* Feeds LEN bytes in pieces of random length; ends at the first error, which it returns. */
 int repl_feed(struct receive *r, const void *data, size_t len, uint64_t seed);
 /* All of it, and closes; the error, or 0.  *RET_KEPT (may be NULL): it can go on from *RET_TOKEN. */
@@ -42,5 +44,7 @@ void repl_mess(struct rig *r, struct fs_id root, struct rng *rng, unsigned n);
 void repl_same(struct fs *a, const char *a_name, struct fs *b, const char *b_name);
 /* Volumes that users can see, and nothing else that was left by replication. */
 void repl_expect_nothing(struct fs *fs, const char *volume);
+/* Nothing that was to become VOLUME. */
+void repl_expect_none_hidden(struct fs *fs, const char *volume);
 
 #endif

@@ -138,7 +138,7 @@ void sim_req(struct fs_req *req, struct fs *fs, unsigned user)
 
 bool sim_few_refs, sim_zeros_vanish;
 
-static void learn_zeros(struct fs *fs, struct mnode *n)
+void sim_learn_zeros(struct fs *fs, struct mnode *n)
 {
 	struct fs_req req;
 	uint64_t at = 0, hole, data;
@@ -168,7 +168,7 @@ void sim_dedup(struct fs *fs, struct model *m, const char *volume)
 	sim_check(!st.result || st.result == -ENOSPC, "the job ended with %s", sim_err(st.result));
 	for (uint32_t i = 0; i < m->nnodes; i++)
 		if (m->nodes[i]->type == FS_REG && m->nodes[i]->id.volume == v->id)
-			learn_zeros(fs, m->nodes[i]);
+			sim_learn_zeros(fs, m->nodes[i]);
 }
 
 struct fs *sim_open(struct dev *d, const struct fs_config *cfg)

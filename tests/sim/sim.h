@@ -63,6 +63,8 @@ extern bool sim_few_refs;
 /* Deduplication is at work beside others: where a block holds zeros, nobody knows whether it is a hole by
  * now.  Neither counts as mapped then. */
 extern bool sim_zeros_vanish;
+/* Blocks of zeros of N, mapped as far as the model knows, may have become holes: N learns which. */
+void sim_learn_zeros(struct fs *fs, struct mnode *n);
 /* Runs the job over VOLUME to its end, and has M know which zeros have become holes. */
 void sim_dedup(struct fs *fs, struct model *m, const char *volume);
 
