@@ -2,16 +2,25 @@
 """What a benchmark runs in: a temporary directory, processes, loop mounts.
 
 Everything that an Env starts or mounts it also ends and unmounts, in reverse order.  Where
-the kernel allows it the whole run sits in network, mount and process namespaces of its own
-(see `run`), so that nothing is left even after SIGKILL."""
+the kernel allows it the whole run sits in namespaces of its own (start_inside()), so that
+nothing is left even after SIGKILL."""
 
+import ctypes
+import fcntl
+import glob
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
+
+
+PREFIX = "pando-bench-"
+NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
 class Skip(Exception):
@@ -132,6 +141,69 @@ class Env:
                 self.unmount(path)
             except Skip as e:
                 print(f"bench: {e}")
+
+
+# ---- the program itself -------------------------------------------------------------------
+
+def lock_directory(path):
+    """A descriptor that holds the lock, or None when somebody else does."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+    except OSError:
+        os.close(fd)
+        return None
+
+
+def remove_orphans(folder):
+    """Directories of runs that were killed before they could clean up."""
+    for path in glob.glob(os.path.join(folder, PREFIX + "*")):
+        try:
+            fd = lock_directory(path)
+        except OSError:
+            continue
+        if fd is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(fd)
+
+
+def die_with_parent():
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def may_unshare(namespaces):
+    try:
+        return subprocess.run(namespaces + ["true"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def start_inside(folder, *more):
+    """Starts this program again with --tmp DIR and --inside, in mount and process namespaces of
+    its own where it may (full; else plain), and in those that MORE names; waits for it, removes
+    what is left, gives its exit status.  When it ends, however it ends, the kernel ends every
+    process and undoes every mount."""
+    namespaces = NAMESPACES + list(more)
+    full = os.geteuid() == 0 and may_unshare(namespaces)
+    remove_orphans(folder)
+    tmp = tempfile.mkdtemp(prefix=PREFIX, dir=folder)
+    lock = lock_directory(tmp)
+    again = [sys.executable, os.path.realpath(sys.argv[0]), *sys.argv[1:], "--tmp", tmp,
+             "--inside", "full" if full else "plain"]
+    try:
+        # ^C reaches the child by itself; this process then only waits and cleans up.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        p = subprocess.Popen((namespaces if full else []) + again, preexec_fn=die_with_parent)
+        signal.signal(signal.SIGTERM, lambda *_: p.kill())
+        code = p.wait()
+        return code if code >= 0 else 128 - code
+    finally:
+        os.close(lock)
+        shutil.rmtree(tmp, ignore_errors=True)
 
 
 def free_port():
