@@ -135,7 +135,7 @@ static int send_shared_run(struct file *f, const struct run *r)
 
 	if (err)
 		return err;
-	end = min((r->index + r->count) * BLOCK, blocks_of(f->size) * BLOCK);
+	end = min(r->index + r->count, blocks_of(f->size)) * BLOCK;
 	len = size > from ? min(end - offset, size - from) : 0;
 	if (len % BLOCK && offset + len < f->there)
 		len -= len % BLOCK;
@@ -208,7 +208,8 @@ static int piece(struct file *f, const struct fs_piece *p)
 		return run_add(f, (struct run){ p->index, p->count, at->ino, at->index });
 	}
 	err = run_flush(f);
-	return err ? err : send_hole(f, p->index * BLOCK, (p->index + p->count) * BLOCK);
+	/* A root of level 6 leads to more than 2^64 bytes. */
+	return err ? err : send_hole(f, p->index * BLOCK, min(p->index + p->count, blocks_of(f->there)) * BLOCK);
 }
 
 /* All pieces of one look, or up to one that an earlier one of them has made known. */

@@ -374,39 +374,6 @@ static void choose_target(struct mrepl *r, struct transfer *x)
 	}
 }
 
-/*
- * Files that have had data behind this are not sent, until send_file.c reckons in blocks: the end of a hole or of a
- * shared range that hangs under a block of level 6, in bytes, is 0 modulo 2^64, and it is left out.
- */
-#define FAR ((uint64_t)1 << 57)
-
-static bool is_far(const struct mnode *n, uint32_t volume)
-{
-	return n->type == FS_REG && n->size > FAR && n->id.volume == volume;
-}
-
-static bool any_far(const struct mfrozen *f)
-{
-	for (uint32_t i = 0; f && i < f->m->nnodes; i++)
-		if (is_far(f->m->nodes[i], f->volume))
-			return true;
-	return false;
-}
-
-static void cut_far(struct mrepl *r, uint32_t volume)
-{
-	struct model *m = r->host.m;
-
-	for (uint32_t i = 0; i < m->nnodes; i++)
-		if (is_far(m->nodes[i], volume)) {
-			struct op op = { .kind = OP_SETATTR, .id = m->nodes[i]->id,
-					 .set = { .mask = FS_SET_SIZE, .size = FAR } };
-
-			r->host.run(r->host.arg, &op);
-			op_done(&op);
-		}
-}
-
 static void choose_snapshot(struct mrepl *r, struct transfer *x)
 {
 	struct model *m = r->host.m;
@@ -414,7 +381,6 @@ static void choose_snapshot(struct mrepl *r, struct transfer *x)
 
 	snprintf(name, sizeof(name), "r%u", (unsigned)below(r, 20));
 	strcpy(x->volume, mrepl_volume(m, x->source)->name);
-	cut_far(r, x->source);
 	if (!rng_one_in(&r->rng, 4))
 		run(r, OP_SNAP, x->volume, name);
 	x->now = model_snap(m, x->source, name);
@@ -448,8 +414,6 @@ static bool choose(struct mrepl *r, struct transfer *x)
 	x->force = rng_one_in(&r->rng, 4);
 	x->cut = rng_one_in(&r->rng, 3);
 	x->mark_bytes = choose_marks(r, x);
-	if (any_far(x->now) || any_far(x->from))
-		return false;
 	return x->from || m->nnodes < r->host.max_nodes || model_volume(m, x->target);
 }
 

@@ -785,6 +785,49 @@ static void test_late(struct rig *r)
 	target_close(&t);
 }
 
+/* ---- far behind --------------------------------------------------------------------------------- */
+
+/* Data behind 2^57 bytes hangs under a block of level 6, which covers 2^66. */
+static void test_far_hole(struct rig *r)
+{
+	struct stream s;
+	struct rig t;
+	struct fs_id f = rig_create(r, "f");
+
+	target_open(&t, 6000, 1);
+	rig_write(r, f, (uint64_t)1 << 58, 4096, 1);
+	sim_ok(fs_snapshot_create(&r->req, "main", "s1", NULL));
+	sim_ok(fs_punch(&r->req, f, 0, UINT64_MAX, NULL));
+	sim_ok(fs_snapshot_create(&r->req, "main", "s2", NULL));
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_send(r->fs, "main", "s2", "s1", NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s2", t.fs, "copy");
+	target_close(&t);
+}
+
+static void test_far_share(struct rig *r)
+{
+	struct stream s;
+	struct rig t;
+	struct fs_id f = rig_create(r, "f");
+
+	target_open(&t, 6000, 1);
+	rig_write(r, f, (uint64_t)1 << 58, 4096, 1);
+	rig_clone(r, f, "g1");
+	rig_clone(r, f, "g2");
+	rig_write(r, f, 0, 4096, 2);
+	sim_ok(fs_snapshot_create(&r->req, "main", "s1", NULL));
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s1", t.fs, "copy");
+	target_close(&t);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct rig_test tests[] = {
@@ -809,6 +852,8 @@ int main(int argc, char **argv)
 		{ "many-dirs", test_many_dirs, 160000, 0, false },
 		{ "late", test_late, 24000, 0, false },
 		{ "relay", test_relay, 24000, 0, false },
+		{ "far-hole", test_far_hole, 24000, 0, false },
+		{ "far-share", test_far_share, 24000, 0, false },
 	};
 
 	return rig_main(tests, sizeof(tests) / sizeof(*tests), argc, argv);
