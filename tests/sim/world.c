@@ -87,6 +87,7 @@ static void drain(struct world *w)
 		sim_check(waitq_wait_timeout(&w->changed, HANG_NS) && loop_now_ns() < end,
 			  "%u calls hang in a server whose disk has gone", w->in_flight);
 	}
+	w->lived_ns = loop_now_ns() - w->up_ns;
 	nfs_server_stop(w->server);
 	nfs_server_free(w->server);
 	w->server = NULL;

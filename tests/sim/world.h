@@ -101,6 +101,7 @@ struct client {
 	bool was_short;			/* space was, when its last call was executed */
 	unsigned launched;		/* how often that call has reached the server */
 	uint64_t renewed_ns;		/* when the last call was sent that had a session */
+	uint64_t complete;		/* the server's life to which it last said that it reclaims no more */
 	/* NFSv4's locks, as far as the client knows */
 	struct {
 		bool open, have_lock;	/* there are stateids */
@@ -129,6 +130,7 @@ struct world {
 	bool ambushed;			/* the power has gone, and nobody has seen to it yet */
 	struct waitq ambush;
 	uint64_t up_ns;			/* since when it is up */
+	uint64_t lived_ns;		/* how long its last life was */
 	unsigned in_flight, running;	/* calls in the server; clients that live */
 	struct waitq changed;
 	struct file golden[GOLDENS];

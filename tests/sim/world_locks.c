@@ -144,8 +144,10 @@ void locks_reclaim(struct client *c)
 
 	if (!c->locks.open || c->locks.epoch == c->w->epoch)
 		return;
+	/* Who has begun to reclaim in a life, and not said in time that this was all, is off the record for the next. */
 	must = !c->w->tolerant && c->locks.epoch + 1 == c->w->epoch &&
-	       c->w->up_ns - c->renewed_ns < LEASE_S * S;
+	       c->w->up_ns - c->renewed_ns < LEASE_S * S &&
+	       (c->complete == c->locks.epoch || c->w->lived_ns < GRACE_S * S);
 	memcpy(held, c->locks.held, sizeof(held));
 	put_open(c, &k, true);
 	ok = again(c, &k, &r, must);

@@ -142,6 +142,8 @@ static uint32_t reclaim_complete(struct client *c)
 		reply_done(&r);
 		loop_sleep_ns(200 * MS);
 	}
+	if ((!status || status == COMPLETE_ALREADY) && !r.restarted)
+		c->complete = c->w->epoch;
 	reply_done(&r);
 	msg_free(&k.m);
 	return status == COMPLETE_ALREADY ? 0 : status;

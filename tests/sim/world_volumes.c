@@ -302,6 +302,16 @@ static bool has(const struct file *files, const uint8_t *fh)
 	return false;
 }
 
+/* What is in S isn't gone any more. */
+static void back_again(struct client *c, const struct past *s)
+{
+	if (s->unsure)
+		c->travels->ngone = 0;
+	for (unsigned i = 0; i < FILES_MAX; i++)
+		if (s->files[i].exists)
+			gone_remove(c->travels, s->files[i].fh);
+}
+
 /* The volume is what it was in S. */
 static void become(struct client *c, const struct past *s)
 {
@@ -309,11 +319,7 @@ static void become(struct client *c, const struct past *s)
 		if (c->files[i].exists && !has(s->files, c->files[i].fh))
 			gone_add(c, c->files[i].fh);
 	memcpy(c->files, s->files, sizeof(c->files));
-	if (s->unsure)
-		c->travels->ngone = 0;
-	for (unsigned i = 0; i < FILES_MAX; i++)
-		if (c->files[i].exists)
-			gone_remove(c->travels, c->files[i].fh);
+	back_again(c, s);
 	insist(c, c->files, "after a restore");
 	note_changes(c, true);
 	try_gone(c);
@@ -339,8 +345,10 @@ static void become_either(struct client *c, const struct past *s)
 	if (then == OTHER)
 		insist(c, c->files, "after a restore that wasn't answered");
 	doubt_all(c, false);
-	if (then != OTHER)
+	if (then != OTHER) {
+		back_again(c, s);
 		forget_all(c);
+	}
 }
 
 static void restore(struct client *c)
