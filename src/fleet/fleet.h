@@ -90,6 +90,8 @@ struct fleet {
 	json_t *attached;		/* NULL, or by machine: attached.c */
 	struct machine *machines;	/* by number */
 	size_t n;
+	/* Of a manifest that can't be used; not in it. */
+	bool copy;			/* its volume is a clone: the machines are the original's */
 };
 
 void fleet_init(struct fleet *f);

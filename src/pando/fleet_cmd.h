@@ -20,7 +20,7 @@ int fleet_load(struct cmd *c, const char *name, struct fleet *f);
 int fleet_load_locked(struct cmd *c, const char *name, struct fleet *f);
 int fleet_lock(struct cmd *c, const struct fleet *f);	/* fleet_lock.c */
 /* FN for every fleet of the pool; WHY is NULL, or says what is wrong with its manifest, and then
- * only F's name and volume are known.  Ends at the first that isn't DONE. */
+ * only F's name and volume are known, and whether it is a copy.  Ends at the first that isn't DONE. */
 int fleet_each(struct cmd *c, int (*fn)(void *arg, struct fleet *f, const char *why), void *arg);
 
 /* What a fleet has in its folder, beside what its machines have (has_...). */

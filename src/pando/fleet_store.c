@@ -128,6 +128,7 @@ static int manifest_find(struct cmd *c, const json_t *volume, const char *name, 
 		fleet_done(f);
 		snprintf(f->name, sizeof(f->name), "%s", name);
 		snprintf(f->volume, sizeof(f->volume), "%s", json_text(volume, "name"));
+		f->copy = *ret_err == -EXDEV;
 	}
 	return DONE;
 }

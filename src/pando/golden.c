@@ -263,6 +263,8 @@ static int users_add(void *arg, struct fleet *f, const char *why)
 	bool uses = false;
 	size_t i;
 
+	if (f->copy)
+		return DONE;
 	if (why) {
 		snprintf(u->unreadable, sizeof(u->unreadable), "%s", why);
 		return DONE;
