@@ -787,10 +787,18 @@ static void test_late(struct rig *r)
 
 /* ---- far behind --------------------------------------------------------------------------------- */
 
+static void ship(struct rig *r, struct rig *t, const char *snapshot, const char *from)
+{
+	struct stream s;
+
+	repl_send(r->fs, "main", snapshot, from, NULL, 0, &s);
+	receive_ok(t, "copy", &s);
+	stream_free(&s);
+}
+
 /* Data behind 2^57 bytes hangs under a block of level 6, which covers 2^66. */
 static void test_far_hole(struct rig *r)
 {
-	struct stream s;
 	struct rig t;
 	struct fs_id f = rig_create(r, "f");
 
@@ -799,19 +807,14 @@ static void test_far_hole(struct rig *r)
 	sim_ok(fs_snapshot_create(&r->req, "main", "s1", NULL));
 	sim_ok(fs_punch(&r->req, f, 0, UINT64_MAX, NULL));
 	sim_ok(fs_snapshot_create(&r->req, "main", "s2", NULL));
-	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
-	receive_ok(&t, "copy", &s);
-	stream_free(&s);
-	repl_send(r->fs, "main", "s2", "s1", NULL, 0, &s);
-	receive_ok(&t, "copy", &s);
-	stream_free(&s);
+	ship(r, &t, "s1", NULL);
+	ship(r, &t, "s2", "s1");
 	repl_same(r->fs, "main@s2", t.fs, "copy");
 	target_close(&t);
 }
 
 static void test_far_share(struct rig *r)
 {
-	struct stream s;
 	struct rig t;
 	struct fs_id f = rig_create(r, "f");
 
@@ -821,9 +824,7 @@ static void test_far_share(struct rig *r)
 	rig_clone(r, f, "g2");
 	rig_write(r, f, 0, 4096, 2);
 	sim_ok(fs_snapshot_create(&r->req, "main", "s1", NULL));
-	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
-	receive_ok(&t, "copy", &s);
-	stream_free(&s);
+	ship(r, &t, "s1", NULL);
 	repl_same(r->fs, "main@s1", t.fs, "copy");
 	target_close(&t);
 }
