@@ -4,8 +4,8 @@
  *
  *	{"desk-001": [{"target": "vdd", "object": "vms:/tools.raw", "read_only": true}, ...], ...}
  *
- * One that is "leaving" is being detached.  The manifest says what a machine is to have; hypervisor.c sees to it
- * that its domain does.  What is in these disks is none of the fleet's business: no refresh changes it, and no
+ * One that is "leaving" is being detached.  The manifest says what a machine is to have; hypervisor_disks.c
+ * sees to it that its domain does.  What is in these disks is none of the fleet's business: no refresh changes it, and no
  * snapshot of the fleet has it.
  */
 #include <stdlib.h>
@@ -159,6 +159,9 @@ int attached_check(const struct fleet *f, const char *object, bool read_only, ch
 
 	if (objpath_parse(object, strlen(object), &p, why))
 		return -EINVAL;
+	/* one file has one name here: else two machines could have it, and nobody notice */
+	if (strcmp(object + strlen(p.volume) + 1, p.path))
+		return refuse(why, -EINVAL, "%.200s: write it as %s:%.150s", object, p.volume, p.path);
 	for (s = object; *s; s++)
 		if ((unsigned char)*s < 0x20 || *s == 0x7f)
 			return refuse(why, -EINVAL, "its name has a character that XML cannot have; rename it");

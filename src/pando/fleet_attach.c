@@ -17,7 +17,6 @@
 #include "base/cleanup.h"
 
 #define SECTOR 512
-#define RELEASE_S 60			/* that a running system is given to let go of a disk */
 
 /* ---- what is in the way ------------------------------------------------------------------ */
 
@@ -40,8 +39,10 @@ static int clash_find(void *arg, struct fleet *f, const char *why)
 	const char *machine;
 	size_t i;
 
-	if (why)
+	if (f->copy)
 		return DONE;
+	if (why)
+		return fail("%s: who else has it cannot be told: %s:/fleets/%s: %s", s->object, f->volume, f->name, why);
 	if (strcmp(f->name, s->f->name)) {
 		machine = attached_clash(f, s->object, s->read_only, NULL);
 		return machine ? fail("%s: is attached to %s; only what all have read-only can be shared", s->object,
@@ -57,9 +58,15 @@ static int clash_find(void *arg, struct fleet *f, const char *why)
 	return DONE;
 }
 
-static int attach_look(struct life *l, const char *object, bool read_only)
+static int clash_look(struct life *l, const char *object, bool read_only)
 {
 	struct clash clash = { &l->f, object, read_only };
+
+	return fleet_each(l->c, clash_find, &clash);
+}
+
+static int attach_look(struct life *l, const char *object, bool read_only)
+{
 	char why[FLEET_WHY];
 	int err;
 
@@ -68,7 +75,7 @@ static int attach_look(struct life *l, const char *object, bool read_only)
 	if (how_many(&l->f, is_chosen) > 1 && !read_only)
 		return fail("%s: only what all have read-only can be shared; name one machine, or give --read-only", object);
 	err = file_look(l->c, object);
-	return err ? err : fleet_each(l->c, clash_find, &clash);
+	return err ? err : clash_look(l, object, read_only);
 }
 
 /* ---- both ------------------------------------------------------------------------------- */
@@ -84,9 +91,7 @@ static int attach_begin(struct life *l, char **ret_object)
 	if (!err)
 		err = life_choose(l);
 	if (!err)
-		err = fleet_hosts(l->c, &l->f, &l->hosts, false);
-	if (!err && !l->hosts.n)
-		err = fail("%s: has no hypervisor; say which with --connect", l->f.name);
+		err = domains_look(l);
 	return err ? err : fleet_no_foreign(&l->f);
 }
 
@@ -97,9 +102,8 @@ static bool is_chosen_there(const struct machine *m)
 
 /* ---- attach ------------------------------------------------------------------------------ */
 
-static int note_all(struct life *l, const char *object)
+static int note_all(struct life *l, const char *object, bool read_only)
 {
-	bool read_only = cmd_option(l->c, "read-only") != NULL;
 	char why[FLEET_WHY];
 	size_t i;
 
@@ -113,19 +117,37 @@ static int note_all(struct life *l, const char *object)
 	return DONE;
 }
 
+/* Each fleet has a lock of its own: two commands for two fleets can both find nobody in the way.  So each writes down
+ * what it wants, and looks again: one of them finds the other, at least. */
+static int claim(struct life *l, const char *object, bool read_only)
+{
+	json_t *before = json_deep_copy(l->f.attached);
+	int err = note_all(l, object, read_only);
+
+	if (!err)
+		err = fleet_save(l->c, &l->f, false);
+	if (!err && clash_look(l, object, read_only)) {
+		json_decref(l->f.attached);
+		l->f.attached = json_incref(before);
+		fleet_save(l->c, &l->f, false);
+		err = FAILED;
+	}
+	json_decref(before);
+	return err;
+}
+
 int fleet_attach(struct cmd *c)
 {
+	bool read_only = cmd_option(c, "read-only") != NULL;
 	struct life l = { .c = c };
 	struct crew_work work;
 	CLEANUP_FREE char *object = NULL;
 	int err = attach_begin(&l, &object);
 
 	if (!err)
-		err = attach_look(&l, object, cmd_option(c, "read-only") != NULL);
+		err = attach_look(&l, object, read_only);
 	if (!err)
-		err = note_all(&l, object);
-	if (!err)
-		err = fleet_save(c, &l.f, false);
+		err = claim(&l, object, read_only);
 	work = work_of(&l, "attaching", is_chosen_there, hv_attach);
 	if (!err)
 		err = crew_run(&l.hosts, &l.f, &work, &l.done);
@@ -194,12 +216,10 @@ int fleet_detach(struct cmd *c)
 	struct life l = { .c = c };
 	struct crew_work work;
 	CLEANUP_FREE char *object = NULL;
-	uint64_t timeout_s = RELEASE_S;
+	uint64_t timeout_s;
 	size_t i;
-	int err = cmd_number(c, "timeout", &timeout_s);
+	int err = timeout_take(c, &timeout_s);
 
-	if (!err && timeout_s > 86400)
-		err = usage(c, "--timeout: a day, 86400 seconds, is the most");
 	if (!err)
 		err = attach_begin(&l, &object);
 	if (!err)

@@ -103,8 +103,7 @@ int life_look(struct life *l, bool all)
 	return err ? err : fleet_hosts(l->c, &l->f, &l->hosts, all);
 }
 
-/* For what is about nothing but domains. */
-static int domains_look(struct life *l)
+int domains_look(struct life *l)
 {
 	int err = fleet_hosts(l->c, &l->f, &l->hosts, false);
 

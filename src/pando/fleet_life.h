@@ -33,6 +33,9 @@ int strangers_fail(const struct life *l);
  * left out. */
 int life_look(struct life *l, bool all);
 
+/* Of what is about nothing but domains: the second, and it must have hypervisors. */
+int domains_look(struct life *l);
+
 bool is_chosen(const struct machine *m);
 bool runs(const struct machine *m);	/* chosen, and running */
 uint64_t how_many(const struct fleet *f, machine_want want);

@@ -270,10 +270,11 @@ static int users_add(void *arg, struct fleet *f, const char *why)
 		return DONE;
 	}
 	for (i = 0; i < f->n; i++)
-		n += !strcmp(fleet_golden(f, f->machines[i].version), u->golden);
+		n += !strcmp(fleet_golden(f, f->machines[i].version), u->golden) ||
+		     attached_has(f, f->machines[i].name, u->golden);
 	for (i = 1; i <= f->version; i++)
 		uses |= !strcmp(fleet_golden(f, i), u->golden);
-	if (uses)
+	if (uses || n)
 		json_array_append_new(u->list, json_pack("{s:s,s:I}", "fleet", f->name, "machines", (json_int_t)n));
 	return DONE;
 }

@@ -315,7 +315,7 @@ static int retire_look(struct cmd *c, const char *golden, json_t *list)
 	if (!err && *u.unreadable)
 		err = fail("%s: who uses it cannot be told: %s", golden, u.unreadable);
 	golden_users_text(j, text, sizeof(text));
-	return !err && json_array_size(u.list) ? fail("%s: is used by %s; recompose or destroy them first", golden,
+	return !err && json_array_size(u.list) ? fail("%s: is used by %s; recompose or destroy them first, or detach it", golden,
 						      text) : err;
 }
 
