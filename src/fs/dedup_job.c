@@ -191,8 +191,10 @@ static void job_main(void *arg)
 	struct dedup_job *j = arg;
 	int err = dedup_walk_init(j);
 
-	if (!err)			/* all CRCs are known then */
+	if (!err) {			/* then all CRCs are known, and a crash begins with it again */
+		save(j);
 		err = pool_checkpoint(j->fs->pool);
+	}
 	while (!err && j->lo < CRCS)
 		err = pass(j);
 	dedup_walk_done(j);

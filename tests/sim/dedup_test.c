@@ -478,6 +478,29 @@ static void resumed(struct rig *r)
 	sim_check(st.freed_bytes == 2 * MIB, "%llu freed in all", (unsigned long long)st.freed_bytes);
 }
 
+/* A crash in the first pass begins with it again. */
+static void killed_early(struct rig *r)
+{
+	const uint64_t rate = 4 * MIB;
+	struct fs_dedup_status st;
+
+	file(r, "a", 4 * MIB, 1);
+	file(r, "b", 4 * MIB, 1);
+	sim_ok(fs_dedup_start(r->fs, "main", rate));
+	do {
+		loop_sleep_ns(10000000);
+		fs_dedup_status(r->fs, &st);
+	} while (st.running && st.freed_bytes < MIB);
+	sim_check(st.running && !st.passes, "too fast");
+	rig_power_cut(r, DEV_SIM_CUT_DROP, 1);
+	sim_ok(fs_dedup_resume(r->fs));
+	fs_dedup_status(r->fs, &st);
+	sim_check(st.running && st.rate == rate && !strcmp(st.volume, "main"), "it is forgotten");
+	st = wait_done(r);
+	sim_check(!st.result && st.done_bytes == st.total_bytes, "it did not end well");
+	expect_freed(r, 0);
+}
+
 static void killed(struct rig *r)
 {
 	struct fs_id id[4];
@@ -931,6 +954,7 @@ static const struct rig_test tests[] = {
 	{ "collisions", collisions, 16384, 0, true }, { "periodic", periodic, 16384, 0, true },
 	{ "life", life, 16384, 0, true }, { "raced_clone", raced_clone, 16384, 0, true },
 	{ "raced_range", raced_range, 16384, 0, true }, { "resumed", resumed, 16384, 0, true },
+	{ "killed_early", killed_early, 16384, 0, true },
 	{ "killed", killed, 16384, 0, true }, { "bad_sector", bad_sector, 16384, 0, true },
 	{ "full", full, 12288, 0, true }, { "written", written, 16384, 0, true },
 	{ "onto_itself", onto_itself, 16384, 0, true }, { "mixed", mixed, 16384, 0, true },
