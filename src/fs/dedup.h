@@ -106,7 +106,7 @@ struct dedup_job {
 	uint32_t nleaders, leaders_max;
 	uint32_t *heads, heads_mask;	/* lists of leaders, by CRC */
 	struct dedup_candidate *cands;
-	uint32_t ncands, cands_max;
+	uint32_t ncands, cands_max, flushed;	/* flushed: of them, those that are compared by now */
 	struct seen seen;		/* index blocks that were walked */
 	struct { uint64_t block, base; } path[TREE_DEPTH_MAX + 1];	/* of the last step, by level */
 	uint64_t walked;		/* leaves */

@@ -103,13 +103,14 @@ int dedup_flush(struct dedup_job *j)
 	for (uint32_t i = 0; i < j->ncands && !err; i++) {
 		const struct dedup_candidate *c = &j->cands[i];
 
+		j->flushed = i;
 		if (j->stop)
 			err = -EINTR;
 		else if (o->why != DEDUP_DONE || o->dst.ino != c->ino || c->index < o->dst_first ||
 			 c->index >= o->dst_first + o->n)	/* else it was a neighbour of the last one */
 			err = candidate(j, o, c);
 	}
-	j->ncands = 0;
+	j->ncands = j->flushed = 0;
 	free(o);
 	return err;
 }
@@ -307,11 +308,12 @@ int fs_dedup_stop(struct fs *fs)
 void fs_dedup_status(struct fs *fs, struct fs_dedup_status *ret_st)
 {
 	const struct dedup_job *j = fs->dedup;
+	uint64_t waiting = j->ncands - j->flushed;
 	double part, passed = j->lo, total;
 
 	*ret_st = j->st;
 	total = j->st.total_bytes;
-	part = total ? (double)j->walked * BLOCK_SIZE / total : 0;
+	part = total && j->walked > waiting ? (double)(j->walked - waiting) * BLOCK_SIZE / total : 0;
 	if (j->running && j->hi > j->lo)
 		passed += (part < 1 ? part : 1) * (j->hi - j->lo);
 	ret_st->done_bytes = total * (passed / CRCS);

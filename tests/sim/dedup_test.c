@@ -478,7 +478,7 @@ static void resumed(struct rig *r)
 	sim_check(st.freed_bytes == 2 * MIB, "%llu freed in all", (unsigned long long)st.freed_bytes);
 }
 
-/* A crash in the first pass begins with it again. */
+/* What is a candidate still has not been looked over; and a crash in the first pass begins with it again. */
 static void killed_early(struct rig *r)
 {
 	const uint64_t rate = 4 * MIB;
@@ -492,6 +492,8 @@ static void killed_early(struct rig *r)
 		fs_dedup_status(r->fs, &st);
 	} while (st.running && st.freed_bytes < MIB);
 	sim_check(st.running && !st.passes, "too fast");
+	sim_check(st.done_bytes >= 4 * MIB && st.done_bytes < 6 * MIB, "%llu bytes are looked over",
+		  (unsigned long long)st.done_bytes);
 	rig_power_cut(r, DEV_SIM_CUT_DROP, 1);
 	sim_ok(fs_dedup_resume(r->fs));
 	fs_dedup_status(r->fs, &st);
