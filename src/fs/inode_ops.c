@@ -202,16 +202,17 @@ int fs_commit(struct fs_req *req, struct fs_id id, struct fs_wcc *ret_wcc)
 	return 0;
 }
 
-/* What a quota leaves of it. */
+/* What a quota leaves of it.  In all there is what is used and what is free, though the quota allows more than the pool
+ * has: clients show the difference as used. */
 static void within(uint64_t quota, uint64_t used, uint64_t *total, uint64_t *avail, uint64_t *free)
 {
 	uint64_t left = quota > used ? quota - used : 0;
 
 	if (!quota)
 		return;
-	*total = quota;
 	*avail = left < *avail ? left : *avail;
 	*free = left < *free ? left : *free;
+	*total = used + *free;
 }
 
 int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st, struct fs_attr *ret_attr)

@@ -89,7 +89,7 @@ static struct fs_fsstat stat_of(struct rig *r)
 	return st;
 }
 
-/* A volume with a quota is as large as that, and as full; without one, as the pool. */
+/* A volume with a quota is as large as that, and as full, as far as the pool has it; without one, as the pool. */
 static void quota(struct rig *r)
 {
 	struct fs_fsstat pool = stat_of(r), st;
@@ -103,7 +103,14 @@ static void quota(struct rig *r)
 	sim_check(stat_of(r).avail_bytes == st.avail_bytes - 200 * 4096, "%u bytes are left",
 		  (unsigned)stat_of(r).avail_bytes);
 	sim_ok(fs_volume_set(&r->req, "main", NULL, 10));	/* less than is there */
-	sim_check(!stat_of(r).avail_bytes && !stat_of(r).free_bytes, "something is left of less than nothing");
+	st = stat_of(r);
+	sim_check(!st.avail_bytes && !st.free_bytes, "something is left of less than nothing");
+	sim_check(st.total_bytes == st.used_bytes && st.used_bytes > 200 * 4096, "%u bytes seem used",
+		  (unsigned)st.total_bytes);
+	sim_ok(fs_volume_set(&r->req, "main", NULL, 1000 * blocks));	/* more than the pool has */
+	st = stat_of(r);
+	sim_check(st.total_bytes - st.free_bytes == st.used_bytes && st.free_bytes <= pool.free_bytes,
+		  "%u bytes seem used", (unsigned)(st.total_bytes - st.free_bytes));
 	sim_ok(fs_volume_set(&r->req, "main", NULL, 0));
 	sim_check(stat_of(r).total_bytes == pool.total_bytes, "not the pool's size");
 }
