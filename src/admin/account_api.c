@@ -90,6 +90,8 @@ static int find_object(struct call *c, struct account_args *a)
 	err = path_lookup(&c->req, &a->at, &attr);
 	if (err)
 		return err;
+	if (attr.id.snapshot == FS_SNAPDIR)
+		return -EINVAL;
 	a->now.id = attr.id;
 	if (a->is_path)
 		a->of = attr.type == FS_DIR ? FS_ACCOUNT_TREE : FS_ACCOUNT_FILE;
@@ -241,6 +243,9 @@ static void account_fail(struct call *c, const struct account_args *a, int err)
 	else if (err == -E2BIG)
 		call_fail(c, 413, "too_large", "%s: more shared index blocks, or names of files that have several, than "
 			  "%u MiB of memory hold; ask for its parts", a->text, FS_ACCOUNT_MEMORY >> 20);
+	else if (err == -EINVAL)
+		call_fail(c, 400, "invalid", "%s: is where snapshots are found, and holds nothing itself; name one of them, "
+			  "as VOLUME@SNAPSHOT", a->text);
 	else if (err == -ENOMEDIUM || err == -ESRCH)
 		call_fail_err(c, err, "%s", a->at.volume);
 	else

@@ -186,7 +186,7 @@ int objpath_parse(const char *object, size_t len, struct objpath *ret, char why[
 
 bool objpath_is_frozen(const struct objpath *p)
 {
-	return strchr(p->volume, '@');
+	return strchr(p->volume, '@') || strstr(p->path, "/.snapshot/");
 }
 
 bool objpath_same_volume(const struct objpath *a, const struct objpath *b)

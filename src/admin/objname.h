@@ -42,7 +42,7 @@ struct objpath {
  * among the LEN bytes is refused too. */
 int objpath_parse(const char *object, size_t len, struct objpath *ret, char why[OBJNAME_WHY]);
 bool objpath_is_root(const struct objpath *p);
-bool objpath_is_frozen(const struct objpath *p);	/* in a snapshot */
+bool objpath_is_frozen(const struct objpath *p);	/* in a snapshot, as @SNAPSHOT or by way of .snapshot */
 /* Whether both are of one volume, in a snapshot of it or not. */
 bool objpath_same_volume(const struct objpath *a, const struct objpath *b);
 /* The last name of P, which is not the root; cut it off to get the directory. */

@@ -129,6 +129,10 @@ static void snapshots_are_taken_apart(void **state)
 	assert_true(objpath_is_frozen(&p));
 	assert_int_equal(parse("gold:/b", 7, &q), 0);
 	assert_true(objpath_same_volume(&p, &q) && !objpath_is_frozen(&q));
+	assert_int_equal(parse("gold:/d//.snapshot/s/", 21, &q), 0);
+	assert_true(objpath_same_volume(&p, &q) && objpath_is_frozen(&q));
+	assert_int_equal(parse("gold:/d/.snapshot/", 18, &q), 0);
+	assert_false(objpath_is_frozen(&q));
 	assert_int_equal(parse("golden:/b", 9, &q), 0);
 	assert_false(objpath_same_volume(&p, &q) || objpath_same_volume(&q, &p));
 }
