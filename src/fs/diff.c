@@ -149,8 +149,9 @@ static unsigned what_differs(const struct inode *a, const struct inode *b)
 		what |= FS_VDIFF_CONTENT;
 	if (x.mtime != y.mtime || x.ctime != y.ctime || x.change != y.change)
 		what |= FS_VDIFF_TIMES;
-	/* What entries there are in a directory is its content. */
+	/* What entries there are in a directory is its content, and what lies where a matter of names. */
 	if (x.type == FS_DIR) {
+		y.parent = x.parent;
 		y.nlink = x.nlink;
 		y.entries = x.entries;
 		y.dir_pages = x.dir_pages;

@@ -162,6 +162,10 @@ static void check_entry(const struct fs_vdiff_entry *e, const struct volume_view
 
 	sim_check((e->what & must) == must && (e->what & exact) == (must & exact),
 		  "ino %llu: differs by %u, should by %u", (unsigned long long)key.id.ino, e->what, must);
+	/* Where a directory lies is none of its attributes. */
+	if (a && b && a->type == FS_DIR && !a->xattrs && !b->xattrs)
+		sim_check((e->what & FS_VDIFF_ATTRS) == (must & FS_VDIFF_ATTRS), "directory %llu: differs by %u",
+			  (unsigned long long)key.id.ino, e->what);
 }
 
 /* How many nodes of V have to be reported, and are no orphans; counted from both sides. */
