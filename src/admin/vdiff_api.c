@@ -138,6 +138,15 @@ static int take_name(void *arg, const struct fs_named *n)
 	return 0;
 }
 
+/* All names in A or B.  fs_names_each() tells what is in the root, but not its own. */
+static int take_names(struct call *c, struct vdiff_args *a)
+{
+	const struct fs_named root = { .path = "/", .name = { "", 0 }, .id = a->root[a->side].id };
+	int err = take_name(a, &root);
+
+	return err ? err : fs_names_each(&c->req, root.id, "/", take_name, a);
+}
+
 /* Hard links have more names than the one that was found first. */
 static bool renamed(const struct vfile *f)
 {
@@ -164,7 +173,7 @@ static int vdiff_run(struct call *c, void *arg)
 	a->d.b = a->root[1].id;
 	err = find_files(c, a);
 	for (a->side = 0; !err && a->names && a->n && a->side < 2; a->side++)
-		err = fs_names_each(&c->req, a->root[a->side].id, "/", take_name, a);
+		err = take_names(c, a);
 	return err;
 }
 
