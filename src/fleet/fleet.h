@@ -110,6 +110,7 @@ uint64_t setting_number(const struct fleet *f, const char *key);
 #define EXPIRES_MAX 315360000		/* seconds: ten years */
 /* When its time is over; 0: never. */
 time_t fleet_expiry(const struct fleet *f);
+int fleet_expire_at(struct fleet *f, time_t over);
 /* The keys, in the order in which people are shown them; NULL ends them. */
 const char *setting_key(unsigned i);
 bool setting_is_number(const char *key);

@@ -24,7 +24,7 @@ static const struct setting {
 	{ "cpus", NUMBER, 1, 1024, NULL, 1 },
 	{ "memory", NUMBER, 1 << 20, (uint64_t)1 << 46, NULL, 1 << 30 },
 	{ "data", NUMBER, 1 << 20, (uint64_t)1 << 46, NULL, 0 },	/* default: none */
-	{ "expires", NUMBER, 60, EXPIRES_MAX, NULL, 0 },	/* seconds; default: never */
+	{ "expires", NUMBER, 60, 10ull * EXPIRES_MAX, NULL, 0 },	/* seconds from "created"; default: never */
 	{ "network", TEXT, 1, 100, "default", 0 },
 	{ "addresses", TEXT, 1, 120, NULL, 0 },
 	{ "format", TEXT, 1, 8, "raw", 0 },
@@ -71,17 +71,29 @@ uint64_t setting_number(const struct fleet *f, const char *key)
 	return (uint64_t)json_integer_value(json_object_get(f->settings, key));
 }
 
-time_t fleet_expiry(const struct fleet *f)
+static time_t created_at(const struct fleet *f)
 {
 	struct tm tm = { 0 };
 
-	if (!setting_number(f, "expires") ||
-	    sscanf(f->created, "%d-%d-%dT%d:%d:%dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
+	if (sscanf(f->created, "%d-%d-%dT%d:%d:%dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
 		   &tm.tm_sec) != 6)
 		return 0;
 	tm.tm_year -= 1900;
 	tm.tm_mon--;
-	return timegm(&tm) + (time_t)setting_number(f, "expires");
+	return timegm(&tm);
+}
+
+time_t fleet_expiry(const struct fleet *f)
+{
+	return setting_number(f, "expires") ? created_at(f) + (time_t)setting_number(f, "expires") : 0;
+}
+
+int fleet_expire_at(struct fleet *f, time_t over)
+{
+	time_t created = created_at(f);
+
+	/* a clock that was put back */
+	return json_object_set_new(f->settings, "expires", json_integer(over < created + 60 ? 60 : over - created)) ? -ENOMEM : 0;
 }
 
 /* ---- one by one ------------------------------------------------------------------------- */

@@ -57,7 +57,8 @@ static int given_compare(struct creation *x)
 			continue;
 		}
 		if (!strcmp(key, "expires")) {
-			json_object_set(x->f.settings, key, value);
+			if (fleet_expire_at(&x->f, time(NULL) + (time_t)json_integer_value(value)))
+				return fail("out of memory");
 			x->changed = true;
 			continue;
 		}
