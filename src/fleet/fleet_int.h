@@ -27,6 +27,9 @@ bool label_ok(const char *s, size_t max);
 
 bool time_ok(const char *s);
 
+/* An image's name as it is kept, whatever way it was written: else nobody would find that it is used.  NULL: it is none. */
+json_t *golden_text(const char *text);
+
 /* An object that has them as keys. */
 json_t *machine_names(const struct fleet *f);
 

@@ -283,8 +283,8 @@ static int goldens_take(json_t *j, struct fleet *f, char why[FLEET_WHY])
 	if (j && !json_is_object(j))
 		return refuse(why, -EINVAL, "goldens: must be an object");
 	json_object_foreach(j, key, v)
-		if (!json_is_string(v))
-			return refuse(why, -EINVAL, "goldens: %.40s: must be text", key);
+		if (json_object_set_new(j, key, golden_text(json_string_value(v))))
+			return refuse(why, -EINVAL, "goldens: %.40s: must be text, such as vms:/golden/debian12@1", key);
 	f->goldens = json_incref(j);
 	if (!*fleet_golden(f, f->version))
 		fleet_golden_set(f, f->version, setting_text(f, "golden"));

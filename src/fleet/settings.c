@@ -181,8 +181,17 @@ void settings_begin(json_t *settings)
 
 /* ---- what they mean --------------------------------------------------------------------- */
 
-static int golden_check(const char *text, char why[FLEET_WHY])
+json_t *golden_text(const char *text)
 {
+	char why[OBJNAME_WHY];
+	struct objpath p;
+
+	return text && !objpath_parse(text, strlen(text), &p, why) ? json_sprintf("%s:%s", p.volume, p.path) : NULL;
+}
+
+static int golden_check(json_t *settings, char why[FLEET_WHY])
+{
+	const char *text = json_string_value(json_object_get(settings, "golden"));
 	struct objpath p;
 	int err;
 
@@ -194,7 +203,9 @@ static int golden_check(const char *text, char why[FLEET_WHY])
 	if (!err && strchr(p.volume, '@'))
 		err = refuse(why, -EINVAL, "%s: is in a snapshot; name an image in a volume, whose "
 			     "clones can be written to", text);
-	return err ? -EINVAL : 0;
+	if (err)
+		return -EINVAL;
+	return json_object_set_new(settings, "golden", golden_text(text)) ? refuse(why, -ENOMEM, "out of memory") : 0;
 }
 
 static int network_check(const char *text, char why[FLEET_WHY])
@@ -282,7 +293,7 @@ int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY])
 	if (!err && defaults_set(settings, fleet))
 		err = refuse(why, -ENOMEM, "out of memory");
 	if (!err)
-		err = golden_check(setting_text(&f, "golden"), why);
+		err = golden_check(settings, why);
 	if (!err && !json_object_get(settings, "count"))
 		err = refuse(why, -EINVAL, "count: say how many machines there are to be");
 	if (!err && name_pattern_parse(setting_text(&f, "names"), &pattern, why))

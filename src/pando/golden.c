@@ -234,8 +234,9 @@ int golden_resolve(struct cmd *c, const char *text, char **ret)
 	json_decref(j);
 	if (!plain)
 		golden_path(&g, path);
-	*ret = err ? NULL : strdup(plain ? text : path);
-	return err ? err : *ret ? DONE : fail("out of memory");
+	if (!err && asprintf(ret, "%s%s%s", plain ? p.volume : path, plain ? ":" : "", plain ? p.path : "") < 0)
+		err = fail("out of memory");
+	return err;
 }
 
 bool golden_has_version(const char *golden)
@@ -249,9 +250,14 @@ bool golden_has_version(const char *golden)
 
 bool golden_is(const char *golden, const char *text)
 {
-	size_t len = strlen(text);
+	char why[OBJNAME_WHY], name[sizeof(struct objpath) + 2];
+	struct objpath p;
+	size_t len;
 
-	return !strncmp(golden, text, len) && (!golden[len] || golden[len] == '@');
+	if (objpath_parse(text, strlen(text), &p, why))
+		return false;
+	len = (size_t)snprintf(name, sizeof(name), "%s:%s", p.volume, p.path);
+	return !strncmp(golden, name, len) && (!golden[len] || golden[len] == '@');
 }
 
 /* ---- who uses it ------------------------------------------------------------------------ */
