@@ -314,15 +314,15 @@ static int domain_note(struct fleet *f, unsigned host, const json_t *by_uuid, co
 		m->elsewhere = ours ? host : m->elsewhere;	/* what others have elsewhere is not in the way */
 		return 0;
 	}
-	if (!ours) {
-		m->domain = DOMAIN_FOREIGN;
-		m->domain_more = NULL;
-		snprintf(m->domain_name, sizeof(m->domain_name), "%.79s", name);
-	} else if (m->domain != DOMAIN_FOREIGN) {	/* else another domain has its name */
+	/* ours was renamed, if another has its name: that one is in nobody's way */
+	if (!ours && (m->domain == DOMAIN_RUNNING || m->domain == DOMAIN_STOPPED))
+		return 0;
+	if (ours)
 		state_note(m, dom);
-		if (strcmp(name, m->name))
-			snprintf(m->domain_name, sizeof(m->domain_name), "%.79s", name);
-	}
+	else
+		m->domain = DOMAIN_FOREIGN;
+	if (!ours || strcmp(name, m->name))
+		snprintf(m->domain_name, sizeof(m->domain_name), "%.79s", name);
 	return 0;
 }
 
