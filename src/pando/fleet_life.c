@@ -148,14 +148,20 @@ int fleet_start(struct cmd *c)
 
 /* ---- stop ------------------------------------------------------------------------------- */
 
+/* All of them are told of with --keep-going, which goes on without them. */
 static int still_run_fail(const struct life *l, uint64_t n, uint64_t timeout_s)
 {
+	bool all = cmd_option(l->c, "keep-going") != NULL, told = false;
 	size_t i;
 
-	for (i = 0; i < l->f.n && !runs(&l->f.machines[i]); i++)
-		;
-	return fail("%s: still runs after %llu s, as one of %llu; --force switches them off", l->f.machines[i].name, (unsigned long long)timeout_s,
-		    (unsigned long long)n);
+	for (i = 0; i < l->f.n && (all || !told); i++) {
+		if (!runs(&l->f.machines[i]))
+			continue;
+		fail("%s: still runs after %llu s, as one of %llu; --force switches them off", l->f.machines[i].name,
+		     (unsigned long long)timeout_s, (unsigned long long)n);
+		told = true;
+	}
+	return FAILED;
 }
 
 /* Until none of those that were told to shut down runs any more. */
@@ -226,6 +232,23 @@ int fleet_stop(struct cmd *c)
 
 static bool ran(const struct machine *m) { return m->chosen && m->ran; }
 
+/* With --keep-going, those that couldn't be switched off stay as they are, and were told of. */
+static int running_leave_out(struct life *l)
+{
+	char why[FLEET_WHY];
+	struct machine *m;
+	size_t i;
+
+	if (hosts_survey(&l->hosts, &l->f, why))
+		return fail("%s: %s", l->f.name, why);
+	for (i = 0; i < l->f.n; i++) {
+		m = &l->f.machines[i];
+		l->hosts.left_out |= runs(m);
+		m->chosen &= m->domain != DOMAIN_RUNNING;
+	}
+	return DONE;
+}
+
 int machines_pause(struct life *l, bool polite, uint64_t timeout_s)
 {
 	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
@@ -238,16 +261,26 @@ int machines_pause(struct life *l, bool polite, uint64_t timeout_s)
 	if (!l->hosts.n)
 		return DONE;
 	err = polite ? machines_stop(l, timeout_s) : crew_run(&l->hosts, &l->f, &off, &n);
+	if (err && cmd_option(l->c, "keep-going") && !interrupted)
+		err = running_leave_out(l);
 	l->done = 0;
 	return err;
 }
 
-int machines_resume(struct life *l)
+int machines_resume(struct life *l, int err)
 {
 	struct crew_work on = work_of(l, "starting", ran, hv_start);
 	uint64_t n;
+	int failed;
 
-	return l->hosts.n ? crew_run(&l->hosts, &l->f, &on, &n) : DONE;
+	if (err)
+		interrupted = 0;
+	failed = l->hosts.n ? crew_run(&l->hosts, &l->f, &on, &n) : DONE;
+	if (failed && cmd_option(l->c, "keep-going") && !interrupted) {
+		l->hosts.left_out = true;
+		failed = DONE;
+	}
+	return err ? err : failed;
 }
 
 int leftovers_remove(struct life *l)

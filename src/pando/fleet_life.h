@@ -47,10 +47,11 @@ struct crew_work work_of(const struct life *l, const char *what, machine_want wa
 int timeout_take(struct cmd *c, uint64_t *ret_s);
 /* Those chosen machines that run are told to shut down, and it is waited for that, unless --force. */
 int machines_stop(struct life *l, uint64_t timeout_s);
-/* Before their disks change: notes which run (m->ran), and switches them off; POLITE: as above. */
+/* Before their disks change: notes which run (m->ran), and switches them off; POLITE: as above.  With --keep-going,
+ * those that can't be are not meant any more. */
 int machines_pause(struct life *l, bool polite, uint64_t timeout_s);
-/* Starts those that ran. */
-int machines_resume(struct life *l);
+/* Starts those that ran, also after the failure ERR, which is passed on. */
+int machines_resume(struct life *l, int err);
 /* Clones that a refresh left when it was cut short. */
 int leftovers_remove(struct life *l);
 /* The volume's snapshot that one of the fleet's left when it was cut short.  fleet_snapshot.c */

@@ -20,8 +20,9 @@ static int disks_refresh(struct life *l)
 	uint64_t us = 0;
 	int err = leftovers_remove(l);
 
-	if (!err)
-		err = fleet_disks_clone(l->c, &l->f, FRESH_PREFIX, is_chosen, &l->done, &us);
+	if (err || !how_many(&l->f, is_chosen))	/* all were left out, and told of */
+		return err;
+	err = fleet_disks_clone(l->c, &l->f, FRESH_PREFIX, is_chosen, &l->done, &us);
 	return err ? err : fleet_disks_replace(l->c, &l->f, FRESH_PREFIX, is_chosen);
 }
 
@@ -29,17 +30,6 @@ static int disks_refresh(struct life *l)
 static int pause_for_disks(struct life *l, uint64_t timeout_s)
 {
 	return machines_pause(l, setting_number(&l->f, "data") && !cmd_option(l->c, "force"), timeout_s);
-}
-
-/* Also after a failure: each has its old disk or its new one. */
-static int resume(struct life *l, int err)
-{
-	int on;
-
-	if (err)
-		interrupted = 0;
-	on = machines_resume(l);
-	return err ? err : on;
 }
 
 static int refresh(struct life *l, uint64_t timeout_s)
@@ -50,7 +40,7 @@ static int refresh(struct life *l, uint64_t timeout_s)
 		err = fail("%s: interrupted; no disk was changed", l->f.name);
 	if (!err)
 		err = disks_refresh(l);
-	return resume(l, err);
+	return machines_resume(l, err);		/* each has its old disk or its new one */
 }
 
 static int refresh_look(struct life *l)
@@ -135,7 +125,7 @@ static int batch_move(struct life *l, uint64_t timeout_s)
 		err = fleet_vmware_put(l->c, &l->f, is_chosen);	/* the image may be of another size */
 	if (!err)
 		err = fleet_save(l->c, &l->f, false);
-	return resume(l, err);
+	return machines_resume(l, err);
 }
 
 /* At most AT_ONCE machines are down at any time. */
@@ -156,7 +146,7 @@ static int machines_move(struct life *l, uint64_t at_once, uint64_t timeout_s)
 			taken += todo[at];
 		}
 		err = taken ? batch_move(l, timeout_s) : DONE;
-		moved += err ? 0 : taken;
+		moved += err ? 0 : how_many(&l->f, is_chosen);
 	}
 	l->done = moved;
 	if (!err && at < l->f.n)

@@ -463,7 +463,7 @@ static int rollback(struct life *l, const char *tag, uint64_t timeout_s)
 		err = fleet_vmware_put(l->c, &l->f, is_chosen);
 	if (!err)
 		err = fleet_save(l->c, &l->f, false);
-	return err ? err : machines_resume(l);
+	return err ? err : machines_resume(l, DONE);
 }
 
 int fleet_rollback(struct cmd *c)
