@@ -448,9 +448,10 @@ static int rollback(struct life *l, const char *tag, uint64_t timeout_s)
 
 	if (!err && interrupted)
 		err = fail("%s: interrupted; no disk was changed", l->f.name);
+	if (err)
+		return machines_resume(l, err);
 	snprintf(from, sizeof(from), "/snapshots/%s/disks", tag);
-	if (!err)
-		err = files_clone(l, l->f.volume, from, "/disks");
+	err = files_clone(l, l->f.volume, from, "/disks");
 	snprintf(from, sizeof(from), "/snapshots/%s/data", tag);
 	if (!err && data)
 		err = files_clone(l, l->f.volume, from, "/data");
