@@ -130,8 +130,7 @@ static uint64_t memory_free(struct hv *hv)
 	return kib << 10;
 }
 
-/* What domains that run may take, in all. */
-static int memory_promised(struct hv *hv, uint64_t *ret_bytes, char why[FLEET_WHY])
+int hv_memory_promised(struct hv *hv, uint64_t *ret_bytes, char why[FLEET_WHY])
 {
 	virDomainPtr *doms = NULL;
 	virDomainInfo info;
@@ -155,7 +154,7 @@ int hv_memory_left(struct hv *hv, int64_t *ret_bytes, char why[FLEET_WHY])
 	int err = hv_memory(hv, &all, why);
 
 	if (!err)
-		err = memory_promised(hv, &promised, why);
+		err = hv_memory_promised(hv, &promised, why);
 	if (err)
 		return err;
 	now = memory_free(hv);

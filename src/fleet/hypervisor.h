@@ -24,6 +24,9 @@ const char *hv_domain_type(const struct hv *hv);
 /* The host's memory. */
 int hv_memory(struct hv *hv, uint64_t *ret_bytes, char why[FLEET_WHY]);
 
+/* What of it domains that run may take, in all. */
+int hv_memory_promised(struct hv *hv, uint64_t *ret_bytes, char why[FLEET_WHY]);
+
 /* What of it is left for more: what is free now, or less, if domains that run haven't taken all of theirs. */
 int hv_memory_left(struct hv *hv, int64_t *ret_bytes, char why[FLEET_WHY]);
 

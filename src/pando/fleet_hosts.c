@@ -228,24 +228,26 @@ static bool to_start(const struct machine *m)
 
 static int host_memory_check(struct hosts *h, unsigned i, const struct fleet *f)
 {
-	char why[FLEET_WHY], need[SIZE_TEXT], have[SIZE_TEXT], uri[FLEET_HOST] = "";
-	uint64_t host, n = 0, each = setting_number(f, "memory");
+	char why[FLEET_WHY], need[SIZE_TEXT], have[SIZE_TEXT], taken[SIZE_TEXT], uri[FLEET_HOST] = "";
+	uint64_t host, others, n = 0, running = 0, each = setting_number(f, "memory");
 	const struct machine *m;
 	size_t k;
 
-	if (hv_memory(h->at[i].hv, &host, why))
+	if (hv_memory(h->at[i].hv, &host, why) || hv_memory_promised(h->at[i].hv, &others, why))
 		return fail("%s: %s", f->name, why);
 	for (k = 0; k < f->n; k++) {
 		m = &f->machines[k];
+		running += m->host == i && m->domain == DOMAIN_RUNNING;
 		n += m->host == i && ((m->chosen && !m->spare) || m->domain == DOMAIN_RUNNING);
 	}
-	if (n <= host / each)
+	others -= others < running * each ? others : running * each;
+	if (n == running || (others < host && n <= (host - others) / each))
 		return DONE;
 	if (h->n > 1)
 		host_at(h->list, i, uri);
-	return fail("%s: %llu running machines need %s of memory, and the host %s%shas %s; start fewer, or "
-		    "give --overcommit", f->name, (unsigned long long)n, size_text(n * each, need), uri,
-		    *uri ? " " : "", size_text(host, have));
+	return fail("%s: %llu running machines need %s of memory, and the host %s%shas %s, of which other domains have %s; "
+		    "start fewer, or give --overcommit", f->name, (unsigned long long)n, size_text(n * each, need), uri,
+		    *uri ? " " : "", size_text(host, have), size_text(others, taken));
 }
 
 /* A host that swaps its guests is slower than one that says no. */
