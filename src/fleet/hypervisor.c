@@ -41,9 +41,12 @@ static void say_nothing(void *arg, virErrorPtr error)
 {
 }
 
+/* Of what it says, the first line: XML is quoted behind that. */
 int libvirt_fail(char why[FLEET_WHY], const char *what)
 {
-	return refuse(why, -EIO, "%s: %s", what, lv.virGetLastErrorMessage());
+	const char *text = lv.virGetLastErrorMessage();
+
+	return refuse(why, -EIO, "%s: %.*s", what, (int)strcspn(text, "\n"), text);
 }
 
 /* ---- connections ------------------------------------------------------------------------ */
