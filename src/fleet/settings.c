@@ -208,7 +208,10 @@ static int golden_check(json_t *settings, char why[FLEET_WHY])
 	return json_object_set_new(settings, "golden", golden_text(text)) ? refuse(why, -ENOMEM, "out of memory") : 0;
 }
 
-static int network_check(const char *text, char why[FLEET_WHY])
+#define NETWORK_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
+/* VMware's own first network is named "VM Network". */
+static int network_check(const char *text, bool vmware, char why[FLEET_WHY])
 {
 	const char *name = text;
 
@@ -216,10 +219,9 @@ static int network_check(const char *text, char why[FLEET_WHY])
 		name += 7;
 	else if (!strncmp(name, "network:", 8))
 		name += 8;
-	if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
-		      strlen(name))
-		return refuse(why, -EINVAL, "network: %s: write none, user, the name of one of "
-			      "libvirt's networks, or bridge:NAME", text);
+	if (!*name || strspn(name, vmware ? NETWORK_CHARS " ()" : NETWORK_CHARS) != strlen(name))
+		return refuse(why, -EINVAL, "network: %s: write none, user, the name of one of %s", text, vmware ?
+			      "VMware's networks, of letters, digits, and ._-() and blanks" : "libvirt's networks, or bridge:NAME");
 	return 0;
 }
 
@@ -299,7 +301,7 @@ int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY])
 	if (!err && name_pattern_parse(setting_text(&f, "names"), &pattern, why))
 		err = -EINVAL;
 	if (!err)
-		err = network_check(setting_text(&f, "network"), why);
+		err = network_check(setting_text(&f, "network"), !strcmp(setting_text(&f, "format"), "vmware"), why);
 	if (!err && setting_number(&f, "count") + setting_number(&f, "spares") > FLEET_MACHINES_MAX)
 		err = refuse(why, -EINVAL, "count, spares: are more than %d together", FLEET_MACHINES_MAX);
 	if (!err)
