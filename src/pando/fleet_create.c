@@ -123,6 +123,8 @@ int golden_look(struct cmd *c, const struct fleet *f, const char *golden)
 	uint64_t size;
 	int err = disk_look(c, golden, &size);
 
+	if (!err && !size)
+		err = fail("%s: is empty; name a disk image", golden);
 	return err ? err : format_check(f, golden, size);
 }
 
