@@ -38,6 +38,7 @@ extern const char *const fleet_folders[];	/* disks, seeds, data, as REST */
 /* FN for all entries of a folder, page by page; one that isn't there has none. */
 typedef int (*entry_fn)(void *arg, const json_t *entry);
 int entries_each(struct cmd *c, const char *path, entry_fn fn, void *arg);
+int stat_find(struct cmd *c, const char *path, json_t **ret);	/* NULL: it isn't there */
 void now_text(char buf[32]);		/* RFC 3339, UTC */
 
 /* ---- fleet_make.c: making and removing them --------------------------------------------- */
@@ -45,8 +46,10 @@ void now_text(char buf[32]);		/* RFC 3339, UTC */
 /* Writes the manifest.  FIRST: fails if there is one. */
 int fleet_save(struct cmd *c, const struct fleet *f, bool first);
 int fleet_folders_make(struct cmd *c, const struct fleet *f);
-/* The golden image's content becomes the fleet's own: a clone, made once. */
-int fleet_golden_share(struct cmd *c, const struct fleet *f);
+/* A golden image's content becomes the fleet's own: a clone, made once. */
+int fleet_golden_share(struct cmd *c, const struct fleet *f, uint64_t version);
+/* All of them that machines need and that aren't there. */
+int fleet_golden_shares(struct cmd *c, const struct fleet *f);
 /* Clones for all machines that WANT wants, in one atomic call; named PREFIX and the disk's name.
  * Adds to the count and the server's time. */
 typedef bool (*machine_want)(const struct machine *m);

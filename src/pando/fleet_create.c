@@ -271,7 +271,7 @@ static int storage_make(struct creation *x)
 	if (!err && (!x->exists || x->changed))
 		err = fleet_save(x->c, &x->f, !x->exists);
 	if (!err && !x->files.golden)
-		err = fleet_golden_share(x->c, &x->f);
+		err = fleet_golden_shares(x->c, &x->f);
 	if (!err && interrupted)
 		err = cut_short(x);
 	if (!err)

@@ -77,17 +77,48 @@ int fleet_save(struct cmd *c, const struct fleet *f, bool first)
 	return err;
 }
 
-int fleet_golden_share(struct cmd *c, const struct fleet *f)
+int fleet_golden_share(struct cmd *c, const struct fleet *f, uint64_t version)
 {
 	char path[300], name[40] = "/";
 	struct request r;
 
-	golden_share_name(f->version, name + 1, sizeof(name) - 1);
+	golden_share_name(version, name + 1, sizeof(name) - 1);
 	fleet_path(f, name, path, sizeof(path));
 	request_init(&r, "POST", "/v1/clones", NULL);
-	request_arg(&r, "src", setting_text(f, "golden"));
+	request_arg(&r, "src", fleet_golden(f, version));
 	request_arg(&r, "dst", path);
 	return client_call(c, &r, NULL);
+}
+
+/* Whether the newest is of that version, or a machine's. */
+static bool version_is_used(const struct fleet *f, uint64_t version)
+{
+	size_t i;
+
+	for (i = 0; i < f->n && f->machines[i].version != version; i++)
+		;
+	return i < f->n || version == f->version;
+}
+
+int fleet_golden_shares(struct cmd *c, const struct fleet *f)
+{
+	char path[300], name[40] = "/";
+	uint64_t v;
+	json_t *stat;
+	int err = DONE;
+
+	for (v = 1; v <= f->version && !err; v++) {
+		stat = NULL;
+		if (!version_is_used(f, v))
+			continue;
+		golden_share_name(v, name + 1, sizeof(name) - 1);
+		fleet_path(f, name, path, sizeof(path));
+		err = stat_find(c, path, &stat);
+		if (!err && !stat)
+			err = fleet_golden_share(c, f, v);
+		json_decref(stat);
+	}
+	return err;
 }
 
 /* Of the machines with that version; 0: with any. */
@@ -306,13 +337,10 @@ int fleet_shares_remove(struct cmd *c, struct fleet *f, bool unused_only)
 	char name[40] = "/";
 	bool changed = false;
 	uint64_t v;
-	size_t i;
 	int err = DONE;
 
 	for (v = 1; v <= f->version + !unused_only && !err; v++) {
-		for (i = 0; i < f->n && f->machines[i].version != v; i++)
-			;
-		if (unused_only && (i < f->n || v == f->version || tags_need_version(f, v)))
+		if (unused_only && (version_is_used(f, v) || tags_need_version(f, v)))
 			continue;
 		golden_share_name(v, name + 1, sizeof(name) - 1);
 		err = fleet_file_remove(c, f, name, false);

@@ -106,7 +106,7 @@ static int version_begin(struct life *l, const char *golden)
 	golden_share_name(f->version, name + 1, sizeof(name) - 1);
 	err = fleet_file_remove(l->c, f, name, false);	/* left by one that was cut short */
 	if (!err)
-		err = fleet_golden_share(l->c, f);
+		err = fleet_golden_share(l->c, f, f->version);
 	return err ? err : fleet_save(l->c, f, false);
 }
 

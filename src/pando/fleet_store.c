@@ -74,7 +74,7 @@ static int file_read(struct cmd *c, const char *path, const json_t *stat, struct
 	return err;
 }
 
-static int stat_find(struct cmd *c, const char *path, json_t **ret)
+int stat_find(struct cmd *c, const char *path, json_t **ret)
 {
 	struct request r;
 
