@@ -14,6 +14,7 @@
 
 #define SEEDS_BATCH ((size_t)2 << 20)		/* bytes of base64 in a call: its body has a limit */
 #define DATA_BATCH 10000			/* names of empty files in a call */
+#define DISKS_BATCH 5000			/* disks that are made, or take others' places: a small cache holds that */
 
 /* ---- making ----------------------------------------------------------------------------- */
 
@@ -135,33 +136,43 @@ static json_t *disk_names(const struct fleet *f, const char *prefix, machine_wan
 	return names;
 }
 
+/* COUNT of LIST, from AT on, or as many as there are. */
+static json_t *some_of(const json_t *list, size_t at, size_t count)
+{
+	json_t *some = json_array();
+
+	for (; count && at < json_array_size(list); count--, at++)
+		json_array_append(some, json_array_get(list, at));
+	return some;
+}
+
 static int disks_clone(struct cmd *c, const struct fleet *f, uint64_t version, json_t *names,
 		       uint64_t *count, uint64_t *elapsed_us)
 {
 	char golden[300], path[300], name[40] = "/";
 	json_t *j;
 	struct request r;
-	int err;
+	size_t at;
+	int err = DONE;
 
-	if (!json_array_size(names)) {
-		json_decref(names);
-		return DONE;
-	}
 	golden_share_name(version, name + 1, sizeof(name) - 1);
 	fleet_path(f, name, golden, sizeof(golden));
 	fleet_path(f, "/disks", path, sizeof(path));
-	request_init(&r, "POST", "/v1/clones", NULL);
-	r.body = json_pack("{s:s,s:s,s:o}", "src", golden, "dst", path, "names", names);
-	err = client_call(c, &r, &j);
-	if (err)
-		return err;
-	*count += json_u64(j, "count");
-	*elapsed_us += json_u64(j, "elapsed_us");
-	json_decref(j);
-	return DONE;
+	for (at = 0; at < json_array_size(names) && !err; at += DISKS_BATCH) {
+		request_init(&r, "POST", "/v1/clones", NULL);
+		r.body = json_pack("{s:s,s:s,s:o}", "src", golden, "dst", path, "names", some_of(names, at, DISKS_BATCH));
+		err = client_call(c, &r, &j);
+		if (err)
+			break;
+		*count += json_u64(j, "count");
+		*elapsed_us += json_u64(j, "elapsed_us");
+		json_decref(j);
+	}
+	json_decref(names);
+	return err;
 }
 
-/* One call, unless machines are of several versions. */
+/* One call, unless machines are of several versions, or more than a call takes. */
 int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want,
 		      uint64_t *count, uint64_t *elapsed_us)
 {
@@ -189,15 +200,20 @@ int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix
 	char path[300];
 	size_t i;
 	json_t *name;
+	int err = DONE;
 
 	json_array_foreach(from, i, name)
 		json_array_append_new(pairs, json_pack("[O,O]", name, json_array_get(to, i)));
 	json_decref(from);
 	json_decref(to);
 	fleet_path(f, "/disks", path, sizeof(path));
-	request_init(&r, "POST", "/v1/renames", NULL);
-	r.body = json_pack("{s:s,s:o}", "path", path, "renames", pairs);
-	return client_call(c, &r, NULL);
+	for (i = 0; i < json_array_size(pairs) && !err; i += DISKS_BATCH) {
+		request_init(&r, "POST", "/v1/renames", NULL);
+		r.body = json_pack("{s:s,s:o}", "path", path, "renames", some_of(pairs, i, DISKS_BATCH));
+		err = client_call(c, &r, NULL);
+	}
+	json_decref(pairs);
+	return err;
 }
 
 /* ---- seeds ------------------------------------------------------------------------------ */
