@@ -155,8 +155,24 @@ static bool has_data_file(const char *src)
 	return ret;
 }
 
+/* A VHD of what differs from another: what it hasn't, qemu-img takes for zeros.  Byte 63 of its footer is its type. */
+static bool has_parent(const char *src)
+{
+	unsigned char head[64];
+	int fd = open(src, O_RDONLY | O_CLOEXEC);
+	bool ret = fd >= 0 && pread(fd, head, sizeof(head), 0) == (ssize_t)sizeof(head) && !memcmp(head, "conectix", 8) &&
+		   head[63] == 4;
+
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
 static int data_file_check(const char *src, enum image_format format)
 {
+	if (format == IMAGE_VPC && has_parent(src))
+		return fail("%s: is only a part of an image, the rest is in the VHD that it was made from; merge them first",
+			    src);
 	return format == IMAGE_QCOW2 && has_data_file(src) ?
 	       fail("%s: is only a part of an image, its data is in another file; make one image of it first with "
 		    "'qemu-img convert'", src) : DONE;
@@ -206,6 +222,23 @@ int image_check_alone(const char *src, enum image_format from)
 			     "it first with 'qemu-img convert'", src, other) : DONE;
 	json_decref(info);
 	return code;
+}
+
+int image_check_whole(const char *src, enum image_format from)
+{
+	CLEANUP_FREE char *src_path = plain_path(src);
+	char *argv[] = { "qemu-img", "check", "-f", (char *)format_names[from], src_path, NULL };
+	CLEANUP_FILE FILE *out = tmpfile();
+	int code;
+
+	if (!out || !src_path)
+		return fail("%s: cannot make a temporary file: %s", src, strerror(errno));
+	code = program_run(argv, fileno(out), fileno(out));
+	if (code == 127)
+		return program_fail(src, code);
+	/* 1, 2: errors; 3: only room that is lost; 63: a format that cannot be checked */
+	return code == 1 || code == 2 ? fail("%s: is damaged, or only the beginning of an image: get it again; "
+					     "'qemu-img check' tells more", src) : DONE;
 }
 
 /* ---- bitmaps ---------------------------------------------------------------------------- */

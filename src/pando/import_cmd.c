@@ -331,6 +331,8 @@ static int source_convert(struct import *m, enum image_format format)
 	int fd, err = image_check_alone(m->name, format);
 
 	if (!err)
+		err = image_check_whole(m->name, format);
+	if (!err)
 		err = temp_make(m->name, false, &path, &fd);
 	if (err)
 		return err;

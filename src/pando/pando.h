@@ -153,6 +153,8 @@ enum image_format image_format_of(const void *head, size_t len);
 int image_convert(const char *src, enum image_format from, const char *dst, enum image_format to);
 /* FAILED with a message if an image needs other files that it names (a backing file). */
 int image_check_alone(const char *src, enum image_format from);
+/* The same if qemu-img finds that it is damaged, or ends too early: what it lacks would be zeros. */
+int image_check_whole(const char *src, enum image_format from);
 /* Runs ARGV with its output going there; its exit code, or 127. */
 int program_run(char *const argv[], int out_fd, int err_fd);
 /* FILE's name, which it has got just now, outlives a power cut.  FAILED after saying why. */
