@@ -71,6 +71,7 @@ struct machine {
 	enum domain_state domain;	/* on its host */
 	unsigned elsewhere;		/* another of the fleet's hosts has a domain of it; HOST_NONE: none */
 	uint64_t up_since;		/* seconds since 1970 when we started it; 0: it doesn't run, or others did */
+	bool saved;			/* it is stopped, and started again would go on with its memory */
 	const char *domain_more;	/* "paused: I/O error"; NULL: nothing to add */
 	char domain_name[80];		/* when somebody has renamed it, else "" */
 };

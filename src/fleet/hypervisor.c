@@ -260,8 +260,7 @@ static const char *more_text(int state, int reason)
 		       reason == VIR_DOMAIN_PAUSED_CRASHED ? "paused: crashed" : "paused";
 	if (state == VIR_DOMAIN_SHUTOFF)
 		return reason == VIR_DOMAIN_SHUTOFF_CRASHED ? "crashed" :
-		       reason == VIR_DOMAIN_SHUTOFF_FAILED ? "failed to start" :
-		       reason == VIR_DOMAIN_SHUTOFF_SAVED ? "saved" : NULL;
+		       reason == VIR_DOMAIN_SHUTOFF_FAILED ? "failed to start" : NULL;
 	return state == VIR_DOMAIN_SHUTDOWN ? "shutting down" : state == VIR_DOMAIN_CRASHED ? "crashed" :
 	       state == VIR_DOMAIN_PMSUSPENDED ? "suspended" : NULL;
 }
@@ -328,6 +327,25 @@ static int domain_note(struct fleet *f, unsigned host, const json_t *by_uuid, co
 	return 0;
 }
 
+/* Those whose memory libvirt has saved, as its hosts do when they shut down.  A driver that knows no such thing has none. */
+static void saved_note(struct hv *hv, unsigned host, struct fleet *f, const json_t *by_uuid, const json_t *by_name)
+{
+	virDomainPtr *doms = NULL;
+	int n = lv.virConnectListAllDomains(hv->conn, &doms, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE), k;
+	struct machine *m;
+	bool same_uuid;
+
+	for (k = 0; k < n; k++) {
+		m = machine_of(f, by_uuid, by_name, doms[k], &same_uuid);
+		if (m && same_uuid && m->host == host && m->domain == DOMAIN_STOPPED) {
+			m->saved = true;
+			m->domain_more = "saved";
+		}
+		lv.virDomainFree(doms[k]);
+	}
+	free(doms);
+}
+
 int hv_survey(struct hv *hv, unsigned host, struct fleet *f, char why[FLEET_WHY])
 {
 	json_t *by_uuid = json_object(), *by_name = json_object();
@@ -346,6 +364,7 @@ int hv_survey(struct hv *hv, unsigned host, struct fleet *f, char why[FLEET_WHY]
 			f->machines[i].domain = DOMAIN_NONE;
 			f->machines[i].domain_name[0] = 0;
 			f->machines[i].domain_more = NULL;
+			f->machines[i].saved = false;
 			f->machines[i].up_since = 0;
 		}
 		json_object_set_new(by_uuid, f->machines[i].uuid, json_integer((json_int_t)i));
@@ -357,6 +376,7 @@ int hv_survey(struct hv *hv, unsigned host, struct fleet *f, char why[FLEET_WHY]
 		lv.virDomainFree(doms[k]);
 	}
 	free(doms);
+	saved_note(hv, host, f, by_uuid, by_name);
 	json_decref(by_uuid);
 	json_decref(by_name);
 	for (i = 0; err && i < f->n; i++)
@@ -421,6 +441,14 @@ int hv_kill(struct hv *hv, const struct fleet *f, const struct machine *m, char 
 	if (err || !dom || !lv.virDomainIsActive(dom))
 		return err;
 	return lv.virDomainDestroy(dom) && lv.virDomainIsActive(dom) ? libvirt_fail(why, "cannot switch off") : 0;
+}
+
+int hv_saved_remove(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY])
+{
+	CLEANUP_DOMAIN virDomainPtr dom = NULL;
+	int err = domain_find(hv, f, m, &dom, why);
+
+	return err || !dom || !lv.virDomainManagedSaveRemove(dom, 0) ? err : libvirt_fail(why, "cannot remove its saved memory");
 }
 
 /* Not every driver knows every flag. */

@@ -42,6 +42,8 @@ int hv_start(struct hv *hv, const struct fleet *f, const struct machine *m, char
 int hv_shutdown(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
 /* As if the power was cut. */
 int hv_kill(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
+/* Of one that was saved, and is to boot. */
+int hv_saved_remove(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
 /*
  * hypervisor_disks.c: the domain has the disks that are attached to M and don't leave, also while it runs.  Those that
  * leave: hv_detach() asks a running system to let go of them, and returns before it has; hv_detached() tells whether

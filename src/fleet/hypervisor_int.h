@@ -35,6 +35,7 @@ struct hv {
 	X(virDomainGetXMLDesc) \
 	X(virDomainIsActive) \
 	X(virDomainLookupByUUIDString) \
+	X(virDomainManagedSaveRemove) \
 	X(virDomainSetMetadata) \
 	X(virDomainShutdown) \
 	X(virDomainUndefine) \

@@ -80,6 +80,17 @@ static int attach_look(struct life *l, const char *object, bool read_only)
 
 /* ---- both ------------------------------------------------------------------------------- */
 
+/* What was saved has the disks that the machine had, and would go on with them. */
+static int no_saved(const struct life *l)
+{
+	size_t i;
+
+	for (i = 0; i < l->f.n; i++)
+		if (l->f.machines[i].chosen && l->f.machines[i].saved)
+			return fail("%s: its memory is saved, with the disks that it had; start it first", l->f.machines[i].name);
+	return DONE;
+}
+
 /* *RET_OBJECT: as manifests have it, the caller's to free. */
 static int attach_begin(struct life *l, char **ret_object)
 {
@@ -92,6 +103,8 @@ static int attach_begin(struct life *l, char **ret_object)
 		err = life_choose(l);
 	if (!err)
 		err = domains_look(l);
+	if (!err)
+		err = no_saved(l);
 	return err ? err : fleet_no_foreign(&l->f);
 }
 

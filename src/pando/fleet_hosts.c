@@ -71,6 +71,7 @@ int hosts_survey(struct hosts *h, struct fleet *f, char why[FLEET_WHY])
 		m->elsewhere = HOST_NONE;
 		m->domain_name[0] = 0;
 		m->domain_more = NULL;
+		m->saved = false;
 		m->up_since = 0;
 	}
 	for (i = 0; i < h->n; i++) {

@@ -231,6 +231,27 @@ int fleet_stop(struct cmd *c)
 /* ---- while their disks change ------------------------------------------------------------ */
 
 static bool ran(const struct machine *m) { return m->chosen && m->ran; }
+static bool is_saved(const struct machine *m) { return m->chosen && m->saved; }
+
+/* What a machine had in memory may be all that there is of what was written to its data disk. */
+static int saved_fail(struct life *l)
+{
+	struct machine *m;
+	size_t i;
+
+	for (i = 0; i < l->f.n; i++) {
+		m = &l->f.machines[i];
+		if (!is_saved(m))
+			continue;
+		fail("%s: its memory is saved, and may have what its data disk lacks; start it and shut it down, or give --force",
+		     m->name);
+		if (!cmd_option(l->c, "keep-going"))
+			return FAILED;
+		m->chosen = false;
+		l->hosts.left_out = true;
+	}
+	return DONE;
+}
 
 /* With --keep-going, those that couldn't be switched off stay as they are, and were told of. */
 static int running_leave_out(struct life *l)
@@ -249,20 +270,24 @@ static int running_leave_out(struct life *l)
 	return DONE;
 }
 
+/* A system whose memory was saved would go on with what it knows of the disk that it had, and ruin another. */
 int machines_pause(struct life *l, bool polite, uint64_t timeout_s)
 {
 	struct crew_work off = work_of(l, "switching off", runs, hv_kill);
+	struct crew_work forget = work_of(l, "removing saved memory", is_saved, hv_saved_remove);
 	uint64_t n;
 	size_t i;
-	int err;
+	int err = polite ? saved_fail(l) : DONE;
 
 	for (i = 0; i < l->f.n; i++)
 		l->f.machines[i].ran = runs(&l->f.machines[i]);
-	if (!l->hosts.n)
-		return DONE;
+	if (err || !l->hosts.n)
+		return err;
 	err = polite ? machines_stop(l, timeout_s) : crew_run(&l->hosts, &l->f, &off, &n);
 	if (err && cmd_option(l->c, "keep-going") && !interrupted)
 		err = running_leave_out(l);
+	if (!err)
+		err = crew_run(&l->hosts, &l->f, &forget, &n);
 	l->done = 0;
 	return err;
 }
