@@ -33,7 +33,8 @@
 
 struct disk {
 	struct cmd *c;
-	const char *object, *file;
+	const char *file;
+	char object[sizeof(struct objpath) + 1];	/* VOLUME:/path, in its short form */
 	char id[ID_LEN + 1];
 	char *kept;			/* the clone's name */
 	/* check-in: */
@@ -67,15 +68,18 @@ static bool kept_remove(struct disk *d)
 	return client_try(d->c, &r);
 }
 
-static int live_object(struct disk *d)
+static int live_object(struct disk *d, const char *text)
 {
 	struct objpath path;
-	int err = cmd_object(d->c, d->object, &path);
+	int err = cmd_object(d->c, text, &path);
 
-	if (!err && objpath_is_frozen(&path))
+	if (err)
+		return err;
+	snprintf(d->object, sizeof(d->object), "%s:%s", path.volume, path.path);
+	if (objpath_is_frozen(&path))
 		return usage(d->c, "%s: is in a snapshot, where nothing can be brought back to; clone it first",
 			     d->object);
-	return !err && objpath_is_root(&path) ? usage(d->c, "%s: name a disk's file", d->object) : err;
+	return objpath_is_root(&path) ? usage(d->c, "%s: name a disk's file", d->object) : DONE;
 }
 
 static int stat_of(struct disk *d, const char *path, json_t **ret)
@@ -123,9 +127,9 @@ static int clone_keep(struct disk *d)
 
 int cmd_checkout(struct cmd *c)
 {
-	struct disk d = { .c = c, .object = c->argv[0], .file = c->argv[1] };
+	struct disk d = { .c = c, .file = c->argv[1] };
 	char mark[sizeof(MARK) + ID_LEN];
-	int err = live_object(&d);
+	int err = live_object(&d, c->argv[0]);
 
 	if (!err)
 		err = empty_check(&d);
@@ -180,6 +184,15 @@ static int kept_find(struct disk *d)
 	d->kept_size = json_u64(j, "size");
 	json_decref(j);
 	return err;
+}
+
+/* What is kept may be all that the pool has of it. */
+static int disk_find(struct disk *d, json_t **ret)
+{
+	int err = stat_of(d, d->object, ret);
+
+	return err || *ret ? err : fail("%s: is not there any more; 'pando clone %s %s' brings it back as it was",
+					d->object, d->kept, d->object);
 }
 
 /* Whether the disk in the pool is another than when it was checked out.  A page may have nothing to say. */
@@ -276,10 +289,7 @@ static int upload_begin(struct disk *d)
 	int err = both_check(d);
 
 	if (!err)
-		err = stat_of(d, d->object, &file);
-	if (!err && !file)
-		err = fail("%s: is not there any more; 'pando clone %s %s' brings it back as it was", d->object, d->kept,
-			   d->object);
+		err = disk_find(d, &file);
 	if (err)
 		return err;
 	request_init(&r, "POST", "/v1/uploads", NULL);
@@ -358,6 +368,19 @@ static int piece_read(struct disk *d, uint64_t offset, size_t len)
 	return client_data(d->c, &r, &d->theirs);
 }
 
+/* No block differs from what is kept.  With --force, the disk becomes that all the same. */
+static int no_difference(struct disk *d)
+{
+	bool changed = d->size != d->kept_size;
+	json_t *file = NULL;
+	int err = disk_find(d, &file);
+
+	json_decref(file);
+	if (!err && !changed && cmd_option(d->c, "force"))
+		err = pool_changed(d, &changed);
+	return !err && changed ? upload_begin(d) : err;
+}
+
 static int compare_all(struct disk *d)
 {
 	uint64_t at;
@@ -375,9 +398,7 @@ static int compare_all(struct disk *d)
 			err = fail("%s: interrupted; nothing has changed", d->object);
 		progress(d->object, at + len, d->size);
 	}
-	if (!err && !d->upload[0] && d->size != d->kept_size)
-		err = upload_begin(d);
-	return err;
+	return !err && !d->upload[0] ? no_difference(d) : err;
 }
 
 static int upload_end(struct disk *d, int err)
@@ -428,6 +449,8 @@ static int checkin(struct disk *d)
 		fprintf(stderr, "pando: %s: could not be removed; it is not needed any more\n", d->kept);
 	if (cmd_option(d->c, "discard"))
 		printf("%s: is as it was; %s is not checked out any more\n", d->object, d->file);
+	else if (!d->upload[0])
+		printf("%s: checked in; nothing was changed in %s\n", d->object, d->file);
 	else
 		printf("%s: checked in, %s were brought back\n", d->object, size_text(d->changed, size));
 	return print_done();
@@ -435,13 +458,13 @@ static int checkin(struct disk *d)
 
 int cmd_checkin(struct cmd *c)
 {
-	struct disk d = { .c = c, .file = c->argv[0], .object = c->argv[1], .fd = -1 };
+	struct disk d = { .c = c, .file = c->argv[0], .fd = -1 };
 	CLEANUP_FREE char *ours = malloc(PIECE);
 	int err;
 
 	if (cmd_option(c, "force") && cmd_option(c, "discard"))
 		return usage(c, "--force keeps what is in FILE, and --discard what is in the pool; give one of them");
-	err = live_object(&d);
+	err = live_object(&d, c->argv[1]);
 	d.ours = ours;
 	if (!err && !ours)
 		err = fail("out of memory");
