@@ -71,7 +71,7 @@ bool volume_name_hidden(const char *name);
 int fs_hidden_create(struct fs_req *req, const char *name, struct fs_volume_info *ret_info);
 /* fs_system_dir(), but what isn't there is not made: -ENOENT. */
 int fs_system_find(struct fs_req *req, const char *name, struct fs_id *ret_dir);
-/* Of a snapshot of a volume, with its quota. */
+/* Of a snapshot of a volume; its quota is the volume's and what the snapshot maps, which is to be replaced. */
 int fs_hidden_clone(struct fs_req *req, const char *volume, const char *snapshot, const char *name,
 		    struct fs_volume_info *ret_info);
 int fs_hidden_find(struct fs *fs, const char *name, struct fs_volume_info *ret_info);
@@ -83,7 +83,8 @@ int fs_hidden_destroy(struct fs_req *req, const char *name);
  * snapshots itself any more (-ENOTEMPTY).
  * BASE 0: VOLUME is new (-EEXIST).  Else it is a snapshot's id that HIDDEN was cloned from, and what VOLUME
  * was until now goes, as with fs_volume_restore() (-EBUSY: somebody holds files of it); -ENOTSYNC: it has changed
- * since BASE.  FORCE: do it all the same.  -EEXIST: there is such a snapshot; -ENOENT: no such volume or base.
+ * since BASE.  FORCE: do it all the same.  -EEXIST: there is such a snapshot; -ENOENT: no such volume or base;
+ * -EDQUOT: more than VOLUME's quota, and than VOLUME maps by now.
  */
 struct fs_attach {
 	const char *hidden, *volume, *snapshot;

@@ -203,6 +203,12 @@ static int base_check(struct txn *t, const struct attach_op *o, const struct vol
 	return o->p.force || b->inodes_root == v->inodes_root ? 0 : -ENOTSYNC;
 }
 
+/* What was above the quota already may stay so, and become less. */
+static int quota_fits(const struct txn *t, const struct volume *v, const struct volume *h)
+{
+	return !t->replay && v->quota && h->mapped > v->quota && h->mapped > v->mapped ? -EDQUOT : 0;
+}
+
 /* V takes over what H leads to. */
 static int take_over(struct txn *t, struct attach_op *o, struct volume *v, const struct volume *h)
 {
@@ -264,6 +270,8 @@ static int do_attach(struct txn *t, void *arg)
 		err = volume_new(t, o->id, &s);
 	if (!err && o->p.base)
 		err = base_check(t, o, v);
+	if (!err && o->p.base)
+		err = quota_fits(t, v, h);
 	if (!err)
 		err = inode_get(t, h, INO_ROOT, 0, &i);
 	if (err)

@@ -302,6 +302,7 @@ static int clone(struct txn *t, struct snapshot_op *o)
 	n->soft = v->soft;
 	if (volume_name_hidden(o->name)) {
 		n->soft = 0;		/* nobody is told of what is being received */
+		n->quota += v->quota ? src->mapped : 0;	/* what it was and what it becomes are both there for a while */
 		quota_forget_all(n);	/* which may lie elsewhere */
 	}
 	memcpy(n->exports, v->exports, sizeof(n->exports));

@@ -10,6 +10,8 @@
 
 #include "base/err.h"
 
+#define QUOTA_SMALL "the volume's quota is too small for it; nothing of it was kept"
+
 static struct fs_name name_of(const char *s) { return (struct fs_name){ s, (uint32_t)strlen(s) }; }
 
 int receive_fail(struct receive *r, int err, const char *fmt, ...)
@@ -376,6 +378,7 @@ static int attach_fail(struct receive *r, int err)
 			  err == -ENOENT ? "the volume, or the snapshot that the stream goes on from, is gone" :
 			  err == -ENOTSYNC ? "it was changed while the stream came in; --force takes such changes "
 					     "back" :
+			  err == -EDQUOT ? QUOTA_SMALL :
 			  err == -EBUSY ? "clients have files of it open; unmount it there first, or use --force" :
 			  err_text(err);
 
@@ -542,7 +545,7 @@ static int result(struct receive *r, int err)
 	if (r->err && !r->why[0])
 		receive_fail(r, r->err, "%s", r->err == -ENOSPC ? "the pool is full; nothing of it was kept" :
 			     r->err == -EROFS ? "the pool is read-only; 'pando pool status' says why" :
-			     r->err == -EDQUOT ? "the volume's quota is too small for it; nothing of it was kept" :
+			     r->err == -EDQUOT ? QUOTA_SMALL :
 			     err_text(r->err));
 	return r->err;
 }

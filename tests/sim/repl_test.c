@@ -175,6 +175,55 @@ static void test_furnished(struct rig *r)
 	target_close(&t);
 }
 
+static void write_blocks(struct rig *r, struct fs_id id, uint32_t blocks, uint64_t seed)
+{
+	for (uint32_t at = 0; at < blocks; at += 10)
+		rig_write_quiet(r, id, at * MBLOCK, 10 * MBLOCK, seed);
+}
+
+/* What the target's quota limits is what the volume becomes, not what it is on the way there. */
+static void test_quota(struct rig *r)
+{
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	struct fs_id a = rig_create(r, "a"), b = rig_create(r, "b");
+	struct stream s;
+	struct rig t;
+
+	target_open(&t, TARGET_BLOCKS, 8);
+	write_blocks(r, b, 1000, 1);
+	snap(r, "s1");
+	repl_send(r->fs, "main", "s1", NULL, NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	sim_ok(fs_volume_find(t.fs, "copy", v));
+	sim_ok(fs_volume_set(&t.req, "copy", NULL, (int64_t)v->mapped_blocks + 10));
+	write_blocks(r, a, 700, 2);	/* comes before the other becomes less */
+	rig_truncate(r, b, 300 * MBLOCK);
+	snap(r, "s2");
+	repl_send(r->fs, "main", "s2", "s1", NULL, MARK_BYTES, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s2", t.fs, "copy");
+	write_blocks(r, b, 320, 3);
+	snap(r, "s3");
+	repl_send(r->fs, "main", "s3", "s2", NULL, MARK_BYTES, &s);
+	sim_check(repl_receive(t.fs, "copy", &s, false, NULL, NULL) == -EDQUOT, "beyond the quota");
+	repl_same(r->fs, "main@s2", t.fs, "copy");
+	sim_ok(fs_volume_set(&t.req, "copy", NULL, 0));
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	/* What is too large already may become less, and no more. */
+	sim_ok(fs_volume_set(&t.req, "copy", NULL, 10));
+	rig_truncate(r, b, 310 * MBLOCK);
+	snap(r, "s4");
+	repl_send(r->fs, "main", "s4", "s3", NULL, 0, &s);
+	receive_ok(&t, "copy", &s);
+	stream_free(&s);
+	repl_same(r->fs, "main@s4", t.fs, "copy");
+	target_close(&t);
+	free(v);
+}
+
 /* ---- sharing ---------------------------------------------------------------------------------- */
 
 static uint64_t used(struct fs *fs)
@@ -833,6 +882,7 @@ int main(int argc, char **argv)
 {
 	static const struct rig_test tests[] = {
 		{ "furnished", test_furnished, 40000, 0, true },
+		{ "quota", test_quota, 24000, 0, false },
 		{ "random-1", test_random_1, 24000, 0, false },
 		{ "random-2", test_random_2, 24000, 0, false },
 		{ "random-3", test_random_3, 24000, 0, true },
