@@ -22,6 +22,7 @@
 
 #define DATA_PIECE ((uint64_t)1 << 20)		/* what one GET gives */
 #define MANIFEST_MAX ((uint64_t)64 << 20)
+#define TRIES 20				/* to read what others replace */
 
 static void path_of(const char *volume, const char *fleet, const char *rest, char *buf, size_t cap)
 {
@@ -35,38 +36,26 @@ void fleet_path(const struct fleet *f, const char *rest, char *buf, size_t cap)
 
 /* ---- finding and reading ---------------------------------------------------------------- */
 
-/* All bytes of the file that STAT describes. */
-static int file_read(struct cmd *c, const char *path, const json_t *stat, struct buf *ret)
+/* All bytes of the file that STAT describes.  LOUD: tells why it can't be read. */
+static int file_read(struct cmd *c, const char *path, const json_t *stat, bool loud, struct buf *ret)
 {
 	uint64_t size = json_u64(stat, "size");
 	struct buf piece;
 	struct request r;
 	int err = DONE;
 
-	if (size > MANIFEST_MAX)
-		return fail("%s: has %llu bytes, which is no fleet's manifest", path,
-			    (unsigned long long)size);
 	buf_init(&piece, 2 * DATA_PIECE);
-	if (size < DATA_PIECE / 2) {
-		/* most are read in one go, and may be replaced at any time by another command */
-		request_init(&r, "GET", "/v1/data", NULL);
-		request_arg(&r, "path", path);
-		request_arg_u64(&r, "length", DATA_PIECE);
-		err = client_data(c, &r, &piece);
-		if (!err && buf_append(ret, piece.data, piece.len))
-			err = fail("out of memory");
-		size = 0;
-	}
 	while (!err && ret->len < size) {
+		buf_clear(&piece);
 		request_init(&r, "GET", "/v1/data", NULL);
 		request_arg(&r, "path", path);
 		request_arg_u64(&r, "offset", ret->len);
 		request_arg_u64(&r, "length", DATA_PIECE);
 		request_arg_u64(&r, "inode", json_u64(stat, "inode"));
 		request_arg_u64(&r, "generation", json_u64(stat, "generation"));
-		err = client_data(c, &r, &piece);
+		err = loud ? client_data(c, &r, &piece) : client_try_data(c, &r, &piece) ? DONE : FAILED;
 		if (!err && !piece.len)
-			err = fail("%s: became shorter while it was read; try again", path);
+			err = loud ? fail("%s: became shorter while it was read; try again", path) : FAILED;
 		if (!err && buf_append(ret, piece.data, piece.len))
 			err = fail("out of memory");
 	}
@@ -101,25 +90,41 @@ static int place_check(struct fleet *f, const char *name, const json_t *volume, 
 	return 0;
 }
 
+/* Another command may replace it at any time, or remove it: it is looked for again then. */
+static int manifest_read(struct cmd *c, const char *path, bool *ret_found, struct buf *ret)
+{
+	json_t *stat;
+	int i, err = FAILED;
+
+	for (i = 1; i <= TRIES && err; i++) {
+		err = stat_find(c, path, &stat);
+		*ret_found = !err && stat;
+		if (!*ret_found)
+			return err;
+		buf_clear(ret);
+		if (json_u64(stat, "size") > MANIFEST_MAX) {
+			err = fail("%s: has %llu bytes, which is no fleet's manifest", path, (unsigned long long)json_u64(stat, "size"));
+			i = TRIES;
+		} else {
+			err = file_read(c, path, stat, i == TRIES, ret);
+		}
+		json_decref(stat);
+	}
+	return err;
+}
+
 /* The manifest at VOLUME, if there is one.  *ret_err: 0, or WHY tells what is wrong with it. */
 static int manifest_find(struct cmd *c, const json_t *volume, const char *name, struct fleet *f,
 			 bool *ret_found, int *ret_err, char why[FLEET_WHY])
 {
 	CLEANUP_BUF struct buf text = { .max = MANIFEST_MAX + 1 };
 	char path[300], what[FLEET_WHY];
-	json_t *stat;
 	int err;
 
-	*ret_found = false;
 	path_of(json_text(volume, "name"), name, "/fleet.json", path, sizeof(path));
-	err = stat_find(c, path, &stat);
-	if (err || !stat)
+	err = manifest_read(c, path, ret_found, &text);
+	if (err || !*ret_found)
 		return err;
-	err = file_read(c, path, stat, &text);
-	json_decref(stat);
-	if (err)
-		return err;
-	*ret_found = true;
 	*ret_err = fleet_decode(buf_str(&text), text.len, f, what);
 	if (!*ret_err)
 		*ret_err = place_check(f, name, volume, what);

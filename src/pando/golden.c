@@ -103,6 +103,23 @@ static int walk_entry(void *arg, const json_t *entry)
 	return DONE;
 }
 
+/* Why it can't be read; no failure if that is because an import has failed meanwhile, and removed it. */
+static int known_gone(struct cmd *c, const char *path)
+{
+	CLEANUP_BUF struct buf text = { .max = 65536 };
+	struct request r;
+	json_t *stat;
+	int err = stat_find(c, path, &stat);
+
+	if (err || !stat)
+		return err;
+	json_decref(stat);
+	request_init(&r, "GET", "/v1/data", NULL);
+	request_arg(&r, "path", path);
+	request_arg_u64(&r, "length", 65536);
+	return client_data(c, &r, &text);
+}
+
 /* What was written down of it, from somebody who may have edited it. */
 int golden_known_read(struct cmd *c, json_t *golden)
 {
@@ -112,15 +129,13 @@ int golden_known_read(struct cmd *c, json_t *golden)
 	struct request r;
 	json_t *j, *v;
 	size_t i;
-	int err;
 
 	snprintf(path, sizeof(path), "%s.json", json_text(golden, "golden"));
 	request_init(&r, "GET", "/v1/data", NULL);
 	request_arg(&r, "path", path);
 	request_arg_u64(&r, "length", 65536);
-	err = client_data(c, &r, &text);
-	if (err)
-		return err;
+	if (!client_try_data(c, &r, &text))
+		return known_gone(c, path);
 	j = json_loadb(buf_str(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
 	if (!json_is_object(j))
 		json_object_set_new(golden, "note", json_string("(its .json file is not readable)"));
