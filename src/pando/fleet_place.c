@@ -141,9 +141,9 @@ void hosts_print(const struct hosts *h, const struct fleet *f)
 	for (i = 0; h->n > 1 && i < h->n; i++) {
 		host_count(f, i, &n, &running);
 		if (*h->at[i].why)
-			printf("%-15s %s; it has %llu machines\n", "host", h->at[i].why, (unsigned long long)n);
+			named_print(15, "host", "%s; it has %llu machines", h->at[i].why, (unsigned long long)n);
 		else
-			printf("%-15s %s: %llu machines, %llu running\n", "host", host_at(h->list, i, uri),
-			       (unsigned long long)n, (unsigned long long)running);
+			named_print(15, "host", "%s: %llu machines, %llu running", host_at(h->list, i, uri),
+				    (unsigned long long)n, (unsigned long long)running);
 	}
 }
