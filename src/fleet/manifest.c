@@ -188,6 +188,15 @@ static int by_uuid(const void *a, const void *b)
 	return strcmp(((const struct machine *)a)->uuid, ((const struct machine *)b)->uuid);
 }
 
+/* Those that have none, in any order. */
+static int by_address(const void *a, const void *b)
+{
+	const struct machine *x = a, *y = b;
+	int r = strcmp(x->address, y->address);
+
+	return r || *x->address ? r : strcmp(x->name, y->name);
+}
+
 static int by_number(const void *a, const void *b)
 {
 	const struct machine *x = a, *y = b;
@@ -198,17 +207,17 @@ static int by_number(const void *a, const void *b)
 /* No two of them share what must be one's own; they end in the order of their numbers. */
 static int machines_distinct(struct fleet *f, char why[FLEET_WHY])
 {
-	static int (*const orders[])(const void *a, const void *b) = { by_name, by_uuid, by_number };
+	static int (*const orders[])(const void *a, const void *b) = { by_name, by_uuid, by_address, by_number };
+	static const char *const what[] = { "name", "uuid", "address", "number" };
 	struct machine *m = f->machines;
 	size_t i, o;
 
-	for (o = 0; o < 3; o++) {
+	for (o = 0; o < 4; o++) {
 		qsort(m, f->n, sizeof(*m), orders[o]);
 		for (i = 1; i < f->n; i++)
 			if (!orders[o](&m[i - 1], &m[i]))
-				return refuse(why, -EINVAL, "machines: %s and %s have the same "
-					      "%s", m[i - 1].name, m[i].name,
-					      o == 0 ? "name" : o == 1 ? "uuid" : "number");
+				return refuse(why, -EINVAL, "machines: %s and %s have the same %s", m[i - 1].name, m[i].name,
+					      what[o]);
 	}
 	return 0;
 }
