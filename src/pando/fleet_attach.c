@@ -20,14 +20,30 @@
 
 /* ---- what is in the way ------------------------------------------------------------------ */
 
+/* By a second name, another machine could get it. */
+static int links_look(struct cmd *c, const char *object)
+{
+	uint64_t links;
+	json_t *stat;
+	int err = stat_find(c, object, &stat);
+
+	if (err || !stat)
+		return err ? err : fail("%s: no such file", object);
+	links = json_u64(stat, "links");
+	json_decref(stat);
+	return links == 1 ? DONE : fail("%s: has %llu names; remove the others first, or attach a clone of it", object,
+					(unsigned long long)links);
+}
+
 static int file_look(struct cmd *c, const char *object)
 {
 	uint64_t size;
 	int err = disk_look(c, object, &size);
 
-	return !err && (!size || size % SECTOR) ?
-		fail("%s: a disk has whole sectors of %d bytes, and at least one; this has %llu bytes", object, SECTOR,
-		     (unsigned long long)size) : err;
+	if (!err && (!size || size % SECTOR))
+		err = fail("%s: a disk has whole sectors of %d bytes, and at least one; this has %llu bytes", object, SECTOR,
+			   (unsigned long long)size);
+	return err ? err : links_look(c, object);
 }
 
 struct clash { const struct fleet *f; const char *object; bool read_only; };
