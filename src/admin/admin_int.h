@@ -68,7 +68,7 @@ struct admin {
 	/* schedule_run.c's, of the loop's thread: */
 	struct timer schedule_timer;
 	bool schedule_looking, schedule_stopping;
-	int schedule_error;		/* the last that was logged */
+	int schedule_error;		/* that the last look met; 0: none */
 	/* account_api.c's, of the loop's thread: */
 	struct account_kept *accounts;
 	unsigned accounts_running;

@@ -44,7 +44,8 @@ static int look_at_kind(struct admin *a, const struct fs_volume_info *v, enum sc
 	return err == -ENOENT ? 0 : err;	/* somebody else was faster */
 }
 
-static void look_at_volume(struct admin *a, const struct fs_volume_info *v)
+/* BEFORE: what the last look met is not said again each minute. */
+static void look_at_volume(struct admin *a, const struct fs_volume_info *v, int before)
 {
 	char why[OBJNAME_WHY];
 	struct schedule s;
@@ -53,7 +54,7 @@ static void look_at_volume(struct admin *a, const struct fs_volume_info *v)
 	for (unsigned k = 0; k < SCHEDULE_KINDS && !err; k++)
 		if (s.keep[k])
 			err = look_at_kind(a, v, k, s.keep[k]);
-	if (err && err != a->schedule_error)
+	if (err && err != before)
 		log_warn("%s: its scheduled snapshots: %s", v->name, err_text(err));
 	if (err)
 		a->schedule_error = err;
@@ -65,12 +66,14 @@ static void look(void *arg)
 	struct fs_volume_info *v = malloc(sizeof(*v));
 	struct fs_status st;
 	uint32_t after = 0;
+	int before = a->schedule_error;
 
+	a->schedule_error = 0;
 	fs_status(a->cfg.fs, &st);
 	while (v && !st.readonly && !a->schedule_stopping && !fs_volume_next(a->cfg.fs, after, v)) {
 		after = v->id;
 		if (v->schedule[0])
-			look_at_volume(a, v);
+			look_at_volume(a, v, before);
 	}
 	free(v);
 	a->schedule_looking = false;
