@@ -275,7 +275,7 @@ void post_clones(struct call *c)
 			json_set_u64(j, "count", a->recursive ? a->made : a->count);
 			json_set_u64(j, "elapsed_us", (a->elapsed_ns + 999) / 1000);
 			json_set_u64(j, "size", a->src_attr.size);
-			json_set_u64(j, "mapped", a->src_attr.mapped_bytes);
+			json_set_u64(j, "mapped", fs_used_bytes(&a->src_attr));
 			json_set_name(j, "first", a->names[0].s, a->names[0].len);
 			call_reply(c, 201, j);
 		}

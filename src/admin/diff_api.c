@@ -86,7 +86,7 @@ static json_t *json_side(const struct fs_attr *at)
 	json_set_u64(j, "inode", at->id.ino);
 	json_set_u64(j, "generation", at->id.generation);
 	json_set_u64(j, "size", at->size);
-	json_set_u64(j, "mapped", at->mapped_bytes);
+	json_set_u64(j, "mapped", fs_used_bytes(at));
 	json_set_u64(j, "change", at->change);
 	return j;
 }

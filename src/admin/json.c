@@ -123,7 +123,7 @@ static json_t *json_attr(const struct fs_attr *a)
 		      json_id(&a->origin));
 	if (!j)
 		return NULL;
-	if (json_set_u64(j, "size", a->size) || json_set_u64(j, "mapped", a->mapped_bytes) ||
+	if (json_set_u64(j, "size", a->size) || json_set_u64(j, "mapped", fs_used_bytes(a)) ||
 	    json_set_u64(j, "inode", a->id.ino) ||
 	    json_set_u64(j, "generation", a->id.generation) ||
 	    json_set_u64(j, "change", a->change)) {

@@ -149,7 +149,7 @@ static int room_check(struct call *c, struct upload_args *u, const struct fs_att
 	if (!err && q.limit_blocks && q.used_blocks + u->data / 4096 > q.limit_blocks) {
 		/* What it replaces makes room. */
 		err = fs_lookup(&c->req, dir->id, path_leaf_name(&u->dst), &old, NULL);
-		if (err || q.used_blocks + u->data / 4096 > q.limit_blocks + old.mapped_bytes / 4096)
+		if (err || q.used_blocks + u->data / 4096 > q.limit_blocks + fs_used_bytes(&old) / 4096)
 			return -EDQUOT;
 	}
 	u->avail = fs_space_left(c->req.fs, dir->id.volume) * 4096;

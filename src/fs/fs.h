@@ -431,11 +431,18 @@ struct fs_attr {
 	uint32_t rdev_major, rdev_minor;
 	uint64_t size;
 	uint64_t mapped_bytes;		/* blocks that hold data, in bytes */
+	uint64_t xattr_bytes;		/* likewise, extended attributes */
 	uint64_t fsid;
 	uint64_t change;		/* NFSv4 change attribute: the event that last changed it */
 	struct fs_time atime, mtime, ctime, btime;
 	struct fs_id origin;		/* what it was cloned from; ino 0: nothing */
 };
+
+/* What it counts for, for quotas and in all accounts; what du shows. */
+static inline uint64_t fs_used_bytes(const struct fs_attr *a)
+{
+	return a->mapped_bytes + a->xattr_bytes;
+}
 
 enum { FS_SET_MODE = 1, FS_SET_UID = 2, FS_SET_GID = 4, FS_SET_SIZE = 8,
        FS_SET_ATIME = 16, FS_SET_MTIME = 32,		/* to the given time */

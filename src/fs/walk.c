@@ -378,7 +378,7 @@ void attr_fill(struct fs_attr *a, const struct volume *vol, uint64_t ino, const 
 		.id = id_of(vol, ino, i), .type = i->type, .mode = i->mode, .nlink = i->nlink,
 		.uid = i->uid, .gid = i->gid, .rdev_major = i->rdev_major,
 		.rdev_minor = i->rdev_minor, .size = i->size,
-		.mapped_bytes = i->mapped * BLOCK_SIZE, .fsid = vol->fsid, .change = change_of(vol, i),
+		.mapped_bytes = i->mapped * BLOCK_SIZE, .xattr_bytes = i->xattr_blocks * BLOCK_SIZE, .fsid = vol->fsid, .change = change_of(vol, i),
 		.atime = time_of(i->atime), .mtime = time_of(i->mtime),
 		.ctime = time_of(i->ctime), .btime = time_of(i->btime),
 		.origin = { i->origin_volume, 0, i->origin_ino, i->origin_generation },

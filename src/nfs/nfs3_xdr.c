@@ -256,7 +256,7 @@ void nfs3_put_attr(struct xdr_out *out, const struct fs_attr *a)
 	p = store32(p, a->uid);
 	p = store32(p, a->gid);
 	p = store64(p, a->size);
-	p = store64(p, a->mapped_bytes);
+	p = store64(p, fs_used_bytes(a));
 	p = store32(p, a->rdev_major);
 	p = store32(p, a->rdev_minor);
 	p = store64(p, a->fsid);

@@ -263,7 +263,7 @@ static void put_rest(struct xdr_out *out, const struct nfs4_attrs *at, unsigned 
 	case SPACE_AVAIL: xdr_put_u64(out, at->fsstat.avail_bytes); break;
 	case SPACE_FREE: xdr_put_u64(out, at->fsstat.free_bytes); break;
 	case SPACE_TOTAL: xdr_put_u64(out, at->fsstat.total_bytes); break;
-	case SPACE_USED: xdr_put_u64(out, at->a.mapped_bytes); break;
+	case SPACE_USED: xdr_put_u64(out, fs_used_bytes(&at->a)); break;
 	case TIME_ACCESS: put_time(out, at->a.atime); break;
 	case TIME_CREATE: put_time(out, at->a.btime); break;
 	case TIME_DELTA: put_time(out, (struct fs_time){ 0, 1 }); break;

@@ -134,6 +134,8 @@ static void basics(struct rig *r)
 	sim_check(after.mtime.nsec == before.mtime.nsec && after.mtime.sec == before.mtime.sec &&
 		  after.size == before.size && after.mapped_bytes == before.mapped_bytes,
 		  "more than attributes changed");
+	sim_check(fs_used_bytes(&after) - after.mapped_bytes == (mapped(r) - start) * MBLOCK && after.xattr_bytes,
+		  "%u bytes of attributes do not count", (unsigned)after.xattr_bytes);
 	for (unsigned i = 0; i < 4; i++)
 		drop(r, id, (const char *[]){ "c", "d", "size", "b" }[i]);
 	expect_names(r, id, "");
