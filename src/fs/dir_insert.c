@@ -335,6 +335,7 @@ static int own_fresh_pages(struct dir *d, uint64_t count)
 			if (ptrs[i])
 				return -EDAMAGED;
 		d->t->need_meta += rest;
+		d->t->more += rest;
 	}
 	return 0;
 }

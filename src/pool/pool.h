@@ -93,11 +93,16 @@ struct txn {
 	uint32_t need_data;		/* data blocks */
 	uint32_t need_tables;		/* table pages to change */
 	uint32_t need_reap;		/* entries for the reap list (tree/reap.c) */
+	uint64_t more;			/* of these blocks, what its owner has more of in the end: what is new, and
+					 * copies of what others have too */
 	uint64_t need_log;		/* bytes of log */
 	uint64_t hold;			/* blocks that are to be free, and held, beside these */
 	uint32_t owner;			/* of the hold that pays for what it takes (pool_hold()); 0: none */
 	bool uncounted;			/* what is taken and freed now is nobody's: the pool's own lists */
+	bool limited, unlimited;	/* load pass: its owner's limit holds even for a delete; not at all */
 	int64_t net;			/* apply pass: blocks taken, less those freed */
+	bool regrouped;			/* apply pass: more pointers, or fewer, lead to a block that stays */
+	bool recount;			/* from pool_opts.charge: what its owner holds is to be counted anew */
 	uint64_t pass;			/* number of this load pass */
 	struct tally *tally;		/* what this load pass will do to counts (txn.c) */
 	uint32_t ntally, tally_cap;

@@ -387,9 +387,10 @@ static void pass_reset(struct txn *t)
 {
 	t->apply = t->missing = false;
 	t->need_meta = t->need_data = t->need_tables = t->need_reap = 0;
-	t->need_log = t->hold = 0;
+	t->need_log = t->hold = t->more = 0;
 	t->owner = 0;
-	t->uncounted = false;
+	t->uncounted = t->limited = t->unlimited = false;
+	t->regrouped = t->recount = false;
 	t->net = 0;
 	if (t->ntally)
 		memset(t->tally, 0, t->tally_cap * sizeof(*t->tally));
@@ -615,8 +616,10 @@ static void unref_now(struct txn *t, uint64_t addr)
 
 	insist(p, e->refs, "more pointers lead to it than its count says", addr);
 	watch_count(p, addr, -1);
-	if (--e->refs)
+	if (--e->refs) {
+		t->regrouped = true;
 		return;
+	}
 	t->net -= !t->uncounted;
 	block_freed(p, addr);
 }
@@ -739,6 +742,7 @@ static int share_by_copy(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t ki
 		if (++t->need_meta > p->nblocks)
 			return -E2BIG;
 		t->need_tables++;
+		t->more++;
 		return has_children(p, level, kind) ? share_children_load(t, b, level, kind) : 0;
 	}
 	copy = block_new(t, alloc_meta(p), false);
@@ -763,6 +767,7 @@ int txn_share(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind)
 		if (w->refs >= t->pool->max_refs)
 			return share_by_copy(t, ptr, level, kind);
 		w->refs++;
+		t->regrouped = true;
 		watch_count(t->pool, addr, 1);
 		return 0;
 	}
@@ -815,6 +820,7 @@ int txn_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct bl
 
 	if (!ptr_block(*ptr)) {
 		t->need_meta++;
+		t->more += !t->uncounted;
 		*ret = NULL;
 		if (t->apply) {
 			*ret = block_new(t, alloc_meta(p), true);
@@ -842,6 +848,7 @@ int txn_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct bl
 	b->counted = t->pass;		/* its one pointer was followed: not again in this pass */
 	t->need_meta++;
 	t->need_tables += 2;
+	t->more += refs > 1 && !t->uncounted;
 	if (refs > 1 && has_children(p, level, kind))
 		return share_children_load(t, b, level, kind);
 	return refs ? 0 : -EDAMAGED;
@@ -854,6 +861,7 @@ int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_
 	uint64_t addr = ptr_block(*ptr);
 	struct block *b = addr ? cache_find(p, addr) : NULL;
 	const struct table_entry *e;
+	uint32_t refs;
 	int err;
 
 	if (t->apply) {
@@ -872,6 +880,7 @@ int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_
 	*ret = NULL;
 	if (!addr) {
 		t->need_data++;
+		t->more++;
 		return 0;
 	}
 	if (!pool_block_ok(p, addr))
@@ -888,9 +897,11 @@ int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_
 	} else if (b && (b->flags & B_VALID)) {
 		txn_pin(t, b);
 	}
-	if (foreseen_refs(t, addr, e) != 1 || !b || !(b->flags & B_VALID) || !in_place(p, b)) {
+	refs = foreseen_refs(t, addr, e);
+	if (refs != 1 || !b || !(b->flags & B_VALID) || !in_place(p, b)) {
 		t->need_data++;
 		t->need_tables += 2;
+		t->more += refs != 1;
 	}
 	return 0;
 }

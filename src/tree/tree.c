@@ -778,8 +778,10 @@ static int drop_small(struct txn *t, struct tree_root *dst, struct share *s)
 static void foresee_again(struct txn *t, struct share *s, uint64_t to, unsigned level)
 {
 	for (unsigned d = level + 1; s->punched && d <= s->dst.depth; d++)
-		if (s->last == UINT64_MAX || to / tree_span(d) != s->last / tree_span(d))
+		if (s->last == UINT64_MAX || to / tree_span(d) != s->last / tree_span(d)) {
 			t->need_meta++;
+			t->more++;
+		}
 	s->last = to;
 }
 
