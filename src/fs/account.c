@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 #include "fs/names.h"
+#include "fs/pace.h"
 
 enum mode { LOGICAL, STORED, FREED };
 enum root { ROOT_TABLE, ROOT_RECORD, ROOT_CONTENT, ROOT_XATTRS };
@@ -28,7 +29,10 @@ struct account {
 	enum root root;			/* of the present walk */
 	struct fs_id id;
 	uint64_t next;			/* sizes: leaf of the inode file to go on at */
+	struct pace *pace;		/* NULL: as fast as it goes */
 };
+#define RATE (64ull << 20)		/* with a pace: bytes a second; */
+#define STEP_BYTES (256u << 10)		/* what a step of a walk reads, at most */
 
 /* ---- walks ------------------------------------------------------------------------------ */
 
@@ -89,8 +93,10 @@ static int visit(void *arg, const struct child *c, uint32_t refs)
 	return x->mode == STORED ? stored_visit(&x->stored, c) : freed_visit(&x->freed, c, refs);
 }
 
-static bool stopped(const struct account *x)
+static bool stopped(const void *arg)
 {
+	const struct account *x = arg;
+
 	return x->a->stop && *x->a->stop;
 }
 
@@ -104,7 +110,10 @@ static int walk(struct account *x, enum root root, struct fs_id id)
 	tree_scan_init(&s, find_root, visit, x);
 	do {
 		err = stopped(x) ? -EINTR : tree_scan_step(x->req->fs->pool, &s);
-		fiber_yield();
+		if (x->pace)
+			pace_by(x->pace, RATE, STEP_BYTES, stopped, x);
+		else
+			fiber_yield();
 	} while (err > 0);
 	tree_scan_done(&s);
 	return err;
@@ -419,6 +428,17 @@ static int count_freed(struct account *x)
 	freed_done(&x->freed);
 	freed_done(&x->links);
 	return err;
+}
+
+int account_exclusive(struct fs_req *req, uint32_t volume, const bool *stop, struct pace *pace, uint64_t *ret)
+{
+	struct fs_account a = { .of = FS_ACCOUNT_VOLUME_ALL, .id = { .volume = volume }, .stop = stop,
+				.memory = FS_ACCOUNT_MEMORY };
+	struct account x = { .req = req, .a = &a, .mode = FREED, .pace = pace };
+	int err = count_freed(&x);
+
+	*ret = a.exclusive.data + a.exclusive.meta;
+	return err == -ENOBUFS ? -E2BIG : err;
 }
 
 static bool has_records(const struct fs_account *a)

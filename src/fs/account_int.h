@@ -8,6 +8,10 @@
 #include "fs/seen.h"
 #include "tree/scan.h"
 
+struct pace;
+/* The blocks that VOLUME and its snapshots lead to, and nobody else: part of fs_account(). */
+int account_exclusive(struct fs_req *req, uint32_t volume, const bool *stop, struct pace *pace, uint64_t *ret);
+
 /*
  * What dropping pointers frees.  Of a block with one pointer, that is known at once.  Of others it is
  * remembered how many pointers have been dropped, and with the last the walk goes into it: as the reaper

@@ -395,6 +395,8 @@ static void record_check(struct check *c, uint64_t place, const struct volume *r
 	if ((r->state == VOLUME_SNAPSHOT) != (r->parent != 0))
 		finding(c, "volume record %" PRIu64 " (%s): only a snapshot is of another volume", place,
 			name);
+	if (!meter_possible(r))
+		finding(c, "volume %s: its limit, or what it holds, cannot be", name);
 	if (!all_zero(r->reserved, sizeof(r->reserved)) || r->reserved2 ||
 	    !all_zero(r->reserved3, sizeof(r->reserved3)) ||
 	    !all_zero(r->reserved4, sizeof(r->reserved4)))

@@ -52,6 +52,7 @@ void dump_volume(const struct dump *d, uint64_t place, const struct volume *v)
 	dump_line(d, "  mapped %" PRIu64 " blocks, quota %" PRIu64 ", soft %" PRIu64 ", warned %u", v->mapped, v->quota,
 		  v->soft, v->warned);
 	dump_line(d, "  reserved %" PRIu64 " blocks, of them charged %" PRIu64, v->reserve, v->charged);
+	dump_line(d, "  holds %" PRId64 " blocks, limit %" PRIu64 ", meter %u", v->held, v->physical, v->meter);
 	dump_line(d, "  directories with quotas: %u, the first inode %u; last project %u, void up to %u", v->quota_dirs,
 		  v->quota_dir, v->last_project, v->void_projects);
 	dump_line(d, "  exports '%s'", name_text(v->exports, strnlen(v->exports, sizeof(v->exports))));

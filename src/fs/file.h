@@ -14,6 +14,8 @@ int file_page_own(struct txn *t, struct inode *ino, uint64_t index, struct block
 
 /* What is wrong with all extended attributes of a file, BYTES being whole blocks; NULL: nothing. */
 const char *xattr_verify(const void *all, size_t bytes);
+/* Only a volume has a meter, and only with it what belongs to it. */
+bool meter_possible(const struct volume *v);
 /* Of a type of log record, as docs/format.md has it; NULL: it is none. */
 const char *record_name(uint16_t type);
 

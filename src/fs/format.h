@@ -97,6 +97,8 @@ _Static_assert(__builtin_offsetof(struct xattr_entry, name) == 16, "xattr_entry"
 #define VOLUMES_PER_BLOCK 2
 enum volume_state { VOLUME_FREE = 0, VOLUME_LIVE = 1, VOLUME_SNAPSHOT = 2, VOLUME_SYSTEM = 3 };
 #define VOLUME_SYSTEM_NAME ".system"	/* of the one in that state; no name of any other */
+enum { METER_ON = 1, METER_STALE = 2 };	/* HELD is kept; it was never counted, or isn't right any more */
+#define METER_MAX (1ll << 52)		/* of HELD, either way */
 struct volume {
 	uint32_t state;			/*    0  enum volume_state */
 	uint32_t id;			/*    4  its place in the table + 1; never used again */
@@ -128,7 +130,10 @@ struct volume {
 	uint32_t last_project;		/*  184  the last number that one was given */
 	uint32_t void_projects;		/*  188  numbers up to this one mean nothing any more */
 	uint32_t warned;		/*  192  1: said that it is above SOFT */
-	uint8_t reserved3[60];		/*  196 */
+	uint32_t meter;			/*  196  METER_ON, METER_STALE */
+	uint64_t physical;		/*  200  it may hold so many blocks, with its snapshots; 0: no limit */
+	int64_t held;			/*  208  so many it holds; below 0: others had left it something */
+	uint8_t reserved3[40];		/*  216 */
 	char name[256];			/*  256 */
 	char exports[1024];		/*  512 */
 	char schedule[128];		/* 1536  of snapshots: text of the management layer's */
@@ -137,6 +142,7 @@ struct volume {
 _Static_assert(sizeof(struct volume) == VOLUME_SIZE, "volume");
 _Static_assert(__builtin_offsetof(struct volume, restored) == 128, "volume");
 _Static_assert(__builtin_offsetof(struct volume, quota_dir) == 176, "volume");
+_Static_assert(__builtin_offsetof(struct volume, physical) == 200, "volume");
 _Static_assert(__builtin_offsetof(struct volume, name) == 256, "volume");
 _Static_assert(__builtin_offsetof(struct volume, exports) == 512, "volume");
 

@@ -76,6 +76,7 @@ static void fs_free(struct fs *fs)
 {
 	scrub_done(fs);
 	dedup_done(fs);
+	meters_done(fs);
 	holds_done(fs);
 	catalog_done(fs);
 	free(fs->zeros);
@@ -165,6 +166,7 @@ int fs_open_mended(struct dev *d, const struct fs_config *cfg, const struct fs_m
 	fs->cfg = *cfg;
 	fs->mend = mend;
 	holds_init(fs);
+	meters_init(fs);
 	err = scrub_init(fs);
 	if (!err)
 		err = dedup_init(fs);
@@ -196,6 +198,7 @@ int fs_close(struct fs *fs)
 
 	scrub_stop(fs);
 	dedup_stop(fs);
+	meters_stop(fs);
 	holds_stop(fs);
 	err = pool_close(fs->pool, true);
 
@@ -208,6 +211,7 @@ void fs_abandon(struct fs *fs)
 	fs->holds.stopping = true;
 	scrub_stop_soon(fs);
 	dedup_stop_soon(fs);
+	meters_stop_soon(fs);
 	pool_close(fs->pool, false);
 	fs_free(fs);
 }
@@ -229,6 +233,7 @@ void fs_req_admin(struct fs_req *req, struct fs *fs)
 static int run_once(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 		    int (*fn)(struct txn *, void *), void *arg)
 {
+	unsigned tries = 0;
 	struct txn t;
 	int err;
 
@@ -237,7 +242,10 @@ static int run_once(struct fs_req *req, enum txn_space space, bool modify, bool 
 		t.space = space;
 		err = txn_run(&t, modify, fn, arg);
 		txn_end(&t);
-	} while (err == -ENOSPC && space != SPACE_PRIVILEGED && holds_drain(req->fs));
+	} while ((err == -ENOSPC && space != SPACE_PRIVILEGED && holds_drain(req->fs)) ||
+		 (err == -EDQUOT && t.recount && meter_make_room(req->fs, &tries)));
+	if (t.recount)
+		meter_want(req->fs, t.owner);
 	req->fs->ops++;
 	if (!err && modify && stable && t.seq > req->stable_seq)
 		req->stable_seq = t.seq;

@@ -300,6 +300,9 @@ struct fs_volume_info {
 	uint64_t soft_blocks;		/* above so many mapped_blocks the log warns, once; 0: none */
 	uint64_t reserve_blocks;	/* of the pool, for nobody else; 0: none */
 	uint64_t reserve_left_blocks;	/* what it hasn't taken of them */
+	uint64_t physical_blocks;	/* limit of held_blocks; 0: none, and those aren't known */
+	uint64_t held_blocks;		/* of the pool: what it and its snapshots have, and nobody else */
+	bool held_stale;		/* that isn't quite right, and is to be counted */
 	uint32_t quota_dirs;		/* directories with quotas */
 	char exports[FS_EXPORTS_MAX + 1]; /* text, the NFS layer's (nfs/exports.h); empty: its default */
 	char schedule[FS_SCHEDULE_MAX + 1]; /* of snapshots: text, the management layer's; empty: none */
@@ -325,6 +328,20 @@ int fs_volume_set_dedup(struct fs_req *req, const char *name, bool on);
 #define FS_RESERVES_MAX 1000
 int fs_volume_set_space(struct fs_req *req, const char *name, int64_t quota_blocks, int64_t soft_blocks,
 			int64_t reserve_blocks);
+/*
+ * The same, and the limit of what the volume holds of the pool, with its snapshots (docs/quotas.md).  Setting that for
+ * the first time counts it: takes as long as an exact account of the volume.  -EOVERFLOW: it holds more.  -EBUSY: a scrub
+ * holds the pool, -E2BIG: it doesn't fit in memory what must be counted (fs/account.h).  0 takes the limit away.
+ */
+struct fs_limits { int64_t quota_blocks, soft_blocks, reserve_blocks, physical_blocks; };	/* -1: leave as it is */
+int fs_volume_limit(struct fs_req *req, const char *name, const struct fs_limits *l);
+/*
+ * Counts what the volume holds, if it has a limit: so what others did to blocks that were shared comes to be known.
+ * STOP, which may be NULL, ends it with -EINTR; -EBUSY and -E2BIG as above.  The same happens in the background when
+ * the limit refuses something, but not before FS_RECOUNT_NS have passed since the last time.
+ */
+#define FS_RECOUNT_NS (300 * 1000000000ull)
+int fs_volume_recount(struct fs_req *req, uint32_t volume, const bool *stop);
 int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *schedule);
 /*
  * The directory NAME of the pool's one hidden volume, both made when missing: where the server keeps

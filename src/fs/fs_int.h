@@ -8,7 +8,8 @@
  *     snapshot.c  snapshots; restoring and cloning volumes
  *     inode_ops.c getattr, setattr, access, fsstat
  *     file.c      pages of files, reading, writing, truncating
- *     quota.c     what volumes and directories with quotas may hold, and hold
+ *     quota.c     what volumes and directories with quotas may map, and map
+ *     meter.c     what volumes with a limit hold of the pool
  *     lookup.c    lookup, readdir;  name.c  create, remove, link;  rename.c
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
  *     clone.c     clones; clone_tree.c  of whole directories
@@ -60,6 +61,19 @@ struct holds {
 	struct waitq idle;		/* the fiber has ended */
 };
 
+/* What volumes with a limit hold (meter.c). */
+struct meter_due { uint32_t volume; bool wanted; uint64_t next_ns; };
+struct meters {
+	uint32_t counting;		/* the volume that is being counted; 0: none */
+	bool regrouped;			/* since then: what it did changed what is shared */
+	uint64_t moved;			/* and so many blocks came or went */
+	struct meter_due *due;		/* those that were to be counted anew, and when they may be the next time */
+	uint32_t n, cap;
+	bool running, stopping;		/* the fiber */
+	struct waitq counted;		/* nobody counts any more; the fiber has ended */
+};
+
+struct meter_count;
 struct scrub;
 struct dedup_job;
 struct dedup_index;
@@ -97,6 +111,7 @@ struct fs {
 	struct fs_dedup_counts dedup_counts;
 	struct catalog catalog;
 	struct holds holds;
+	struct meters meters;
 	const struct fs_guard *guard;	/* NULL: none */
 	const struct fs_mend *mend;	/* while it is opened; NULL: nothing to mend */
 };
@@ -123,6 +138,12 @@ int scrub_init(struct fs *fs);
 void scrub_done(struct fs *fs);
 void scrub_stop_soon(struct fs *fs);
 void scrub_stop(struct fs *fs);		/* waits; it goes on after the next opening */
+
+/* meter.c: as those of the scrub */
+void meters_init(struct fs *fs);
+void meters_done(struct fs *fs);
+void meters_stop_soon(struct fs *fs);
+void meters_stop(struct fs *fs);
 
 /* The last thing to ask in a load pass: may the request use file ID so? */
 static inline int guard_ask(const struct txn *t, const struct fs_req *req, struct fs_id id,
@@ -173,8 +194,11 @@ static inline uint64_t volume_reserve_left(const struct volume *v)
 {
 	return v->reserve > v->charged ? v->reserve - v->charged : 0;
 }
-/* pool_opts.charge: the volume that owns T's hold takes what T takes. */
-int volume_charge(void *fs, struct txn *t);
+/* Who pays for what is done in V, and gets back what is freed (txn.owner). */
+static inline uint32_t volume_payer(const struct volume *v)
+{
+	return v->reserve || v->meter ? v->id : 0;
+}
 
 /* Both in one: the usual beginning of an operation on ID. */
 int object_get(struct txn *t, struct fs_id id, struct volume **ret_vol, struct inode **ret);
@@ -247,6 +271,31 @@ int quota_move(struct txn *t, struct volume *vol, struct inode *i, const struct 
 void quota_forget_all(struct volume *vol);
 /* VOL gets the inodes of FROM, and so its directories with quotas. */
 void quota_take_over(struct volume *vol, const struct volume *from);
+
+/* ---- meter.c ----------------------------------------------------------------------------- */
+
+static inline uint64_t volume_held(const struct volume *v)
+{
+	return v->held > 0 ? v->held : 0;
+}
+
+static inline uint64_t volume_physical_left(const struct volume *v)
+{
+	return !v->physical ? UINT64_MAX : v->physical > volume_held(v) ? v->physical - volume_held(v) : 0;
+}
+
+/* pool_opts.charge: the volume T's owner pays what T takes, and is asked whether it may. */
+int volume_charge(void *fs, struct txn *t);
+/* VOLUME is to be counted anew, in the background, if that wasn't done lately. */
+void meter_want(struct fs *fs, uint32_t volume);
+/* The reaper's work may make room: does some of it.  False: that is in vain.  *TRIES: 0 at first. */
+bool meter_make_room(struct fs *fs, unsigned *tries);
+struct volume_op;
+/* do_volume_set() with a limit, or a count: load pass, what will be set; apply pass. */
+int meter_load(struct txn *t, struct volume_op *o, const struct volume *v);
+void meter_apply(const struct volume_op *o, struct volume *v);
+/* Runs O, which sets a limit other than 0: counts first if need be. */
+int meter_limit(struct volume_op *o);
 
 struct quota_op {
 	struct fs_req *req;
@@ -478,10 +527,19 @@ struct volume_op {
 	int64_t quota, soft, reserve;	/* -1: leave */
 	bool strict;			/* no quota below what is used */
 	uint32_t dedup;			/* 0: leave; else VOLUME_DEDUP_SET, with _ON */
+	bool limit_given;
+	uint64_t limit;			/* with that */
+	bool meter_begins;
+	struct meter_count *count;	/* what was counted; NULL: nothing */
+	/* by the load pass, and in the record: */
+	uint32_t meter;			/* 0: leave; else VOLUME_METER_SET, with the record's */
+	uint64_t physical;
+	int64_t moved;			/* with that: to add to HELD */
 	uint64_t now;
 	struct fs_volume_info info;
 };
 enum { VOLUME_DEDUP_SET = 1, VOLUME_DEDUP_ON = 2 };
+#define VOLUME_METER_SET 0x100
 int do_volume_create(struct txn *t, void *arg);
 int do_volume_destroy(struct txn *t, void *arg);
 int do_volume_set(struct txn *t, void *arg);

@@ -238,6 +238,7 @@ int fs_fsstat(struct fs_req *req, struct fs_id id, struct fs_fsstat *ret_st, str
 	p.free_blocks = p.free_blocks > others ? p.free_blocks - others : 0;
 	avail = p.free_blocks > p.reserved_blocks ? p.free_blocks - p.reserved_blocks : 0;
 	total = p.nblocks - p.fixed_blocks;
+	within(v.physical_blocks, v.held_blocks, &total, &avail, &p.free_blocks);
 	within(v.quota_blocks, v.mapped_blocks, &total, &avail, &p.free_blocks);
 	within(q.limit_blocks, q.used_blocks, &total, &avail, &p.free_blocks);
 	soft = avail;

@@ -81,12 +81,13 @@ int quota_left(struct txn *t, const struct volume *vol, const struct inode *i, u
 {
 	struct inode *dir;
 	int err = quota_dir_get(t, vol, i, &dir);
-	uint64_t left = left_of(vol->quota, vol->mapped), of_dir;
+	uint64_t left = left_of(vol->quota, vol->mapped), held = volume_physical_left(vol), of_dir;
 
 	if (err)
 		return err;
 	of_dir = dir ? left_of(quota_in(dir)->limit, quota_in(dir)->used) : UINT64_MAX;
 	*ret = of_dir < left ? of_dir : left;
+	*ret = held < *ret ? held : *ret;
 	return 0;
 }
 
@@ -377,6 +378,7 @@ int do_quota_set(struct txn *t, void *arg)
 		return -ENODATA;
 	if (!t->apply)
 		record_quota(t, o);
+	t->unlimited = true;		/* it writes down what there is */
 	err = o->clear ? clear(t, o, vol, i) : set_limits(t, o, vol, i, has);
 	if (!err && t->apply)
 		record_quota(t, o);

@@ -214,6 +214,7 @@ static int zero_bytes(struct txn *t, struct tree_root *r, uint64_t at, uint32_t 
 
 	if (err || !ptr)
 		return err;
+	t->limited = true;		/* block by block, all that is shared could be copied */
 	return tree_modify(t, r, TREE_FILE, at / BLOCK_SIZE, 1, zero_slot, &z, mapped);
 }
 

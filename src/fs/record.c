@@ -486,6 +486,9 @@ void record_volume_set(struct txn *t, const struct volume_op *o)
 	put32(&r.head, o->dedup);
 	put64(&r.head, o->soft);
 	put64(&r.head, o->reserve);
+	put32(&r.head, o->meter);
+	put64(&r.head, o->physical);
+	put64(&r.head, o->moved);
 	emit(t, &r);
 }
 
@@ -844,6 +847,11 @@ static int replay_volume(struct replay *r)
 		if (r->g.left) {	/* and these before there were reservations */
 			o.soft = get64(&r->g);
 			o.reserve = get64(&r->g);
+		}
+		if (r->g.left) {	/* and these before there were limits of what is held */
+			o.meter = get32(&r->g);
+			o.physical = get64(&r->g);
+			o.moved = get64(&r->g);
 		}
 		err = run(r, do_volume_set, &o);
 	}

@@ -214,10 +214,12 @@ static int take_over(struct txn *t, struct attach_op *o, struct volume *v, const
 {
 	int err;
 
-	t->owner = v->reserve ? v->id : 0;
+	t->owner = volume_payer(v);
 	err = tree_drop(t, v->inodes_root, v->inodes_depth, TREE_INODES);
 
 	if (t->apply) {
+		if (v->meter)		/* what it gets was taken by another */
+			v->meter |= METER_STALE;
 		v->inodes_root = h->inodes_root;
 		v->inodes_depth = h->inodes_depth;
 		v->next_ino = h->next_ino;
@@ -244,6 +246,7 @@ static void fill(struct txn *t, struct attach_op *o, struct volume *v, struct vo
 	s->inodes_root = root;
 	s->snapshots_changed = s->snapshots_time = 0;
 	s->quota = s->soft = s->reserve = s->charged = s->warned = 0;
+	s->physical = s->held = s->meter = 0;
 	memset(s->exports, 0, sizeof(s->exports));
 	memset(s->schedule, 0, sizeof(s->schedule));
 	memset(s->name, 0, sizeof(s->name));

@@ -130,6 +130,7 @@ static void record_init(struct txn *t, struct snapshot_op *o, struct volume *n, 
 	n->inodes_root = root;
 	n->snapshots_changed = n->snapshots_time = 0;
 	n->soft = n->reserve = n->charged = n->warned = 0;
+	n->physical = n->held = n->meter = 0;
 	memset(n->schedule, 0, sizeof(n->schedule));
 	memset(n->name, 0, sizeof(n->name));
 	memcpy(n->name, name, strlen(name));
@@ -190,7 +191,7 @@ static int destroy(struct txn *t, struct snapshot_op *o)
 	if (!err)
 		err = snapshot_get(t, vol, o->id, &s);
 	if (!err)
-		t->owner = v->reserve ? vol : 0;
+		t->owner = volume_payer(v);
 	if (!err)
 		err = tree_drop(t, s->inodes_root, s->inodes_depth, TREE_INODES);
 	if (err)
@@ -234,7 +235,7 @@ static int restore(struct txn *t, struct snapshot_op *o)
 	if (err)
 		return err == -ESTALE ? -EDAMAGED : err;
 	root = s->inodes_root;
-	t->owner = v->reserve ? vol : 0;
+	t->owner = volume_payer(v);
 	err = txn_share(t, &root, s->inodes_depth, TREE_INODES);
 	if (!err)
 		err = tree_drop(t, v->inodes_root, v->inodes_depth, TREE_INODES);

@@ -59,6 +59,14 @@ const char *inodes_verify(const void *block)
 
 /* ---- volume records ------------------------------------------------------------------------------ */
 
+bool meter_possible(const struct volume *v)
+{
+	if (v->meter & METER_ON)
+		return v->state == VOLUME_LIVE && v->meter <= (METER_ON | METER_STALE) && v->held <= METER_MAX &&
+		       v->held >= -METER_MAX;
+	return !v->meter && !v->physical && !v->held;
+}
+
 static const char *volume_wrong(const struct volume *v, unsigned k)
 {
 	if (v->id && (v->id - 1) % VOLUMES_PER_BLOCK != k)
@@ -76,7 +84,7 @@ static const char *volume_wrong(const struct volume *v, unsigned k)
 	if (!all_zero(v->reserved, sizeof(v->reserved)) || v->reserved2 ||
 	    !all_zero(v->reserved3, sizeof(v->reserved3)) || !all_zero(v->reserved4, sizeof(v->reserved4)))
 		return "a volume record with reserved fields that are not zero";
-	if (v->dedup > 1)
+	if (v->dedup > 1 || !meter_possible(v))
 		return "a volume record with an impossible setting";
 	return root_verify(v->inodes_root, v->inodes_depth);
 }

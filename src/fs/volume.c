@@ -32,6 +32,9 @@ void volume_info_fill(struct fs_volume_info *info, const struct volume *v, uint6
 	info->soft_blocks = v->soft;
 	info->reserve_blocks = v->reserve;
 	info->reserve_left_blocks = volume_reserve_left(v);
+	info->physical_blocks = v->physical;
+	info->held_blocks = v->physical ? volume_held(v) : 0;
+	info->held_stale = v->physical && v->meter & METER_STALE;
 	info->quota_dirs = v->quota_dirs;
 	snprintf(info->exports, sizeof(info->exports), "%.*s", FS_EXPORTS_MAX, v->exports);
 	snprintf(info->schedule, sizeof(info->schedule), "%.*s", FS_SCHEDULE_MAX, v->schedule);
@@ -398,7 +401,7 @@ int fs_volume_destroy(struct fs_req *req, const char *name)
 }
 
 /* Load pass: is there room for what is to be reserved, and does the use fit what is to be allowed? */
-static int space_check(struct txn *t, const struct volume_op *o, const struct volume *v)
+static int space_check(struct txn *t, struct volume_op *o, const struct volume *v)
 {
 	uint64_t quota = o->quota >= 0 ? (uint64_t)o->quota : v->quota;
 	uint64_t soft = o->soft >= 0 ? (uint64_t)o->soft : v->soft, left = volume_reserve_left(v);
@@ -415,7 +418,7 @@ static int space_check(struct txn *t, const struct volume_op *o, const struct vo
 		t->hold = 0;		/* less than it has */
 	if (o->reserve >= 0 && v->reserve && (uint64_t)o->reserve <= left && !t->replay)
 		t->space = SPACE_DELETE;	/* it makes room */
-	return 0;
+	return meter_load(t, o, v);
 }
 
 static void reserve_set(struct txn *t, struct volume *v, uint64_t reserve)
@@ -448,6 +451,7 @@ int do_volume_set(struct txn *t, void *arg)
 		v->soft = o->soft;
 	if (o->reserve >= 0)
 		reserve_set(t, v, o->reserve);
+	meter_apply(o, v);
 	if (o->exports) {
 		memset(v->exports, 0, sizeof(v->exports));
 		memcpy(v->exports, o->exports, strlen(o->exports));
@@ -463,18 +467,28 @@ int do_volume_set(struct txn *t, void *arg)
 	return 0;
 }
 
-int fs_volume_set_space(struct fs_req *req, const char *name, int64_t quota_blocks, int64_t soft_blocks,
-			int64_t reserve_blocks)
+int fs_volume_limit(struct fs_req *req, const char *name, const struct fs_limits *l)
 {
-	struct volume_op o = { .req = req, .name = name, .quota = quota_blocks, .soft = soft_blocks,
-			       .reserve = reserve_blocks, .strict = true, .now = fs_now() };
-	int err = reserve_blocks > 0 || soft_blocks > 0 ? pool_require(req->fs->pool, POOL_QUOTAS) : 0;
+	struct volume_op o = { .req = req, .name = name, .quota = l->quota_blocks, .soft = l->soft_blocks,
+			       .reserve = l->reserve_blocks, .limit_given = l->physical_blocks >= 0,
+			       .limit = l->physical_blocks, .strict = true, .now = fs_now() };
+	int err = o.reserve > 0 || o.soft > 0 ? pool_require(req->fs->pool, POOL_QUOTAS) : 0;
 
-	if (!err)
+	if (!err && l->physical_blocks > 0)
+		err = meter_limit(&o);
+	else if (!err)
 		err = fs_run(req, SPACE_ORDINARY, true, true, do_volume_set, &o);
 	if (!err)
 		req->fs->volume_epoch++;
 	return err;
+}
+
+int fs_volume_set_space(struct fs_req *req, const char *name, int64_t quota_blocks, int64_t soft_blocks,
+			int64_t reserve_blocks)
+{
+	const struct fs_limits l = { quota_blocks, soft_blocks, reserve_blocks, -1 };
+
+	return fs_volume_limit(req, name, &l);
 }
 
 int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *schedule)

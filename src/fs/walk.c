@@ -83,28 +83,9 @@ int volume_own(struct txn *t, uint32_t id, struct volume **ret)
 	struct volume *v;
 	int err = volume_get(t, id, &v);
 
-	if (!err && v->reserve)
-		t->owner = id;
+	if (!err)
+		t->owner = volume_payer(v);
 	return err ? err : volume_slot_own(t, id, ret);
-}
-
-int volume_charge(void *fs, struct txn *t)
-{
-	struct volume *v;
-	int err = volume_get(t, t->owner, &v);
-
-	if (err || !v->reserve)
-		return err == -ESTALE ? 0 : err;	/* it is gone: what it has is freed for all */
-	err = volume_slot_own(t, t->owner, &v);
-	if (err || !t->apply)
-		return err;
-	/* Below 0 it was taken before there was a reservation. */
-	if (t->net < 0 && v->charged < (uint64_t)-t->net)
-		v->charged = 0;
-	else
-		v->charged += t->net;
-	pool_hold(t->pool, v->id, volume_reserve_left(v));
-	return 0;
 }
 
 /* ---- inodes ------------------------------------------------------------------------------- */

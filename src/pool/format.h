@@ -92,9 +92,11 @@ _Static_assert(sizeof(struct disk_root) == 16, "disk_root");
 /* Features: X(bit, name, kind, since, reason).  An unknown incompatible bit refuses to open, an
  * unknown read-only-compatible bit opens read-only.  Set when first used. */
 #define POOL_FEATURES(X) \
-	X(0, QUOTAS, incompat, "1.0", "quotas of directories and reservations: who doesn't know them breaks them")
+	X(0, QUOTAS, incompat, "1.0", "quotas of directories and reservations: who doesn't know them breaks them") \
+	X(1, METERS, incompat, "1.0", "limits of what volumes hold: who doesn't know them takes them for damage")
 #define POOL_QUOTAS (1ULL << 0)
-#define POOL_INCOMPAT POOL_QUOTAS	/* all that this make knows */
+#define POOL_METERS (1ULL << 1)
+#define POOL_INCOMPAT (POOL_QUOTAS | POOL_METERS)	/* all that this make knows */
 
 struct super_dir { uint32_t crc; uint16_t slot; uint16_t reserved; };
 
@@ -169,7 +171,7 @@ struct log_run { uint64_t block_and_count; };	/* 48 bits block, 16 bits count */
 struct reap_entry {
 	uint64_t block;			/* 48 bits; level << 48; tree kind << 56 */
 	uint32_t next;			/* the child to go on with */
-	uint32_t owner;			/* volume whose reservation gets back what is freed; 0: none */
+	uint32_t owner;			/* volume that gets back what is freed, if it reserves or is limited; 0: none */
 };
 _Static_assert(sizeof(struct reap_entry) == 16, "reap_entry");
 

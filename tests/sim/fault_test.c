@@ -263,6 +263,29 @@ static int soft_limit(struct fs *fs)
 	return fs_volume_set_space(&req, "main", -1, 100, -1);
 }
 
+/* Counted first; nothing that follows comes near it. */
+static int physical_limit(struct fs *fs)
+{
+	const struct fs_limits l = { -1, -1, -1, 100000 };
+	struct fs_req req;
+
+	fs_req_admin(&req, fs);
+	return fs_volume_limit(&req, "main", &l);
+}
+
+static int count_anew(struct fs *fs)
+{
+	struct fs_volume_info *v = malloc(sizeof(*v));
+	int rc = v ? fs_volume_find(fs, "main", v) : -ENOMEM;
+	struct fs_req req;
+
+	fs_req_admin(&req, fs);
+	if (!rc)
+		rc = fs_volume_recount(&req, v->id, NULL);
+	free(v);
+	return rc;
+}
+
 static void copies(struct test *t, const char *a, const char *b)
 {
 	simple(t, OP_CREATE, "", a);
@@ -330,6 +353,7 @@ static void script(struct test *t)
 	on_quota(t, "tree", 0);
 	on_reserve(t, 50);
 	call(t, soft_limit, "a soft limit");
+	call(t, physical_limit, "a limit of what is held");
 	simple(t, OP_CREATE, "tree3", "y");
 	simple(t, OP_SYMLINK, "", "sym");
 	to_name(t, OP_LINK, "new", "hard", 0);
@@ -338,6 +362,7 @@ static void script(struct test *t)
 	call(t, fs_checkpoint, "checkpoint");
 	on_volume(t, OP_SNAP, "third", NULL);
 	on_volume(t, OP_VCLONE, "second", "vol");
+	call(t, count_anew, "count anew");
 	on_tree(t, "tree", "tree2");
 	unlinked(t, "new.9");
 	on_xattr(t, OP_XSET, "old", "another", 20000);

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "fs/account.h"
 #include "fs/family.h"
 #include "fs/repl.h"
 #include "repl_kit.h"
@@ -103,14 +104,15 @@ static void dedup(struct rig *r, const char *volume)
 	sim_check(!st.result, "the job ended with %s", sim_err(st.result));
 }
 
-/* A soft limit, a reservation, deduplication, a directory with a quota, and changes in it. */
+/* A soft limit, a reservation, a limit of what is held, deduplication, a directory with a quota, and changes in it. */
 static void furnish(struct rig *t, struct rng *rng, unsigned round)
 {
+	const struct fs_limits limits = { 0, 10, round % 3 ? 3000 : -1, 50000 };
 	struct fs_create how = { .type = FS_DIR, .how = FS_CREATE_GUARDED };
 	struct fs_volume_info *v = test_alloc(sizeof(*v));
 	struct fs_attr a;
 
-	sim_ok(fs_volume_set_space(&t->req, "copy", 0, 10, round % 3 ? 3000 : -1));
+	sim_ok(fs_volume_limit(&t->req, "copy", &limits));
 	sim_ok(fs_volume_set_dedup(&t->req, "copy", round % 2));
 	sim_ok(fs_volume_find(t->fs, "copy", v));
 	sim_ok(fs_create(&t->req, v->root, (struct fs_name){ "limited", 7 }, &how, &a, NULL));
@@ -118,6 +120,21 @@ static void furnish(struct rig *t, struct rng *rng, unsigned round)
 	repl_mess(t, a.id, rng, 10);
 	dedup(t, "copy");
 	free(v);
+}
+
+/* What came was taken by nobody who is limited: that is known, and counted. */
+static void expect_counted(struct rig *t, struct fs_volume_info *v)
+{
+	struct fs_account a = { .of = FS_ACCOUNT_VOLUME_ALL, .id = v->root, .exact = true };
+	uint64_t n;
+
+	sim_check(v->physical_blocks == 50000, "its limit is %u", (unsigned)v->physical_blocks);
+	sim_ok(fs_volume_recount(&t->req, v->id, NULL));
+	sim_ok(fs_account(&t->req, &a));
+	sim_ok(fs_volume_find(t->fs, "copy", v));
+	n = a.exclusive.data + a.exclusive.meta - a.record_blocks;
+	sim_check(v->held_blocks == n && !v->held_stale, "%u blocks are held, and the account finds %u",
+		  (unsigned)v->held_blocks, (unsigned)n);
 }
 
 static void expect_unlimited(struct rig *t)
@@ -130,6 +147,7 @@ static void expect_unlimited(struct rig *t)
 	sim_ok(fs_quota_list(&t->req, v->id, &all, &n));
 	sim_check(!n && !v->quota_dirs, "%u directories have quotas still", n);
 	sim_check(v->reserve_blocks == 3000, "its reservation is %u", (unsigned)v->reserve_blocks);
+	expect_counted(t, v);
 	free(all);
 	free(v);
 }

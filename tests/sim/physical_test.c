@@ -1,0 +1,663 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Limits of what a volume holds of the pool: refused before anything changes, counted as the account counts, over
+ * clones, snapshots, counts beside writes, and power cuts.
+ *
+ *   physical_test [NAME]
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "fs/account.h"
+#include "fs/fs_int.h"
+#include "rig.h"
+#include "tree/hold.h"
+
+#define KIB4 4096u
+#define LIMIT 500
+
+static struct fs_name name_of(const char *s) { return (struct fs_name){ s, strlen(s) }; }
+
+static struct fs_id make(struct rig *r, struct fs_id dir, const char *name, enum fs_type type)
+{
+	struct fs_create how = { .type = type, .how = type == FS_DIR ? FS_CREATE_GUARDED : FS_CREATE_UNCHECKED };
+	struct fs_attr a;
+
+	sim_ok(fs_create(&r->req, dir, name_of(name), &how, &a, NULL));
+	return a.id;
+}
+
+static struct fs_id volume(struct rig *r, const char *name)
+{
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	struct fs_id root;
+
+	sim_ok(fs_volume_create(&r->req, name, v));
+	root = v->root;
+	free(v);
+	return root;
+}
+
+static struct fs_volume_info *info(struct rig *r, const char *name)
+{
+	static struct fs_volume_info v;
+
+	sim_ok(fs_volume_find(r->fs, name, &v));
+	return &v;
+}
+
+static int set_limit(struct rig *r, const char *name, int64_t blocks)
+{
+	const struct fs_limits l = { -1, -1, -1, blocks };
+
+	return fs_volume_limit(&r->req, name, &l);
+}
+
+static int write_at(struct rig *r, struct fs_id id, uint64_t first, uint32_t count)
+{
+	struct iovec iov = { test_alloc(count * KIB4), count * KIB4 };
+	int err;
+
+	rig_pattern(first + count, first, iov.iov_base, iov.iov_len);
+	err = fs_write(&r->req, id, first * KIB4, &iov, 1, iov.iov_len, false, NULL);
+	free(iov.iov_base);
+	return err;
+}
+
+/* Block by block until it is refused: how many. */
+static uint64_t fill(struct rig *r, struct fs_id id, uint64_t first, uint64_t max, int refusal)
+{
+	uint64_t n = 0;
+
+	while (n < max) {
+		int err = write_at(r, id, first + n, 1);
+
+		if (err == refusal)
+			break;
+		sim_ok(err);
+		n++;
+	}
+	return n;
+}
+
+/* By the account: what the volume and its snapshots have for themselves. */
+static uint64_t alone(struct rig *r, struct fs_id root)
+{
+	struct fs_account a = { .of = FS_ACCOUNT_VOLUME_ALL, .id = root, .exact = true };
+
+	sim_ok(fs_reap_all(r->fs));
+	sim_ok(fs_account(&r->req, &a));
+	return a.exclusive.data + a.exclusive.meta - a.record_blocks;
+}
+
+static void expect_exact(struct rig *r, const char *name, const char *when)
+{
+	struct fs_volume_info *v = info(r, name);
+	uint64_t n = alone(r, v->root);
+
+	v = info(r, name);
+	sim_check(v->held_blocks == n && !v->held_stale, "%s: %u blocks are held%s, and the account finds %u", when,
+		  (unsigned)v->held_blocks, v->held_stale ? " perhaps" : "", (unsigned)n);
+}
+
+static void cut(struct rig *r, uint64_t seed)
+{
+	rig_stable(r);
+	rig_power_cut(r, DEV_SIM_CUT_DROP, seed);
+}
+
+/* ---- the limit ---------------------------------------------------------------------------------- */
+
+/* Refused means that everything is as it was. */
+static void expect_nothing(struct rig *r, struct fs_id f)
+{
+	struct fs_volume_info before = *info(r, "v"), *now;
+	struct fs_attr a, b;
+
+	sim_ok(fs_getattr(&r->req, f, &a));
+	sim_check(write_at(r, f, 1 << 20, 200) == -EDQUOT, "beyond the limit");
+	sim_ok(fs_getattr(&r->req, f, &b));
+	now = info(r, "v");
+	sim_check(now->held_blocks == before.held_blocks && now->mapped_blocks == before.mapped_blocks &&
+		  a.size == b.size && a.change == b.change, "refused, and yet something changed");
+}
+
+static void limit(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f, g;
+	struct fs_fsstat st;
+	uint64_t n;
+
+	sim_ok(set_limit(r, "v", LIMIT));
+	expect_exact(r, "v", "fresh");
+	f = make(r, v, "f", FS_REG);
+	n = fill(r, f, 0, LIMIT, -EDQUOT);
+	sim_check(n > LIMIT - 20 && n < LIMIT, "%u blocks of %u", (unsigned)n, LIMIT);
+	expect_exact(r, "v", "full");
+	sim_check(info(r, "v")->held_blocks <= LIMIT, "%u are held", (unsigned)info(r, "v")->held_blocks);
+	expect_nothing(r, f);
+	sim_ok(fs_fsstat(&r->req, v, &st, NULL));
+	sim_check(st.total_bytes == LIMIT * KIB4 && st.avail_bytes == (LIMIT - info(r, "v")->held_blocks) * KIB4,
+		  "df sees %u of %u", (unsigned)(st.avail_bytes / KIB4), (unsigned)(st.total_bytes / KIB4));
+	/* What is its own is written over, again and again; names need nothing. */
+	for (unsigned k = 0; k < 3; k++) {
+		sim_ok(write_at(r, f, 0, 200));
+		sim_ok(fs_checkpoint(r->fs));
+	}
+	g = make(r, v, "g", FS_REG);
+	sim_ok(fs_rename(&r->req, v, name_of("g"), v, name_of("h"), NULL, NULL));
+	sim_check(fs_allocate(&r->req, g, 0, 100 * KIB4, NULL) == -EDQUOT, "room for what there is none");
+	/* What a snapshot has too is not: overwriting costs. */
+	sim_ok(fs_snapshot_create(&r->req, "v", "s", NULL));
+	sim_check(write_at(r, f, 0, 100) == -EDQUOT, "a copy of what the snapshot has");
+	sim_check(fs_punch(&r->req, f, 100, 100, NULL) == -EDQUOT, "a copy for a hole that is none");
+	sim_ok(fs_punch(&r->req, f, 0, 2 * KIB4, NULL));
+	expect_exact(r, "v", "with a snapshot");
+	/* Others don't care, nor does what is freed. */
+	sim_ok(write_at(r, rig_create(r, "other"), 0, 200));
+	rig_truncate(r, f, 100 * KIB4);
+	sim_ok(fs_snapshot_destroy(&r->req, "v", "s"));
+	sim_ok(write_at(r, f, 100, 100));	/* what is being freed makes room */
+	expect_exact(r, "v", "truncated");
+	cut(r, 1);
+	expect_exact(r, "v", "replayed");
+	sim_ok(fs_remove(&r->req, v, name_of("f"), NULL));
+	sim_ok(fs_reap_all(r->fs));
+	sim_check(info(r, "v")->held_blocks < 20, "%u are held", (unsigned)info(r, "v")->held_blocks);
+}
+
+static void setting(struct rig *r)
+{
+	const struct fs_limits both = { 10, -1, -1, 3000 };
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+	struct fs_volume_info *i;
+
+	sim_ok(write_at(r, f, 0, 250));
+	sim_ok(fs_snapshot_create(&r->req, "v", "s", NULL));
+	sim_ok(write_at(r, f, 0, 100));
+	sim_check(set_limit(r, "v", 300) == -EOVERFLOW, "less than there is");
+	i = info(r, "v");
+	sim_check(!i->physical_blocks && !i->held_blocks, "refused, and yet set");
+	sim_ok(write_at(r, f, 1000, 100));	/* nor is it refused */
+	sim_check(fs_volume_limit(&r->req, "v", &both) == -EDQUOT && !info(r, "v")->physical_blocks,
+		  "with a quota that is too small");
+	sim_ok(set_limit(r, "v", 1000));
+	expect_exact(r, "v", "set");
+	cut(r, 1);
+	expect_exact(r, "v", "set and replayed");
+	sim_check(set_limit(r, "v", 300) == -EOVERFLOW && info(r, "v")->physical_blocks == 1000, "less than there is");
+	sim_ok(set_limit(r, "v", 480));
+	sim_check(write_at(r, f, 2000, 200) == -EDQUOT, "beyond");
+	/* Neither of these has it. */
+	sim_ok(fs_volume_clone(&r->req, "v", NULL, "w", NULL));
+	sim_check(!info(r, "w")->physical_blocks, "a clone has it");
+	sim_ok(fs_volume_restore(&r->req, "v", "s", true));
+	sim_check(info(r, "v")->physical_blocks == 480, "a restored one has lost it");
+	sim_ok(set_limit(r, "v", 0));
+	sim_check(!info(r, "v")->physical_blocks && !info(r, "v")->held_blocks, "it is still there");
+	sim_ok(write_at(r, f, 2000, 200));
+	sim_ok(set_limit(r, "v", 2000));	/* with what it shares now */
+	expect_exact(r, "v", "set again");
+	sim_check(set_limit(r, "none", 10) == -ENOENT, "a volume that isn't there");
+	sim_ok(fs_volume_destroy(&r->req, "w"));
+	sim_ok(fs_snapshot_destroy(&r->req, "v", "s"));
+	sim_ok(fs_volume_destroy(&r->req, "v"));
+}
+
+/* While a scrub holds everything, nobody knows; what it held is freed for the volume, too. */
+static void scrubbed(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+	struct pool *p = r->fs->pool;
+	struct count_watch w = { 0 };
+	struct tree_root held;
+
+	sim_ok(write_at(r, f, 0, 200));
+	pool_reap_pause(p, true);
+	sim_ok(tree_hold(p, &w, &held));
+	sim_check(set_limit(r, "v", 1000) == -EBUSY && !info(r, "v")->physical_blocks, "counted beside a scrub");
+	sim_ok(tree_let_go(p));
+	sim_ok(fs_reap_all(r->fs));
+	sim_ok(set_limit(r, "v", 1000));
+	for (unsigned round = 0; round < 4; round++) {
+		sim_ok(tree_hold(p, &w, &held));
+		sim_ok(write_at(r, f, 0, 100));
+		sim_check(fs_volume_recount(&r->req, v.volume, NULL) == -EBUSY, "counted beside a scrub");
+		if (round % 2) {
+			cut(r, round);
+			p = r->fs->pool;
+		} else {
+			sim_ok(tree_let_go(p));
+		}
+		expect_exact(r, "v", "after a scrub");
+	}
+}
+
+/* ---- what others do ----------------------------------------------------------------------------- */
+
+/* The clone "w" of volume "v": its file or directory NAME. */
+static struct fs_id share(struct rig *r, const char *name)
+{
+	struct fs_attr a;
+
+	sim_ok(fs_volume_clone(&r->req, "v", NULL, "w", NULL));
+	sim_ok(fs_lookup(&r->req, info(r, "w")->root, name_of(name), &a, NULL));
+	return a.id;
+}
+
+static struct fs_id clone_to(struct rig *r, struct fs_id src, struct fs_id dir, const char *name)
+{
+	struct fs_name n = name_of(name);
+	struct fs_attr a;
+
+	sim_ok(fs_clone(&r->req, src, dir, &n, 1, NULL, &a));
+	return a.id;
+}
+
+static void drift(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG), g;
+	uint64_t n;
+
+	sim_ok(set_limit(r, "v", LIMIT));
+	sim_ok(write_at(r, f, 0, 256));
+	share(r, "f");
+	/* Ours is theirs too. */
+	sim_ok(fs_volume_recount(&r->req, v.volume, NULL));
+	expect_exact(r, "v", "shared");
+	n = info(r, "v")->held_blocks;
+	sim_check(n < 20, "%u are held", (unsigned)n);
+	cut(r, 1);
+	sim_check(info(r, "v")->held_blocks == n, "%u after replay, and it was %u",
+		  (unsigned)info(r, "v")->held_blocks, (unsigned)n);
+	sim_ok(write_at(r, f, 1000, 256));
+	/* They let go of it, and it is ours alone: more than may be, but it isn't taken away. */
+	sim_ok(fs_volume_destroy(&r->req, "w"));
+	sim_ok(write_at(r, f, 2000, 200));
+	sim_ok(fs_volume_recount(&r->req, v.volume, NULL));
+	expect_exact(r, "v", "let go of");
+	sim_check(info(r, "v")->held_blocks > LIMIT, "%u are held", (unsigned)info(r, "v")->held_blocks);
+	sim_check(write_at(r, f, 3000, 1) == -EDQUOT, "above the limit");
+	sim_ok(write_at(r, f, 2000, 200));
+	rig_truncate(r, f, 1000 * KIB4);
+	sim_ok(write_at(r, f, 1000, 100));
+	expect_exact(r, "v", "truncated");
+	/* Freeing what others left is more than was known to be there. */
+	g = share(r, "f");
+	sim_ok(fs_volume_recount(&r->req, v.volume, NULL));
+	sim_ok(write_at(r, g, 0, 256));
+	rig_truncate(r, f, 0);
+	sim_ok(fs_reap_all(r->fs));
+	sim_check(!info(r, "v")->held_blocks, "%u are held", (unsigned)info(r, "v")->held_blocks);
+	sim_ok(fs_volume_recount(&r->req, v.volume, NULL));
+	expect_exact(r, "v", "below nothing");
+}
+
+static bool counted(struct rig *r, uint64_t above, uint64_t below)
+{
+	for (unsigned k = 0; k < 100; k++) {
+		uint64_t n = info(r, "v")->held_blocks;
+
+		if (n >= above && n < below)
+			return true;
+		loop_sleep_ns(20000000);
+	}
+	return false;
+}
+
+/* Who is refused for what others have by now is so for moments only, but for a while after that. */
+static void background(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+
+	sim_ok(set_limit(r, "v", LIMIT));
+	fill(r, f, 0, LIMIT, -EDQUOT);
+	sim_check(!counted(r, 0, LIMIT - 20), "less is held, and nobody has anything");
+	share(r, "f");
+	sim_check(write_at(r, f, 1000, 100) == -EDQUOT, "beyond the limit");
+	sim_check(!counted(r, 0, 100), "counted again so soon");
+	loop_sleep_ns(FS_RECOUNT_NS);
+	sim_check(write_at(r, f, 1000, 100) == -EDQUOT, "beyond the limit");
+	sim_check(counted(r, 0, 100), "not counted");
+	sim_ok(write_at(r, f, 1000, 100));
+	expect_exact(r, "v", "counted in the background");
+	/* And what is below nothing is found out. */
+	loop_sleep_ns(FS_RECOUNT_NS);
+	sim_ok(fs_volume_destroy(&r->req, "w"));
+	sim_ok(fs_reap_all(r->fs));
+	rig_truncate(r, f, 200 * KIB4);
+	sim_ok(fs_reap_all(r->fs));
+	sim_check(!info(r, "v")->held_blocks, "%u are held", (unsigned)info(r, "v")->held_blocks);
+	make(r, v, "n", FS_REG);
+	sim_check(counted(r, 200, 250), "not counted");
+}
+
+/* ---- anything ----------------------------------------------------------------------------------- */
+
+static void anything(struct rig *r, struct rng *rng, const char *volume, struct fs_id d, struct fs_id e,
+		     uint32_t max_blocks)
+{
+	char n1[] = { 'f', '0' + rng_below(rng, 6), 0 }, n2[] = { 'f', '0' + rng_below(rng, 6), 0 };
+	struct fs_create how = { .type = FS_REG, .how = FS_CREATE_UNCHECKED };
+	struct fs_name name = name_of(n1), other = name_of(n2);
+	struct fs_attr a;
+	struct fs_id id;
+	int err = fs_create(&r->req, d, name, &how, &a, NULL);
+
+	if (err == -EDQUOT) {		/* removing is never refused */
+		err = fs_remove(&r->req, d, other, NULL);
+		sim_check(!err || err == -ENOENT, "remove: %s", sim_err(err));
+		return;
+	}
+	sim_ok(err);
+	id = a.id;
+	switch (rng_below(rng, 12)) {
+	case 0: err = fs_remove(&r->req, d, name, NULL); break;
+	case 1: fs_rename(&r->req, d, name, e, other, NULL, NULL); break;
+	case 2: fs_clone(&r->req, id, e, &other, 1, NULL, &a); break;
+	case 3: err = fs_punch(&r->req, id, rng_below(rng, 100) * KIB4, 9 * KIB4, NULL); break;
+	case 4: fs_clone_range(&r->req, id, 0, id, 64 * KIB4, 0, NULL); break;
+	case 5: rig_truncate(r, id, rng_below(rng, 100) * KIB4); break;
+	case 6: fs_xattr_set(&r->req, id, other, n1, rng_below(rng, 2), 0, NULL); break;
+	case 7: if (rng_one_in(rng, 20)) fs_snapshot_create(&r->req, volume, n1, NULL); break;
+	case 8: if (rng_one_in(rng, 10)) fs_snapshot_destroy(&r->req, volume, n1); break;
+	case 9: if (rng_one_in(rng, 10)) fs_volume_restore(&r->req, volume, n1, true); break;
+	default: err = write_at(r, id, rng_below(rng, 2 * max_blocks), 1 + rng_below(rng, max_blocks));
+	}
+	sim_check(!err || err == -EDQUOT, "%s", sim_err(err));
+}
+
+/* Of a volume that shares with nobody, what is held is what the account finds: whatever is done, over power cuts. */
+static void exact(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), dirs[3];
+	unsigned refused = 0;
+	struct rng rng;
+
+	sim_ok(fs_volume_set_dedup(&r->req, "v", true));
+	for (unsigned i = 0; i < 3; i++)
+		dirs[i] = make(r, v, (char[]){ 'a' + i, 0 }, FS_DIR);
+	sim_ok(set_limit(r, "v", 600));
+	rig_stable(r);
+	rng_init(&rng, 5);
+	for (unsigned step = 1; step <= 2500; step++) {
+		uint64_t before = info(r, "v")->held_blocks, now;
+
+		anything(r, &rng, "v", dirs[rng_below(&rng, 3)], dirs[rng_below(&rng, 3)], 80);
+		now = info(r, "v")->held_blocks;
+		refused += now > 570;
+		/* Beyond the limit, only what frees in the end takes some. */
+		sim_check(now <= 600 || now <= before + 40, "step %u: %u are held, and it was %u", step,
+			  (unsigned)now, (unsigned)before);
+		if (step % 500 == 0)
+			rig_power_cut(r, DEV_SIM_CUT_RANDOM, step);
+		if (step % 10 == 0)
+			expect_exact(r, "v", "anything");
+		if (step % 250 == 0)
+			sim_ok(fs_volume_recount(&r->req, v.volume, NULL));
+	}
+	sim_check(refused > 100, "it was full %u times only", refused);
+}
+
+static void destroy(struct rig *r, const char *name)
+{
+	struct fs_snapshot_info s;
+
+	while (!fs_snapshot_next(r->fs, info(r, name)->id, 0, &s))
+		sim_ok(fs_snapshot_destroy(&r->req, name, s.name));
+	sim_ok(fs_volume_destroy(&r->req, name));
+}
+
+/* With others who share with it, it is so after each count; and it is never forgotten what was counted. */
+static void shared(struct rig *r)
+{
+	static const char *const names[] = { "v", "w" };
+	struct fs_id dirs[2] = { make(r, volume(r, "v"), "d", FS_DIR) };
+	unsigned drifted = 0;
+	struct rng rng;
+
+	sim_ok(fs_volume_set_dedup(&r->req, "v", true));
+	sim_ok(set_limit(r, "v", 1500));
+	rng_init(&rng, 7);
+	for (unsigned step = 0; step < 2000; step++) {
+		unsigned k = rng_below(&rng, 2);
+		uint64_t before, now;
+
+		if (step % 250 == 0) {
+			if (step)
+				destroy(r, "w");
+			dirs[1] = share(r, "d");
+			sim_ok(set_limit(r, "w", 1500));
+			expect_exact(r, "w", "set");
+			rig_stable(r);
+		}
+		anything(r, &rng, names[k], dirs[k], dirs[k], 80);
+		if (step % 110 == 0)
+			rig_power_cut(r, DEV_SIM_CUT_RANDOM, step);
+		if (step % 20)
+			continue;
+		before = info(r, names[k])->held_blocks;
+		sim_ok(fs_volume_recount(&r->req, dirs[k].volume, NULL));
+		now = info(r, names[k])->held_blocks;
+		drifted += now != before;
+		expect_exact(r, names[k], "counted");
+		if (step % 100 == 0) {
+			cut(r, step);
+			sim_ok(fs_reap_all(r->fs));
+			sim_check(info(r, names[k])->held_blocks == now, "step %u: %u after replay, and it was %u", step,
+				  (unsigned)info(r, names[k])->held_blocks, (unsigned)now);
+		}
+	}
+	sim_check(drifted > 20, "they drifted %u times only", drifted);
+}
+
+/* ---- counts beside writes ----------------------------------------------------------------------- */
+
+static struct { struct fs_id root, d; bool sharing; struct rng rng; } busy;
+
+/* Nothing is ever shared. */
+static void busy_file(struct rig *r, struct fs_id f)
+{
+	if (rng_one_in(&busy.rng, 3))
+		rig_truncate(r, f, rng_below(&busy.rng, 300) * KIB4);
+	else
+		write_at(r, f, rng_below(&busy.rng, 400), 1 + rng_below(&busy.rng, 60));
+}
+
+static void busy_write(void *arg)
+{
+	struct rig *r = arg;
+
+	for (unsigned i = 0; i < 30; i++) {
+		if (busy.sharing)
+			anything(r, &busy.rng, "v", busy.d, busy.d, 60);
+		else
+			busy_file(r, make(r, busy.d, (char[]){ 'a' + rng_below(&busy.rng, 20), 0 }, FS_REG));
+		if (rng_one_in(&busy.rng, 10))
+			fs_checkpoint(r->fs);
+		fiber_yield();		/* to a step of the count */
+	}
+}
+
+static void busy_count(void *arg)
+{
+	struct rig *r = arg;
+
+	loop_sleep_ns(rng_below(&busy.rng, 2000000));
+	sim_ok(fs_volume_recount(&r->req, busy.root.volume, NULL));
+}
+
+/* A count beside whatever the volume does never makes it worse: what was right stays so. */
+static void beside(struct rig *r)
+{
+	static void (*const fns[])(void *) = { busy_write, busy_count };
+	struct fs_id v = volume(r, "v"), f = v;
+
+	busy.root = v;
+	busy.d = make(r, v, "d", FS_DIR);
+	for (unsigned k = 0; k < 20; k++) {		/* some lie before the one that a count is longest at */
+		make(r, busy.d, (char[]){ 'a' + k, 0 }, FS_REG);
+		f = k == 10 ? make(r, v, "large", FS_REG) : f;
+	}
+	for (unsigned k = 0; k < 120; k++)
+		sim_ok(write_at(r, f, k * 200, 200));
+	sim_ok(set_limit(r, "v", 40000));
+	expect_exact(r, "v", "set");
+	rng_init(&busy.rng, 3);
+	for (unsigned round = 0; round < 80; round++) {
+		busy.sharing = round % 2;
+		rig_parallel(r, fns, 2);
+		expect_exact(r, "v", "counted beside writes");
+	}
+}
+
+/* ---- power cuts --------------------------------------------------------------------------------- */
+
+#define IMAGES 600
+static struct {
+	struct dev_sim_image *images[IMAGES];
+	unsigned n, since;
+	uint64_t held[2];		/* as it may be found: before and after what is under way */
+	struct { uint64_t held[2]; } may[IMAGES];
+} cuts;
+
+static void take_image(void *arg, struct dev *d, const struct dev_io *io)
+{
+	if (io->op == DEV_READ || cuts.n == IMAGES)
+		return;
+	memcpy(cuts.may[cuts.n].held, cuts.held, sizeof(cuts.held));
+	cuts.images[cuts.n] = sim_cut_image(d, cuts.n % 4, cuts.n);
+	cuts.n++;
+}
+
+/* Opens what each of the cuts has left. */
+static void look_at_images(struct rig *r, void (*look)(struct rig *r, unsigned k))
+{
+	dev_sim_on_submit(r->dev, NULL, NULL);
+	sim_check(cuts.n > 30 && cuts.n < IMAGES, "%u cuts", cuts.n);
+	for (unsigned k = 0; k < cuts.n; k++) {
+		struct rig c = { .cfg = r->cfg };
+
+		c.dev = sim_disk_open(0, k, cuts.images[k]);
+		rig_open(&c);
+		look(&c, k);
+		sim_ok(fs_close(c.fs));
+		if (k % 10 == 0)
+			sim_fsck(c.dev, "after a cut");
+		dev_close(c.dev);
+		dev_sim_image_put(cuts.images[k]);
+	}
+	cuts.n = 0;
+}
+
+static void look_exact(struct rig *r, unsigned k)
+{
+	struct fs_volume_info *v = info(r, "v");
+
+	sim_check(!v->physical_blocks || v->physical_blocks == 700 || v->physical_blocks == 800,
+		  "cut %u: a limit of %u", k, (unsigned)v->physical_blocks);
+	if (v->physical_blocks)
+		expect_exact(r, "v", "after a cut");
+	sim_ok(set_limit(r, "v", 900));		/* whatever was begun */
+	expect_exact(r, "v", "set after a cut");
+}
+
+static void stable_op(struct rig *r, int err)
+{
+	sim_ok(err);
+	rig_stable(r);
+}
+
+/* Whatever is done to a volume that shares with nobody, it is exact afterwards. */
+static void cuts_alone(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG), g;
+
+	sim_ok(fs_volume_set_space(&r->req, "v", -1, -1, 100));	/* it has an owner before */
+	sim_ok(write_at(r, f, 0, 250));
+	g = clone_to(r, f, v, "g");
+	sim_ok(fs_checkpoint(r->fs));
+	sim_ok(fs_remove(&r->req, v, name_of("g"), NULL));
+	sim_ok(write_at(r, make(r, v, "h", FS_REG), 0, 100));
+	sim_ok(fs_remove(&r->req, v, name_of("h"), NULL));
+	dev_sim_on_submit(r->dev, take_image, NULL);
+	stable_op(r, set_limit(r, "v", 700));
+	stable_op(r, write_at(r, f, 100, 250));
+	g = clone_to(r, f, v, "g");
+	stable_op(r, write_at(r, g, 0, 50));
+	stable_op(r, fs_snapshot_create(&r->req, "v", "s", NULL));
+	stable_op(r, write_at(r, f, 0, 100));
+	stable_op(r, set_limit(r, "v", 800));
+	stable_op(r, fs_remove(&r->req, v, name_of("g"), NULL));
+	stable_op(r, fs_volume_recount(&r->req, v.volume, NULL));
+	sim_ok(fs_checkpoint(r->fs));
+	stable_op(r, fs_snapshot_destroy(&r->req, "v", "s"));
+	stable_op(r, fs_volume_recount(&r->req, v.volume, NULL));
+	stable_op(r, set_limit(r, "v", 0));
+	stable_op(r, set_limit(r, "v", 700));
+	look_at_images(r, look_exact);
+}
+
+static void look_counted(struct rig *r, unsigned k)
+{
+	uint64_t n;
+
+	sim_ok(fs_reap_all(r->fs));
+	n = info(r, "v")->held_blocks;
+	sim_check(n == cuts.may[k].held[0] || n == cuts.may[k].held[1], "cut %u: %u are held, not %u or %u", k,
+		  (unsigned)n, (unsigned)cuts.may[k].held[0], (unsigned)cuts.may[k].held[1]);
+	sim_ok(fs_volume_recount(&r->req, info(r, "v")->id, NULL));
+	expect_exact(r, "v", "counted after a cut");
+}
+
+/* A count that finds something is there as a whole, or not at all. */
+static void cuts_counting(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+
+	sim_ok(set_limit(r, "v", LIMIT));
+	sim_ok(write_at(r, f, 0, 250));
+	for (unsigned round = 0; round < 12; round++) {
+		if (round % 2)
+			sim_ok(fs_volume_destroy(&r->req, "w"));
+		else
+			share(r, "f");
+		sim_ok(fs_reap_all(r->fs));
+		sim_ok(fs_checkpoint(r->fs));
+		cuts.held[0] = info(r, "v")->held_blocks;
+		cuts.held[1] = alone(r, v);
+		sim_check(cuts.held[0] != cuts.held[1], "nothing to find");
+		dev_sim_on_submit(r->dev, take_image, NULL);
+		stable_op(r, fs_volume_recount(&r->req, v.volume, NULL));
+		sim_check(info(r, "v")->held_blocks == cuts.held[1], "it wasn't found");
+		cuts.held[0] = cuts.held[1];
+		sim_ok(fs_checkpoint(r->fs));
+		dev_sim_on_submit(r->dev, NULL, NULL);
+	}
+	look_at_images(r, look_counted);
+}
+
+static const struct rig_test tests[] = {
+	{ "limit", limit, 20000, 0, false },
+	{ "limit_background", limit, 20000, 0, true },
+	{ "setting", setting, 20000, 0, false },
+	{ "scrubbed", scrubbed, 20000, 0, false },
+	{ "drift", drift, 20000, 0, false },
+	{ "background", background, 20000, 0, true },
+	{ "exact", exact, 20000, 0, false },
+	{ "shared", shared, 20000, 0, false },
+	{ "beside", beside, 60000, 0, false },
+	{ "cuts_alone", cuts_alone, 20000, 0, false },
+	{ "cuts_counting", cuts_counting, 20000, 0, false },
+};
+
+int main(int argc, char **argv)
+{
+	alarm(100);
+	return rig_main(tests, sizeof(tests) / sizeof(*tests), argc, argv);
+}
