@@ -102,8 +102,12 @@ static int take_exact(struct call *c, struct account_args *a)
 {
 	struct fs_account all = { .of = FS_ACCOUNT_VOLUME_ALL, .id = a->now.id, .exact = true,
 				  .stop = &c->admin->stopping };
-	int err;
+	int err = 0;
 
+	if (a->of == FS_ACCOUNT_VOLUME)	/* what it has a limit of is looked for anyway */
+		err = fs_volume_recount(&c->req, a->now.id.volume, &c->admin->stopping);
+	if (err)
+		return err;
 	a->kept = (struct account_kept){ .a = { .of = a->of, .id = a->now.id, .exact = true,
 						.stop = &c->admin->stopping }, .seq = fs_last_seq(c->req.fs) };
 	err = fs_account(&c->req, &a->kept.a);

@@ -98,8 +98,8 @@ static const struct err_row {
 	{ EISDIR, 409, "is_directory", "is a directory; name a file" },
 	{ ENOTEMPTY, 409, "not_empty", "is not empty; remove what it holds first (rm -r)" },
 	{ ENOSPC, 507, "no_space", "no space left in the pool; remove something and try again" },
-	{ EDQUOT, 507, "over_quota", "the quota of the volume, or of a directory that it is in, is used up; remove "
-	  "something, or raise it with 'pando volume set' or 'pando quota set'" },
+	{ EDQUOT, 507, "over_quota", "the quota or the physical limit of the volume, or the quota of a directory that it is "
+	  "in, is used up; remove something, or raise it with 'pando volume set' or 'pando quota set'" },
 	{ EXDEV, 409, "across_quotas", "one of the two counts for a directory's quota, and the other doesn't; copy it, "
 	  "or clone it" },
 	{ EFBIG, 413, "too_large", "larger than a file can be" },

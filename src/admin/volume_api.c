@@ -8,6 +8,7 @@
 
 #include "admin/schedule.h"
 #include "base/fiber.h"
+#include "fs/account.h"
 #include "nfs/exports.h"
 
 #define BLOCK 4096ull
@@ -33,6 +34,9 @@ json_t *json_volume(const struct fs_volume_info *v)
 	    json_object_set_new(j, "over_soft", json_boolean(v->soft_blocks && v->mapped_blocks > v->soft_blocks)) ||
 	    json_set_u64(j, "reserve", v->reserve_blocks * BLOCK) ||
 	    json_set_u64(j, "reserve_left", v->reserve_left_blocks * BLOCK) ||
+	    json_set_u64(j, "physical", v->physical_blocks * BLOCK) ||
+	    json_set_u64(j, "physical_used", v->held_blocks * BLOCK) ||
+	    json_object_set_new(j, "physical_uncounted", json_boolean(v->held_stale)) ||
 	    json_set_u64(j, "quota_directories", v->quota_dirs) ||
 	    json_set_name(j, "exports", v->exports, strlen(v->exports)) ||
 	    json_set_name(j, "schedule", v->schedule, strlen(v->schedule))) {
@@ -92,7 +96,7 @@ void get_volumes(struct call *c)
 struct volume_args {
 	const char *name;
 	const char *exports, *schedule;	/* NULL: not given */
-	int64_t quota_blocks, soft_blocks, reserve_blocks;	/* -1: not given */
+	struct fs_limits limits;	/* -1: not given */
 	bool dedup, dedup_given;
 	struct fs_volume_info info;
 };
@@ -120,8 +124,10 @@ static bool volume_args_take(struct call *c, struct volume_args *a)
 	char why[300];
 	size_t len;
 
-	if (!arg_blocks(c, "quota", &a->quota_blocks) || !arg_blocks(c, "soft", &a->soft_blocks) ||
-	    !arg_blocks(c, "reserve", &a->reserve_blocks))
+	struct fs_limits *l = &a->limits;
+
+	if (!arg_blocks(c, "quota", &l->quota_blocks) || !arg_blocks(c, "soft", &l->soft_blocks) ||
+	    !arg_blocks(c, "reserve", &l->reserve_blocks) || !arg_blocks(c, "physical", &l->physical_blocks))
 		return false;
 	a->dedup_given = arg_given(c, "dedup");
 	if (!schedule_take(c, a) || !arg_bool(c, "dedup", &a->dedup))
@@ -166,10 +172,11 @@ static int schedule_set(struct call *c, const struct volume_args *a)
 
 static int settings_set(struct call *c, const struct volume_args *a)
 {
+	const struct fs_limits *l = &a->limits;
 	int err = 0;
 
-	if (a->quota_blocks >= 0 || a->soft_blocks >= 0 || a->reserve_blocks >= 0)
-		err = fs_volume_set_space(&c->req, a->name, a->quota_blocks, a->soft_blocks, a->reserve_blocks);
+	if (l->quota_blocks >= 0 || l->soft_blocks >= 0 || l->reserve_blocks >= 0 || l->physical_blocks >= 0)
+		err = fs_volume_limit(&c->req, a->name, l);
 	if (!err && a->exports)
 		err = fs_volume_set(&c->req, a->name, a->exports, -1);
 	if (!err && a->dedup_given)
@@ -184,7 +191,17 @@ static void fail_settings(struct call *c, int err, const struct volume_args *a)
 			  "set a larger one", a->name);
 	else if (err == -ERANGE)
 		call_fail(c, 400, "bad_argument", "soft: %s: the soft limit is above the quota; make it smaller", a->name);
-	else if (err == -ENOSPC && a->reserve_blocks > 0)
+	else if (err == -EOVERFLOW)
+		call_fail(c, 409, "below_use", "%s: holds more of the pool than that, with its snapshots; remove something "
+			  "('pando account --exact %s' says what holds how much), or set a larger limit", a->name,
+			  a->name);
+	else if (err == -EBUSY && a->limits.physical_blocks > 0)
+		call_fail(c, 409, "busy", "%s: a scrub holds the pool, so that nobody can tell what the volume holds; stop "
+			  "it ('pando pool scrub --stop') or wait", a->name);
+	else if (err == -E2BIG && a->limits.physical_blocks > 0)
+		call_fail(c, 413, "too_large", "%s: shares more index blocks than can be counted in %u MiB of memory; "
+			  "limit it by a quota", a->name, FS_ACCOUNT_MEMORY >> 20);
+	else if (err == -ENOSPC && a->limits.reserve_blocks > 0)
 		call_fail(c, 507, "no_space", "%s: the pool hasn't that much space to reserve; reserve less, or remove "
 			  "something first", a->name);
 	else if (err == -ENFILE)
@@ -277,9 +294,10 @@ void patch_volume(struct call *c)
 	if (!a)
 		call_fail_err(c, -ENOMEM, "%s", c->name);
 	else if (!arg_given(c, "quota") && !arg_given(c, "soft") && !arg_given(c, "reserve") &&
-		 !arg_given(c, "exports") && !arg_given(c, "schedule") && !arg_given(c, "dedup"))
-		call_fail(c, 400, "missing",
-			  "%s: nothing to set; give quota, soft, reserve, exports, schedule or dedup", c->name);
+		 !arg_given(c, "physical") && !arg_given(c, "exports") && !arg_given(c, "schedule") &&
+		 !arg_given(c, "dedup"))
+		call_fail(c, 400, "missing", "%s: nothing to set; give quota, soft, reserve, physical, exports, schedule or "
+			  "dedup", c->name);
 	else if (volume_args_take(c, a))
 		volume_answer(c, a, set_run);
 }

@@ -31,6 +31,7 @@ static const struct option_row volume_options[] = {
 	{ "quota", "SIZE", "most bytes that its files may map, before sharing; 0 for no limit" },
 	{ "soft", "SIZE", "warn in the log, once, when they map more than this; 0 for never" },
 	{ "reserve", "SIZE", "space of the pool that nobody else can take, beside what it has now; 0 for none" },
+	{ "physical", "SIZE", "most that it may hold of the pool, after sharing, with its snapshots; 0 for no limit" },
 	{ "exports", "TEXT", "who may mount it over NFS, as in pandod(8); empty for the default" },
 	{ "snapshots", "SCHEDULE", "such as hourly:24,daily:7,weekly:4; empty for none" },
 	{ "dedup", "on|off", "whether what is written is looked for among what there is" },

@@ -24,6 +24,20 @@ static void quota_cell(struct table *t, const json_t *v)
 	table_cell(t, text);
 }
 
+static void physical_cell(struct table *t, const json_t *v)
+{
+	char limit[SIZE_TEXT], used[SIZE_TEXT], text[2 * SIZE_TEXT + 16];
+	uint64_t physical = json_u64(v, "physical");
+
+	if (!physical) {
+		table_cell(t, "no limit");
+		return;
+	}
+	snprintf(text, sizeof(text), "%s%s of %s", json_is_true(json_object_get(v, "physical_uncounted")) ? "about " : "",
+		 size_text(json_u64(v, "physical_used"), used), size_text(physical, limit));
+	table_cell(t, text);
+}
+
 static void volume_row(struct table *t, const json_t *v)
 {
 	const char *exports = json_text(v, "exports");
@@ -38,6 +52,7 @@ static void volume_row(struct table *t, const json_t *v)
 		table_size(t, json_u64(v, "reserve_left"));
 	else
 		table_cell(t, "none");
+	physical_cell(t, v);
 	table_cell(t, *exports ? exports : "(default)");
 	table_cell(t, *json_text(v, "schedule") ? json_text(v, "schedule") : "none");
 	table_cell(t, json_is_true(json_object_get(v, "dedup")) ? "on" : "off");
@@ -49,7 +64,7 @@ static int volumes_print(const json_t *list)
 	const json_t *v;
 	size_t i;
 
-	table_init(&t, "lrrrrlll", "NAME", "FILES", "MAPPED", "QUOTA", "RESERVED", "EXPORTS", "SNAPSHOTS", "DEDUP");
+	table_init(&t, "lrrrrrlll", "NAME", "FILES", "MAPPED", "QUOTA", "RESERVED", "PHYSICAL", "EXPORTS", "SNAPSHOTS", "DEDUP");
 	json_array_foreach(list, i, v)
 		volume_row(&t, v);
 	return table_print(&t);
@@ -101,7 +116,7 @@ static const char *dedup_given(struct cmd *c)
 static int settings_add(struct cmd *c, json_t *body)
 {
 	const char *exports = cmd_option(c, "exports"), *schedule = cmd_option(c, "snapshots");
-	static const char *const sizes[] = { "quota", "soft", "reserve" };
+	static const char *const sizes[] = { "quota", "soft", "reserve", "physical" };
 	const char *dedup = dedup_given(c);
 
 	if (dedup && strcmp(dedup, "on") && strcmp(dedup, "off"))
@@ -161,8 +176,8 @@ int volume_set(struct cmd *c)
 	if (c->argc > 1 && strncmp(c->argv[1], "dedup=", 6))
 		return usage(c, "%s: no such setting", c->argv[1]);
 	if (!cmd_option(c, "quota") && !cmd_option(c, "soft") && !cmd_option(c, "reserve") &&
-	    !cmd_option(c, "exports") && !cmd_option(c, "snapshots") && !dedup_given(c))
-		return usage(c, "give --quota, --soft, --reserve, --exports, --snapshots or --dedup");
+	    !cmd_option(c, "physical") && !cmd_option(c, "exports") && !cmd_option(c, "snapshots") && !dedup_given(c))
+		return usage(c, "give --quota, --soft, --reserve, --physical, --exports, --snapshots or --dedup");
 	request_init(&r, "PATCH", "/v1/volumes/", c->argv[0]);
 	r.body = json_object();
 	err = settings_add(c, r.body);
