@@ -20,6 +20,7 @@
 #include "base/fiber.h"
 #include "base/loop.h"
 #include "batch.h"
+#include "fs/account.h"
 #include "lister.h"
 #include "model_repl.h"
 #include "sim_disk.h"
@@ -34,7 +35,7 @@ struct test {
 	struct fs_config cfg;
 	uint64_t nblocks, max_nodes;
 	bool share_volumes;
-	bool dedup_job, dedup_writes;
+	bool dedup_job, dedup_writes, metered;
 	struct fs_dedup_counts dedup;	/* in all its lives */
 	struct dev *dev;
 	struct fs *fs;
@@ -202,12 +203,53 @@ static void switch_dedup(struct test *t, const char *volume)
 		sim_ok(fs_volume_set_dedup(&req, volume, true));
 }
 
+/* What it holds is known from now on, but for what others do with what they share. */
+static void set_limit(struct test *t, const char *volume)
+{
+	const struct fs_limits l = { -1, -1, -1, 1ll << 50 };	/* nobody comes near */
+	struct fs_req req;
+	int rc;
+
+	if (!t->metered)
+		return;
+	fs_req_admin(&req, t->fs);
+	rc = fs_volume_limit(&req, volume, &l);
+	sim_check(!rc || rc == -ENOSPC, "%s: a limit: %s", volume, sim_err(rc));
+}
+
+/* Counted anew, it is what the account finds. */
+static void check_held(struct test *t)
+{
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	struct fs_req req;
+
+	fs_req_admin(&req, t->fs);
+	sim_ok(fs_reap_all(t->fs));
+	for (unsigned i = 0; t->metered && i < t->m->nvolumes; i++) {
+		struct fs_account a = { .of = FS_ACCOUNT_VOLUME_ALL, .exact = true };
+		int rc;
+
+		sim_ok(fs_volume_find(t->fs, t->m->volumes[i].name, v));
+		rc = fs_volume_recount(&req, v->id, NULL);
+		sim_check(!rc || rc == -ENOSPC, "%s: a count: %s", v->name, sim_err(rc));
+		a.id = v->root;
+		sim_ok(fs_account(&req, &a));
+		sim_ok(fs_volume_find(t->fs, t->m->volumes[i].name, v));
+		sim_check(rc || !v->physical_blocks || v->held_blocks == a.exclusive.data + a.exclusive.meta - a.record_blocks,
+			  "%s: %llu blocks are held, and the account finds %llu", v->name, (unsigned long long)v->held_blocks,
+			  (unsigned long long)(a.exclusive.data + a.exclusive.meta - a.record_blocks));
+	}
+	free(v);
+}
+
 /* What came with a clone or a restore and has no name goes in the background. */
 static void volumes_changed(struct test *t, const struct op *op)
 {
 	sim_learn(t->fs, t->m, op);
-	if (op->kind == OP_VCREATE)
+	if (op->kind == OP_VCREATE) {
 		switch_dedup(t, op->name);
+		set_limit(t, op->name);
+	}
 	if (op->kind == OP_RESTORE)
 		for (unsigned i = 0; i < LISTERS; i++)
 			lister_stop(&t->listers[i]);
@@ -722,7 +764,9 @@ static void finish(struct test *t)
 	for (unsigned i = 0; i < LISTERS; i++)
 		lister_stop(&t->listers[i]);
 	sim_compare(t->fs, t->m, "at the end");
+	check_held(t);
 	reopen(t);
+	check_held(t);
 	if (t->m->keep_life)
 		no_more_come_back(t);
 	while (t->m->nheld)
@@ -763,6 +807,7 @@ static void choose(struct test *t)
 	/* By the seed's own digits: what it does otherwise stays the same. */
 	t->dedup_job = t->seed % 3 == 1;
 	t->dedup_writes = t->seed % 4 == 2 || t->seed % 12 == 1;
+	t->metered = t->seed % 7 == 3 || t->seed % 5 == 1;
 	t->gen.equal = t->dedup_job || t->dedup_writes;
 	t->cfg.dedup_leaders = t->seed % 2 ? 64 : 0;
 	t->cfg.dedup_index = t->seed % 8 == 2 ? 64 : 4096;

@@ -447,6 +447,7 @@ static void choose(struct world *w)
 	w->dedup = w->seed % 5 == 2;		/* by its own digits: other worlds stay what they were */
 	w->limits = w->seed % 7 == 3;
 	w->reserve = w->limits ? w->nblocks / 8 : w->full && w->seed / 14 % 2 ? 1000 : 0;
+	w->metered = w->seed / 7 % 3 == 1;
 }
 
 static void make_locked(struct world *w, struct fs_req *req, struct fs_id root)
@@ -505,6 +506,8 @@ static void make_world(struct world *w)
 		sim_ok(fs_volume_create(&req, "hog", &hog));
 		sim_ok(fs_volume_set_space(&req, "main", 0, 200, w->reserve));
 	}
+	if (w->metered)
+		sim_ok(fs_volume_limit(&req, "main", &(struct fs_limits){ -1, -1, -1, 4 * w->nblocks }));
 	if (w->dedup)
 		sim_ok(fs_volume_set_dedup(&req, "main", w->seed % 2));
 	for (unsigned i = 0; i < GOLDENS; i++)
@@ -571,6 +574,8 @@ static void the_end(struct world *w)
 	}
 	w->virtual_ns = loop_now_ns() - 1000 * MS;
 	drain(w);
+	if (w->metered && !w->tolerant)
+		meter_end(w);
 	if (fs_close(w->fs) || w->tolerant)
 		sim_check(w->tolerant, "the pool does not close");
 	else

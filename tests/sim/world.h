@@ -150,6 +150,7 @@ struct world {
 	bool ships;			/* volumes are sent and received */
 	bool limits;			/* clients' directories have quotas */
 	uint64_t reserve;		/* blocks for the volume where most are; 0: none */
+	bool metered;			/* what that holds has a limit, which nobody comes near */
 	bool dedup;			/* clients copy blocks of golden images, and the volume notices */
 	unsigned leisure;		/* clients rest after one step in so many; 0: never */
 	unsigned rudeness;			/* of the network: one call in so many is disturbed; 0: none */
@@ -288,6 +289,8 @@ void quota_look(struct client *c, const struct file *f, uint32_t block, uint32_t
 void client_hog(struct client *c);	/* somebody wants all the space there is */
 /* What is left for the volume where it is, of what is reserved; UINT64_MAX: nobody knows. */
 uint64_t reserve_left(struct client *c);
+void client_count(struct client *c);	/* what the volume holds, now and then */
+void meter_end(struct world *w);	/* that is what there is */
 void quota_judge(struct client *c, const struct quota_bounds *q, uint32_t status);	/* is that right? */
 
 /* ---- world_client.c ---- */

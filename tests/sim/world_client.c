@@ -726,6 +726,7 @@ void client_start(struct client *c)
 		c->habit->step(c);
 		client_quota(c);
 		client_hog(c);
+		client_count(c);
 		if (c->w->dedup && rng_one_in(&c->rng, 20))
 			client_dedup(c);
 		rest(c);

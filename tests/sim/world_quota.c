@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "fs/account.h"
 #include "nfs/handle.h"
 #include "world.h"
 
@@ -223,6 +224,45 @@ void client_hog(struct client *c)
 		return;
 	seed = rng_u64(&c->rng);
 	admin_call(c, hog, &seed, "take what there is");
+}
+
+static int count(struct fs_req *req, void *arg)
+{
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	int err = fs_volume_find(req->fs, "main", v);
+
+	if (!err)
+		err = fs_volume_recount(req, v->id, NULL);
+	free(v);
+	return err == -EBUSY ? 0 : err;		/* a scrub has everything */
+}
+
+void client_count(struct client *c)
+{
+	if (c->w->metered && rng_one_in(&c->rng, 40))
+		admin_call(c, count, NULL, "count what the volume holds");
+}
+
+void meter_end(struct world *w)
+{
+	struct fs_volume_info *v = test_alloc(sizeof(*v));
+	struct fs_account a = { .of = FS_ACCOUNT_VOLUME_ALL, .exact = true };
+	struct fs_req req;
+	uint64_t n;
+
+	fs_req_admin(&req, w->fs);
+	fs_dedup_stop(w->fs);
+	fs_scrub_stop(w->fs);
+	sim_ok(fs_reap_all(w->fs));
+	sim_ok(count(&req, NULL));
+	sim_ok(fs_volume_find(w->fs, "main", v));
+	a.id = v->root;
+	sim_ok(fs_account(&req, &a));
+	n = a.exclusive.data + a.exclusive.meta - a.record_blocks;
+	sim_check(a.moved || (v->physical_blocks == 4 * w->nblocks && v->held_blocks == n && !v->held_stale),
+		  "%llu blocks are held, and the account finds %llu", (unsigned long long)v->held_blocks,
+		  (unsigned long long)n);
+	free(v);
 }
 
 uint64_t reserve_left(struct client *c)
