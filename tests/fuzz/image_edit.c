@@ -72,6 +72,7 @@ static const uint16_t volume_fields[] = {
 	F(volume, state), F(volume, id), F(volume, inodes_root), F(volume, inodes_depth),
 	F(volume, next_ino), F(volume, free_ino), F(volume, files), F(volume, mapped),
 	F(volume, quota), F(volume, name), F(volume, exports), F(volume, exports) + 1023,
+	F(volume, meter), F(volume, physical), F(volume, held) + 6,
 };
 static const uint16_t dir_fields[] = {
 	F(dir_page, magic), F(dir_page, level), F(dir_page, count), F(dir_page, free_start),

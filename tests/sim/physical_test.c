@@ -654,6 +654,7 @@ static const struct rig_test tests[] = {
 	{ "shared", shared, 20000, 0, false },
 	{ "shared_few_refs", shared, 40000, 4, false },
 	{ "beside", beside, 60000, 0, false },
+	{ "beside_background", beside, 60000, 0, true },
 	{ "cuts_alone", cuts_alone, 20000, 0, false },
 	{ "cuts_counting", cuts_counting, 20000, 0, false },
 };

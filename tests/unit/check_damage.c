@@ -420,6 +420,8 @@ static void vol_state(void) { VOL(1, v->state = VOLUME_FREE); }
 
 static void vol_restored(void) { VOL(1, v->restored = UINT64_MAX); }
 static void vol_snapshots_changed(void) { VOL(1, v->snapshots_changed = UINT64_MAX); }
+static void vol_limit(void) { VOL(1, v->physical = 1000); }
+static void vol_held(void) { VOL(1, v->meter = METER_ON; v->held = METER_MAX + 1); }
 static void vol_parent(void) { VOL(1, v->parent = 1); }
 static void snap_no_parent(void) { VOL(1, v->state = VOLUME_SNAPSHOT); }
 static void snap_itself(void) { VOL(1, v->state = VOLUME_SNAPSHOT; v->parent = 2); }
@@ -700,6 +702,8 @@ const struct damage damages[] = {
 
 	D(vol_restored, "volume 'two': it was restored, or has got snapshots, in the future"),
 	D(vol_snapshots_changed, "volume 'two': it was restored, or has got snapshots, in the future"),
+	D(vol_limit, "volume 'two': its limit, or what it holds, cannot be"),
+	D(vol_held, "volume 'two': its limit, or what it holds, cannot be"),
 	D(vol_parent, "volume record 1 ('two'): only a snapshot is of another volume"),
 	D(snap_no_parent, "volume record 1 ('two'): only a snapshot is of another volume"),
 	D(snap_itself, "snapshot 'two' is of volume number 2, which is none"),
