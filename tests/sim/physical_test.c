@@ -458,7 +458,7 @@ static void shared(struct rig *r)
 
 /* ---- counts beside writes ----------------------------------------------------------------------- */
 
-static struct { struct fs_id root, d; bool sharing; struct rng rng; } busy;
+static struct { struct fs_id root, d; bool sharing, setting; struct rng rng; } busy;
 
 /* Nothing is ever shared. */
 static void busy_file(struct rig *r, struct fs_id f)
@@ -473,7 +473,7 @@ static void busy_write(void *arg)
 {
 	struct rig *r = arg;
 
-	for (unsigned i = 0; i < 30; i++) {
+	for (unsigned i = 0; i < 30 || busy.setting; i++) {
 		if (busy.sharing)
 			anything(r, &busy.rng, "v", busy.d, busy.d, 60);
 		else
@@ -481,6 +481,8 @@ static void busy_write(void *arg)
 		if (rng_one_in(&busy.rng, 10))
 			fs_checkpoint(r->fs);
 		fiber_yield();		/* to a step of the count */
+		if (busy.setting && rng_one_in(&busy.rng, 20))
+			loop_sleep_ns(100000);
 	}
 }
 
@@ -490,6 +492,81 @@ static void busy_count(void *arg)
 
 	loop_sleep_ns(rng_below(&busy.rng, 2000000));
 	sim_ok(fs_volume_recount(&r->req, busy.root.volume, NULL));
+}
+
+static void busy_set(void *arg)
+{
+	struct rig *r = arg;
+
+	loop_sleep_ns(rng_below(&busy.rng, 2000000));
+	sim_ok(set_limit(r, "v", 40000));
+	busy.setting = false;
+}
+
+/* A first count has nothing better to go by: it takes what it finds, and says so if that may be anything. */
+static void set_beside(struct rig *r)
+{
+	static void (*const fns[])(void *) = { busy_write, busy_set };
+	struct fs_id v = volume(r, "v"), f = make(r, v, "large", FS_REG);
+	unsigned about = 0, sure = 0;
+
+	busy.root = v;
+	busy.d = make(r, v, "d", FS_DIR);
+	for (unsigned k = 0; k < 120; k++)
+		sim_ok(write_at(r, f, k * 200, 200));
+	rng_init(&busy.rng, 3);
+	for (unsigned round = 0; round < 60; round++) {
+		busy.sharing = round % 2;
+		busy.setting = true;
+		sim_ok(fs_close(r->fs));
+		rig_open(r);		/* what is read takes time */
+		rig_parallel(r, fns, 2);
+		about += info(r, "v")->held_stale;
+		sure += !info(r, "v")->held_stale;
+		sim_ok(fs_volume_recount(&r->req, v.volume, NULL));
+		expect_exact(r, "v", "counted in the end");
+		sim_ok(set_limit(r, "v", 0));
+	}
+	sim_check(about > 5 && sure > 5, "about so much %u times, and exactly %u", about, sure);
+}
+
+static int do_meter(struct txn *t, void *arg)
+{
+	uint32_t *meter = arg;
+	struct volume *v;
+	int err = volume_get(t, busy.root.volume, &v);
+
+	if (!err)
+		*meter = v->meter;
+	return err;
+}
+
+static void busy_clear(void *arg)
+{
+	loop_sleep_ns(rng_below(&busy.rng, 4000000));
+	sim_ok(set_limit(arg, "v", 0));
+}
+
+/* Who takes the limit away does so for good, whoever counts just then. */
+static void cleared(struct rig *r)
+{
+	static void (*const fns[])(void *) = { busy_count, busy_clear };
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+	uint32_t meter;
+
+	busy.root = v;
+	rng_init(&busy.rng, 3);
+	sim_ok(write_at(r, f, 0, 250));
+	for (unsigned round = 0; round < 60; round++) {
+		sim_ok(set_limit(r, "v", 3000));
+		sim_ok(fs_volume_clone(&r->req, "v", NULL, "w", NULL));
+		sim_ok(fs_close(r->fs));
+		rig_open(r);
+		rig_parallel(r, fns, 2);
+		sim_ok(fs_run(&r->req, SPACE_ORDINARY, false, false, do_meter, &meter));
+		sim_check(!meter, "round %u: it is counted on", round);
+		sim_ok(fs_volume_destroy(&r->req, "w"));
+	}
 }
 
 /* A count beside whatever the volume does never makes it worse: what was right stays so. */
@@ -511,6 +588,10 @@ static void beside(struct rig *r)
 	rng_init(&busy.rng, 3);
 	for (unsigned round = 0; round < 80; round++) {
 		busy.sharing = round % 2;
+		if (round % 3 == 0) {		/* what is read takes time */
+			sim_ok(fs_close(r->fs));
+			rig_open(r);
+		}
 		rig_parallel(r, fns, 2);
 		expect_exact(r, "v", "counted beside writes");
 	}
@@ -654,6 +735,8 @@ static const struct rig_test tests[] = {
 	{ "shared", shared, 20000, 0, false },
 	{ "shared_few_refs", shared, 40000, 4, false },
 	{ "beside", beside, 60000, 0, false },
+	{ "cleared", cleared, 20000, 0, false },
+	{ "set_beside", set_beside, 60000, 0, false },
 	{ "beside_background", beside, 60000, 0, true },
 	{ "cuts_alone", cuts_alone, 20000, 0, false },
 	{ "cuts_counting", cuts_counting, 20000, 0, false },
