@@ -552,8 +552,8 @@ void volume_info_fill(struct fs_volume_info *info, const struct volume *v, uint6
 void snapshot_info_fill(struct fs_snapshot_info *info, const struct volume *s, uint64_t root_generation);
 /* A user's volume by its name: its id.  -ENOENT. */
 int volume_id(struct fs *fs, const char *name, uint32_t *ret_id);
-/* Record ID, whose tree was dropped, is no more. */
-int volume_forget(struct txn *t, struct fs *fs, uint32_t id);
+/* Record ID, whose tree was dropped, is no more.  LAST_ID: the last that there will be. */
+int volume_forget(struct txn *t, struct fs *fs, uint32_t id, uint32_t last_id);
 /* Load pass: the id for a new record, with what the apply pass needs to add it to the catalog. */
 int volume_new_id(struct txn *t, struct fs *fs, uint32_t *ret_id);
 /* Record ID, new, to be filled in and given to catalog_add(). */

@@ -229,7 +229,7 @@ static int take_over(struct txn *t, struct attach_op *o, struct volume *v, const
 		quota_take_over(v, h);
 		v->restored = txn_event(t);
 	}
-	return err ? err : volume_forget(t, o->req->fs, o->hidden);
+	return err ? err : volume_forget(t, o->req->fs, o->hidden, o->id);
 }
 
 static void fill(struct txn *t, struct attach_op *o, struct volume *v, struct volume *s, uint64_t root)

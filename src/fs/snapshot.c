@@ -198,7 +198,7 @@ static int destroy(struct txn *t, struct snapshot_op *o)
 		return err == -ESTALE ? -EDAMAGED : err;
 	if (t->apply)
 		list_changed(t, v, o->now);
-	err = volume_forget(t, o->req->fs, o->id);
+	err = volume_forget(t, o->req->fs, o->id, o->req->fs->catalog.last_id);
 	if (!err)
 		record_snapshot(t, o);
 	return err;

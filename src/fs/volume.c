@@ -178,7 +178,7 @@ int volume_new(struct txn *t, uint32_t id, struct volume **ret)
 	return err ? err : leave_last(t, id);
 }
 
-int volume_forget(struct txn *t, struct fs *fs, uint32_t id)
+int volume_forget(struct txn *t, struct fs *fs, uint32_t id, uint32_t last_id)
 {
 	uint32_t sibling = ((id - 1) ^ 1) + 1;
 	struct volume *v, *other;
@@ -193,7 +193,7 @@ int volume_forget(struct txn *t, struct fs *fs, uint32_t id)
 		memset(v, 0, sizeof(*v));
 		v->id = id;
 	}
-	return unused(other) && leaf_of(id) != leaf_of(fs->catalog.last_id) ? drop_leaf(t, id) : 0;
+	return unused(other) && leaf_of(id) != leaf_of(last_id) ? drop_leaf(t, id) : 0;
 }
 
 /* ---- creating ------------------------------------------------------------------------------- */
@@ -381,7 +381,7 @@ int do_volume_destroy(struct txn *t, void *arg)
 	if (!err && v->inodes_root)
 		err = tree_drop(t, v->inodes_root, v->inodes_depth, TREE_INODES);
 	if (!err)
-		err = volume_forget(t, o->req->fs, id);
+		err = volume_forget(t, o->req->fs, id, o->req->fs->catalog.last_id);
 	if (err)
 		return err;
 	if (t->apply)

@@ -896,6 +896,37 @@ static void test_far_share(struct rig *r)
 	target_close(&t);
 }
 
+/* Twenty streams of changes, of which only the last snapshot is kept on either side. */
+static void test_leaf(struct rig *r)
+{
+	char name[8], before[8];
+	uint64_t free = 0, now;
+	struct stream s;
+	struct rig t;
+
+	target_open(&t, 6000, 1);
+	for (int i = 0; i <= 20; i++) {
+		snprintf(name, sizeof(name), "s%d", i);
+		rig_write(r, i ? rig_find(r, "f") : rig_create(r, "f"), 0, 4096, 1 + i);
+		sim_ok(fs_snapshot_create(&r->req, "main", name, NULL));
+		repl_send(r->fs, "main", name, i ? before : NULL, NULL, 0, &s);
+		receive_ok(&t, "copy", &s);
+		stream_free(&s);
+		if (i) {
+			sim_ok(fs_snapshot_destroy(&r->req, "main", before));
+			sim_ok(fs_snapshot_destroy(&t.req, "copy", before));
+		}
+		sim_ok(unfinished_sweep(t.fs));
+		now = sim_free_blocks(t.fs);
+		if (i == 4)
+			free = now;
+		memcpy(before, name, sizeof(name));
+	}
+	sim_check(now == free, "%llu blocks were free after 4 streams, %llu after 20", (unsigned long long)free,
+		  (unsigned long long)now);
+	target_close(&t);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct rig_test tests[] = {
@@ -923,6 +954,7 @@ int main(int argc, char **argv)
 		{ "relay", test_relay, 24000, 0, false },
 		{ "far-hole", test_far_hole, 24000, 0, false },
 		{ "far-share", test_far_share, 24000, 0, false },
+		{ "leaf", test_leaf, 24000, 0, false },
 	};
 
 	return rig_main(tests, sizeof(tests) / sizeof(*tests), argc, argv);
