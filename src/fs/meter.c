@@ -78,10 +78,13 @@ static void charge_meter(struct fs *fs, struct txn *t, struct volume *v)
 	}
 }
 
-/* Load pass: what it has more of in the end must fit; but for deletes, which may have to copy first. */
+/* Load pass: what it has more of in the end must fit; but for deletes, which may have to copy first, and for copies
+ * of what a scrub holds, which goes again. */
 static int limit_check(struct txn *t, const struct volume *v)
 {
-	if (!v->physical || t->more <= volume_physical_left(v) || t->replay || t->unlimited ||
+	uint64_t more = t->more + (pool_held(t->pool)->ptr ? 0 : t->copied);
+
+	if (!v->physical || more <= volume_physical_left(v) || t->replay || t->unlimited ||
 	    (t->space != SPACE_ORDINARY && !t->limited))
 		return 0;
 	t->recount = true;

@@ -93,7 +93,7 @@ struct txn {
 	uint32_t need_data;		/* data blocks */
 	uint32_t need_tables;		/* table pages to change */
 	uint32_t need_reap;		/* entries for the reap list (tree/reap.c) */
-	uint64_t more;			/* of these blocks, what its owner has more of in the end: what is new, and
+	uint64_t more, copied;		/* of these blocks, what its owner has more of in the end: what is new, and
 					 * copies of what others have too */
 	uint64_t need_log;		/* bytes of log */
 	uint64_t hold;			/* blocks that are to be free, and held, beside these */

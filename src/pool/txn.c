@@ -387,7 +387,7 @@ static void pass_reset(struct txn *t)
 {
 	t->apply = t->missing = false;
 	t->need_meta = t->need_data = t->need_tables = t->need_reap = 0;
-	t->need_log = t->hold = t->more = 0;
+	t->need_log = t->hold = t->more = t->copied = 0;
 	t->owner = 0;
 	t->uncounted = t->limited = t->unlimited = false;
 	t->regrouped = t->recount = false;
@@ -848,7 +848,7 @@ int txn_own(struct txn *t, uint64_t *ptr, uint8_t level, uint8_t kind, struct bl
 	b->counted = t->pass;		/* its one pointer was followed: not again in this pass */
 	t->need_meta++;
 	t->need_tables += 2;
-	t->more += refs > 1 && !t->uncounted;
+	t->copied += refs > 1 && !t->uncounted;
 	if (refs > 1 && has_children(p, level, kind))
 		return share_children_load(t, b, level, kind);
 	return refs ? 0 : -EDAMAGED;
@@ -901,7 +901,7 @@ int txn_own_data(struct txn *t, uint64_t *ptr, bool keep, uint64_t hint, uint64_
 	if (refs != 1 || !b || !(b->flags & B_VALID) || !in_place(p, b)) {
 		t->need_data++;
 		t->need_tables += 2;
-		t->more += refs != 1;
+		t->copied += refs != 1;
 	}
 	return 0;
 }

@@ -780,7 +780,7 @@ static void foresee_again(struct txn *t, struct share *s, uint64_t to, unsigned 
 	for (unsigned d = level + 1; s->punched && d <= s->dst.depth; d++)
 		if (s->last == UINT64_MAX || to / tree_span(d) != s->last / tree_span(d)) {
 			t->need_meta++;
-			t->more++;
+			t->copied++;
 		}
 	s->last = to;
 }

@@ -236,6 +236,15 @@ static void scrubbed(struct rig *r)
 		}
 		expect_exact(r, "v", "after a scrub");
 	}
+	/* At the limit, what is there can be overwritten, and nothing be added. */
+	sim_ok(set_limit(r, "v", info(r, "v")->held_blocks));
+	sim_ok(tree_hold(p, &w, &held));
+	sim_ok(write_at(r, f, 0, 200));
+	sim_check(write_at(r, f, 200, 1) == -EDQUOT, "a scrub made room for more");
+	sim_ok(tree_let_go(p));
+	sim_ok(fs_reap_all(r->fs));
+	expect_exact(r, "v", "at its limit, after a scrub");
+	sim_check(info(r, "v")->held_blocks <= info(r, "v")->physical_blocks, "above its limit after a scrub");
 }
 
 /* ---- what others do ----------------------------------------------------------------------------- */
