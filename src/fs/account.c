@@ -465,11 +465,6 @@ static int exact(struct account *x)
 	return err == -ENOBUFS ? -E2BIG : err;
 }
 
-static uint64_t reaping(const struct fs *fs)
-{
-	return *pool_reap_entries(fs->pool) - *pool_reap_stuck(fs->pool);
-}
-
 int fs_account(struct fs_req *req, struct fs_account *a)
 {
 	struct account x = { .req = req, .mode = LOGICAL };

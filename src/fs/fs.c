@@ -233,7 +233,7 @@ void fs_req_admin(struct fs_req *req, struct fs *fs)
 static int run_once(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 		    int (*fn)(struct txn *, void *), void *arg)
 {
-	unsigned tries = 0;
+	uint64_t until_ns = 0;
 	struct txn t;
 	int err;
 
@@ -243,7 +243,7 @@ static int run_once(struct fs_req *req, enum txn_space space, bool modify, bool 
 		err = txn_run(&t, modify, fn, arg);
 		txn_end(&t);
 	} while ((err == -ENOSPC && space != SPACE_PRIVILEGED && holds_drain(req->fs)) ||
-		 (err == -EDQUOT && t.recount && meter_make_room(req->fs, &tries)));
+		 (err == -EDQUOT && t.recount && meter_make_room(req->fs, &until_ns)));
 	if (t.recount)
 		meter_want(req->fs, t.owner);
 	req->fs->ops++;

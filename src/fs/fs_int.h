@@ -9,7 +9,7 @@
  *     inode_ops.c getattr, setattr, access, fsstat
  *     file.c      pages of files, reading, writing, truncating
  *     quota.c     what volumes and directories with quotas may map, and map
- *     meter.c     what volumes with a limit hold of the pool
+ *     charge.c    what transactions take, and who pays;  meter.c  what volumes with a limit hold of the pool
  *     lookup.c    lookup, readdir;  name.c  create, remove, link;  rename.c
  *     orphan.c    files without a name;  hold.c  files that must stay when they lose theirs
  *     clone.c     clones; clone_tree.c  of whole directories
@@ -284,12 +284,18 @@ static inline uint64_t volume_physical_left(const struct volume *v)
 	return !v->physical ? UINT64_MAX : v->physical > volume_held(v) ? v->physical - volume_held(v) : 0;
 }
 
+/* What the reaper has to take apart, and can: entries. */
+static inline uint64_t reaping(const struct fs *fs)
+{
+	return *pool_reap_entries(fs->pool) - *pool_reap_stuck(fs->pool);
+}
+
 /* pool_opts.charge: the volume T's owner pays what T takes, and is asked whether it may. */
 int volume_charge(void *fs, struct txn *t);
 /* VOLUME is to be counted anew, in the background, if that wasn't done lately. */
 void meter_want(struct fs *fs, uint32_t volume);
-/* The reaper's work may make room: does some of it.  False: that is in vain.  *TRIES: 0 at first. */
-bool meter_make_room(struct fs *fs, unsigned *tries);
+/* The reaper's work may make room: does some of it.  False: that is in vain.  *UNTIL_NS: 0 at first. */
+bool meter_make_room(struct fs *fs, uint64_t *until_ns);
 struct volume_op;
 /* do_volume_set() with a limit, or a count: load pass, what will be set; apply pass. */
 int meter_load(struct txn *t, struct volume_op *o, const struct volume *v);

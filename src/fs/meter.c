@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a volume holds of the pool, and the limit of that (docs/quotas.md): the blocks that it and its snapshots
- * lead to and nobody else.
+ * lead to and nobody else.  How it is charged: charge.c.
  *
  *     no meter ──set a limit──> ON, STALE ──counted──> ON ──set to 0──> no meter
  *                                   ^                   │
@@ -32,8 +32,6 @@
 #define AGAIN_NS (60 * SECOND)		/* after a count that said nothing */
 #define PART 20				/* of the time, a volume is counted at most */
 #define TRIES 3				/* of a first count */
-#define ROOM_STEPS 64			/* of the reaper, and so often */
-#define ROOM_TRIES 100
 
 struct meter_count {
 	struct fs_req *req;
@@ -47,84 +45,6 @@ struct meter_count {
 	int64_t found;			/* by the walk */
 	int64_t moved;			/* out: what HELD was off by, as far as is certain */
 };
-
-static bool reaping(struct fs *fs)
-{
-	return *pool_reap_entries(fs->pool) > *pool_reap_stuck(fs->pool);
-}
-
-/* ---- charging ----------------------------------------------------------------------------------- */
-
-static void charge_reserve(struct txn *t, struct volume *v)
-{
-	/* Below 0 it was taken before there was a reservation. */
-	if (t->net < 0 && v->charged < (uint64_t)-t->net)
-		v->charged = 0;
-	else
-		v->charged += t->net;
-	pool_hold(t->pool, v->id, volume_reserve_left(v));
-}
-
-static void charge_meter(struct fs *fs, struct txn *t, struct volume *v)
-{
-	struct meters *m = &fs->meters;
-
-	v->held += t->net;
-	/* Below 0 others had left it something. */
-	t->recount = v->physical && (v->held < 0 || v->meter & METER_STALE);
-	if (m->counting == v->id) {
-		m->moved += t->net < 0 ? -t->net : t->net;
-		m->regrouped |= t->regrouped;
-	}
-}
-
-/* Load pass: what it has more of in the end must fit; but for deletes, which may have to copy first, and for copies
- * of what a scrub holds, which goes again. */
-static int limit_check(struct txn *t, const struct volume *v)
-{
-	uint64_t more = t->more + (pool_held(t->pool)->ptr ? 0 : t->copied);
-
-	if (!v->physical || more <= volume_physical_left(v) || t->replay || t->unlimited ||
-	    (t->space != SPACE_ORDINARY && !t->limited))
-		return 0;
-	t->recount = true;
-	return -EDQUOT;
-}
-
-int volume_charge(void *arg, struct txn *t)
-{
-	struct fs *fs = arg;
-	struct volume *v;
-	int err = volume_get(t, t->owner, &v);
-
-	if (err || !volume_payer(v))
-		return err == -ESTALE ? 0 : err;	/* it is gone: what it has is freed for all */
-	if (!t->apply)
-		err = limit_check(t, v);
-	if (!err)
-		err = volume_slot_own(t, t->owner, &v);
-	if (err || !t->apply)
-		return err;
-	if (v->reserve)
-		charge_reserve(t, v);
-	if (v->meter)
-		charge_meter(fs, t, v);
-	return 0;
-}
-
-/* A step of the reaper goes first, if there is anything that it could free. */
-bool meter_make_room(struct fs *fs, unsigned *tries)
-{
-	bool any = false;
-
-	for (unsigned i = 0; i < ROOM_STEPS && *tries < ROOM_TRIES && reaping(fs); i++) {
-		if (pool_held(fs->pool)->ptr || reap_step(fs->pool) <= 0)
-			break;
-		any = true;
-	}
-	++*tries;
-	return any;
-}
 
 /* ---- counting ----------------------------------------------------------------------------------- */
 

@@ -346,6 +346,22 @@ static void background(struct rig *r)
 	sim_check(counted(r, 200, 250), "not counted");
 }
 
+/* Room is made by the way: others go on meanwhile. */
+static void polite(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), w = volume(r, "w"), f = make(r, w, "f", FS_REG), g = make(r, v, "g", FS_REG);
+	uint64_t switches;
+
+	sim_ok(set_limit(r, "v", 100));
+	for (unsigned k = 0; k < 50; k++)
+		sim_ok(write_at(r, f, k * 200, 200));
+	sim_ok(fs_remove(&r->req, w, name_of("f"), NULL));
+	switches = fiber_switches();
+	sim_check(write_at(r, g, 1000, 200) == -EDQUOT, "beyond the limit");
+	switches = fiber_switches() - switches;
+	sim_check(!reaping(r->fs) && switches > 80, "it gave way %u times", (unsigned)switches);
+}
+
 /* ---- anything ----------------------------------------------------------------------------------- */
 
 static void anything(struct rig *r, struct rng *rng, const char *volume, struct fs_id d, struct fs_id e,
@@ -739,6 +755,7 @@ static const struct rig_test tests[] = {
 	{ "scrubbed", scrubbed, 20000, 0, false },
 	{ "drift", drift, 20000, 0, false },
 	{ "background", background, 20000, 0, true },
+	{ "polite", polite, 30000, 0, false },
 	{ "exact", exact, 20000, 0, false },
 	{ "exact_few_refs", exact, 20000, 3, false },
 	{ "shared", shared, 20000, 0, false },
