@@ -261,6 +261,8 @@ static int take(struct txn *t, struct dedup_op *o)
 			err = 0;
 		}
 	}
+	if (t->apply && o->src.volume != o->dst.volume)
+		meter_shared(o->req->fs, o->src.volume, o->n);
 	return err ? err : pending;
 }
 

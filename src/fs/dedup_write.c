@@ -274,7 +274,7 @@ static int choose(struct txn *t, struct write_op *o)
 
 /* ---- taking them ------------------------------------------------------------------------------ */
 
-static int take_run(struct txn *t, const struct dup_run *u, uint64_t *ptrs)
+static int take_run(struct txn *t, const struct write_op *o, const struct dup_run *u, uint64_t *ptrs)
 {
 	struct volume *vol;
 	struct tree_root r;
@@ -292,6 +292,8 @@ static int take_run(struct txn *t, const struct dup_run *u, uint64_t *ptrs)
 			err = 0;
 		}
 	}
+	if (t->apply && u->src.volume != o->id.volume)
+		meter_shared(o->req->fs, u->src.volume, u->n);
 	return err ? err : pending;
 }
 
@@ -307,7 +309,7 @@ int dups_take(struct txn *t, struct write_op *o)
 		return err;
 	memset(d->ptrs, 0, d->nblocks * sizeof(*d->ptrs));
 	for (unsigned i = 0; i < d->nruns; i++) {
-		err = take_run(t, &d->runs[i], d->ptrs + d->runs[i].at);
+		err = take_run(t, o, &d->runs[i], d->ptrs + d->runs[i].at);
 		if (err == -ERESTART_PASS)
 			pending = err;
 		else if (err)

@@ -296,6 +296,9 @@ int volume_charge(void *fs, struct txn *t);
 void meter_want(struct fs *fs, uint32_t volume);
 /* The reaper's work may make room: does some of it.  False: that is in vain.  *UNTIL_NS: 0 at first. */
 bool meter_make_room(struct fs *fs, uint64_t *until_ns);
+/* Apply pass: others come to share so many blocks of VOLUME's, or who knows how many. */
+void meter_shared(struct fs *fs, uint32_t volume, uint64_t blocks);
+#define METER_ALL UINT64_MAX
 struct volume_op;
 /* do_volume_set() with a limit, or a count: load pass, what will be set; apply pass. */
 int meter_load(struct txn *t, struct volume_op *o, const struct volume *v);

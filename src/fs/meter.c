@@ -13,8 +13,8 @@
  *
  * A count needs time, and the volume changes meanwhile.  It goes along places (tree/scan.h): what changed behind it
  * is in neither of its numbers, what changed before it is in both.  So it is off by no more than all that came or
- * went since it began, unless blocks were shared or unshared: one pointer decides about all that is below it, and
- * then the count says nothing.  HELD is moved only as far as is certain.
+ * went since it began, unless the volume shared or unshared blocks, or others came to share them: one pointer decides
+ * about all that is below it, and then the count says nothing.  HELD is moved only as far as is certain.
  *
  * What a count brings enters the log as a difference.  Replay knows nothing of the reaper's progress: with HELD as
  * it is there, which still has all that isn't freed yet, the sum comes out the same.  A checkpoint comes before each
@@ -231,6 +231,16 @@ static int set_counted(struct meter_count *c, struct volume_op *o, unsigned trie
 	}
 	o->count = NULL;
 	return err;
+}
+
+void meter_shared(struct fs *fs, uint32_t volume, uint64_t blocks)
+{
+	struct meters *m = &fs->meters;
+
+	if (m->counting != volume)
+		return;
+	m->regrouped |= blocks == METER_ALL;
+	m->moved += blocks == METER_ALL ? 0 : blocks;
 }
 
 /* From now on, what it takes and frees is known: whatever a crash leaves. */

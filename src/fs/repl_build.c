@@ -220,6 +220,7 @@ static int take_over(struct txn *t, struct attach_op *o, struct volume *v, const
 	if (t->apply) {
 		if (v->meter)		/* what it gets was taken by another */
 			v->meter |= METER_STALE;
+		meter_shared(o->req->fs, v->id, METER_ALL);
 		v->inodes_root = h->inodes_root;
 		v->inodes_depth = h->inodes_depth;
 		v->next_ino = h->next_ino;

@@ -132,6 +132,8 @@ static int hold(struct scrub *s)
 			return -EINTR;
 		pool_reap_pause(p, true);
 		err = tree_hold(p, &s->watch, &s->held);
+		if (!err)		/* who counts may not look before it is over */
+			s->fs->meters.regrouped = true;
 		if (err != -EAGAIN && err != -ENOSPC)
 			return err;
 		pool_reap_pause(p, false);

@@ -301,6 +301,7 @@ static int clone(struct txn *t, struct snapshot_op *o)
 	n->quota = v->quota;
 	n->dedup = v->dedup;
 	n->soft = v->soft;
+	meter_shared(fs, vol, METER_ALL);
 	if (volume_name_hidden(o->name)) {
 		n->soft = 0;		/* nobody is told of what is being received */
 		n->quota += v->quota ? src->mapped : 0;	/* what it was and what it becomes are both there for a while */

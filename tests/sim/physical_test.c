@@ -483,7 +483,7 @@ static void shared(struct rig *r)
 
 /* ---- counts beside writes ----------------------------------------------------------------------- */
 
-static struct { struct fs_id root, d; bool sharing, setting; struct rng rng; } busy;
+static struct { struct fs_id root, d; bool sharing, setting; unsigned same; struct rng rng; } busy;
 
 /* Nothing is ever shared. */
 static void busy_file(struct rig *r, struct fs_id f)
@@ -591,6 +591,67 @@ static void cleared(struct rig *r)
 		sim_ok(fs_run(&r->req, SPACE_ORDINARY, false, false, do_meter, &meter));
 		sim_check(!meter, "round %u: it is counted on", round);
 		sim_ok(fs_volume_destroy(&r->req, "w"));
+	}
+}
+
+/* Some steps of a count later. */
+static void while_counting(struct rig *r)
+{
+	for (unsigned k = rng_below(&busy.rng, 12); k; k--)
+		if (rng_one_in(&busy.rng, 2))
+			loop_sleep_ns(rng_below(&busy.rng, 100000));
+		else
+			fiber_yield();
+}
+
+/* Others share what the volume has, and let go of it, while it is counted. */
+static void busy_others(void *arg)
+{
+	struct rig *r = arg;
+	struct fs_id w;
+
+	while (!r->fs->meters.counting && busy.setting)
+		loop_sleep_ns(1000);
+	while_counting(r);
+	if (busy.sharing) {
+		sim_ok(write_at(r, share(r, "f"), 0, 1));
+	} else {
+		w = volume(r, "w");
+		sim_ok(fs_volume_set_dedup(&r->req, "w", true));
+		sim_ok(write_at(r, make(r, w, "same", FS_REG), busy.same, 200));
+	}
+	while_counting(r);
+	sim_ok(fs_volume_destroy(&r->req, "w"));
+}
+
+static void count_once(void *arg)
+{
+	busy_count(arg);
+	busy.setting = false;
+}
+
+static void beside_others(struct rig *r)
+{
+	static void (*const fns[])(void *) = { count_once, busy_others };
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+
+	busy.root = v;
+	sim_ok(fs_volume_set_dedup(&r->req, "v", true));
+	for (unsigned k = 0; k < 60; k++)
+		sim_ok(write_at(r, f, k * 200, 200));
+	sim_ok(set_limit(r, "v", 40000));
+	rng_init(&busy.rng, 6);
+	for (unsigned round = 0; round < 200; round++) {
+		busy.sharing = round % 2;
+		busy.setting = true;
+		if (round % 3) {
+			sim_ok(fs_close(r->fs));
+			rig_open(r);
+		}
+		busy.same = rng_below(&busy.rng, 60) * 200;
+		sim_ok(write_at(r, f, busy.same, 200));	/* they know of these */
+		rig_parallel(r, fns, 2);
+		expect_exact(r, "v", "counted beside what others did");
 	}
 }
 
@@ -762,6 +823,7 @@ static const struct rig_test tests[] = {
 	{ "shared_few_refs", shared, 40000, 4, false },
 	{ "beside", beside, 60000, 0, false },
 	{ "cleared", cleared, 20000, 0, false },
+	{ "beside_others", beside_others, 60000, 0, true },
 	{ "set_beside", set_beside, 60000, 0, false },
 	{ "beside_background", beside, 60000, 0, true },
 	{ "cuts_alone", cuts_alone, 20000, 0, false },
