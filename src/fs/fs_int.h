@@ -538,7 +538,7 @@ struct volume_op {
 	uint32_t dedup;			/* 0: leave; else VOLUME_DEDUP_SET, with _ON */
 	bool limit_given;
 	uint64_t limit;			/* with that */
-	bool meter_begins;
+	bool meter_begins, meter_ends;
 	struct meter_count *count;	/* what was counted; NULL: nothing */
 	/* by the load pass, and in the record: */
 	uint32_t meter;			/* 0: leave; else VOLUME_METER_SET, with the record's */

@@ -81,6 +81,8 @@ static int do_begin(struct txn *t, void *arg)
 
 	if (err)
 		return err;
+	if (!(v->meter & METER_ON))
+		return -ENODATA;	/* somebody took the limit away */
 	if (m->counting || reaping(c->req->fs))
 		return -EINPROGRESS;
 	memcpy(c->name, v->name, FS_VOLUME_NAME_MAX);
@@ -122,7 +124,7 @@ static void end(struct meter_count *c)
 	waitq_wake_all(&m->counted);
 }
 
-/* From here to end(), what the volume does is watched. */
+/* From here to end(), what the volume does is watched.  -ENODATA: it has no meter. */
 static int count(struct meter_count *c)
 {
 	uint64_t found;
@@ -169,6 +171,8 @@ int meter_load(struct txn *t, struct volume_op *o, const struct volume *v)
 		return 0;
 	if (o->count && o->count->volume != v->id)
 		return -ESTALE;
+	if (o->meter_ends && v->physical)
+		return DONE;		/* somebody else has set one meanwhile */
 	if (o->count && !o->limit_given && !(v->meter & METER_ON))
 		return DONE;		/* it has no limit any more */
 	if (o->count && reaping(fs))
@@ -253,10 +257,11 @@ static int meter_begin(struct meter_count *c, const struct volume_op *set)
 	return err ? err : run_set(&o);
 }
 
+/* It got no limit. */
 static void meter_end(const struct volume_op *set)
 {
 	struct volume_op o = { .req = set->req, .name = set->name, .quota = -1, .soft = -1, .reserve = -1,
-			       .limit_given = true, .now = set->now };
+			       .limit_given = true, .meter_ends = true, .now = set->now };
 
 	run_set(&o);
 }
@@ -274,19 +279,12 @@ static int do_look(struct txn *t, void *arg)
 	return err;
 }
 
-int meter_limit(struct volume_op *o)
+static int limit(struct meter_count *c, struct volume_op *o)
 {
-	struct meter_count c = { .req = o->req };
-	struct fs *fs = o->req->fs;
-	struct look l;
+	struct look l = { .id = c->volume };
+	int err = fs_run(o->req, SPACE_ORDINARY, false, false, do_look, &l);
 	bool on;
-	int err = volume_id(fs, o->name, &c.volume);
 
-	l.id = c.volume;
-	if (!err)
-		err = pool_require(fs->pool, POOL_METERS);
-	if (!err)
-		err = fs_run(o->req, SPACE_ORDINARY, false, false, do_look, &l);
 	if (err)
 		return err;
 	on = l.meter & METER_ON;
@@ -295,12 +293,28 @@ int meter_limit(struct volume_op *o)
 		if (err != -EOVERFLOW)
 			return err;
 	}
-	err = on ? 0 : meter_begin(&c, o);
+	err = on ? 0 : meter_begin(c, o);
 	if (!err)
-		err = set_counted(&c, o, TRIES);
-	if (err && !on)
+		err = set_counted(c, o, TRIES);
+	if (err && !on && err != -ENODATA && err != -ESTALE)
 		meter_end(o);
 	return err;
+}
+
+int meter_limit(struct volume_op *o)
+{
+	struct meter_count c = { .req = o->req };
+	struct fs *fs = o->req->fs;
+	int err = volume_id(fs, o->name, &c.volume);
+
+	if (!err)
+		err = pool_require(fs->pool, POOL_METERS);
+	if (err)
+		return err;
+	do {
+		err = limit(&c, o);
+	} while (err == -ENODATA);
+	return err == -ESTALE ? -ENOENT : err;
 }
 
 /* ---- counting anew ------------------------------------------------------------------------------ */
@@ -312,9 +326,9 @@ static int recount(struct meter_count *c)
 	struct look l = { .id = c->volume };
 	int err = fs_run(c->req, SPACE_ORDINARY, false, false, do_look, &l);
 
-	if (err || !(l.meter & METER_ON))
-		return err;
-	return set_counted(c, &o, 1);
+	if (!err)
+		err = l.meter & METER_ON ? set_counted(c, &o, 1) : -ENODATA;
+	return err == -ENODATA ? 0 : err == -ENOENT ? -ESTALE : err;
 }
 
 int fs_volume_recount(struct fs_req *req, uint32_t volume, const bool *stop)

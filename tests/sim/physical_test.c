@@ -604,6 +604,95 @@ static void while_counting(struct rig *r)
 			fiber_yield();
 }
 
+static void clear_later(void *arg)
+{
+	while (busy.setting && !((struct rig *)arg)->fs->meters.counting)
+		loop_sleep_ns(1000);
+	while_counting(arg);
+	sim_ok(set_limit(arg, "v", 0));
+}
+
+/* Who is counted is watched, or it is known that nobody was. */
+static void watch(void *arg)
+{
+	struct rig *r = arg;
+	struct meters *m = &r->fs->meters;
+	uint32_t meter;
+
+	while (busy.setting) {
+		if (!waitq_wait_timeout(&m->counted, 100000))
+			continue;
+		sim_ok(fs_checkpoint(r->fs));	/* which is what the next try waits for, too */
+		for (unsigned k = 0; k < 50 && busy.setting; k++) {
+			sim_ok(fs_run(&r->req, SPACE_ORDINARY, false, false, do_meter, &meter));
+			sim_check(!m->counting || m->regrouped || meter & METER_ON, "counted without a meter");
+			fiber_yield();
+		}
+	}
+}
+
+/* A limit is set and taken away at once: one of the two was the last. */
+static void set_and_cleared(struct rig *r)
+{
+	static void (*const fns[])(void *) = { busy_set, clear_later, watch };
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+	unsigned set = 0;
+
+	busy.root = v;
+	rng_init(&busy.rng, 3);
+	for (unsigned k = 0; k < 40; k++)
+		sim_ok(write_at(r, f, k * 200, 200));
+	for (unsigned round = 0; round < 40; round++) {
+		busy.setting = true;
+		sim_ok(fs_close(r->fs));
+		rig_open(r);
+		rig_parallel(r, fns, 3);
+		if (info(r, "v")->physical_blocks) {
+			set++;
+			expect_exact(r, "v", "set in the end");
+		}
+		sim_ok(set_limit(r, "v", 0));
+	}
+	sim_check(set > 5, "set %u times", set);
+}
+
+/* Two set it at once, and the one asks for too little. */
+static void set_too_small(void *arg)
+{
+	int err;
+
+	if (rng_one_in(&busy.rng, 2))
+		while_counting(arg);
+	err = set_limit(arg, "v", 100);
+	sim_check(err == -EOVERFLOW, "less than there is: %s", sim_err(err));
+}
+
+static void set_large(void *arg)
+{
+	if (rng_one_in(&busy.rng, 2))
+		while_counting(arg);
+	sim_ok(set_limit(arg, "v", 40000));
+}
+
+static void set_by_two(struct rig *r)
+{
+	static void (*const fns[])(void *) = { set_large, set_too_small };
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+
+	rng_init(&busy.rng, 4);
+	for (unsigned k = 0; k < 10; k++)
+		sim_ok(write_at(r, f, k * 200, 200));
+	for (unsigned round = 0; round < 40; round++) {
+		sim_ok(write_at(r, make(r, v, "g", FS_REG), 0, 200));
+		sim_ok(fs_remove(&r->req, v, name_of("g"), NULL));	/* both wait for that first */
+		rig_parallel(r, fns, 2);
+		sim_check(info(r, "v")->physical_blocks == 40000, "round %u: a limit of %u", round,
+			  (unsigned)info(r, "v")->physical_blocks);
+		expect_exact(r, "v", "set by two");
+		sim_ok(set_limit(r, "v", 0));
+	}
+}
+
 /* Others share what the volume has, and let go of it, while it is counted. */
 static void busy_others(void *arg)
 {
@@ -823,6 +912,8 @@ static const struct rig_test tests[] = {
 	{ "shared_few_refs", shared, 40000, 4, false },
 	{ "beside", beside, 60000, 0, false },
 	{ "cleared", cleared, 20000, 0, false },
+	{ "set_and_cleared", set_and_cleared, 30000, 0, false },
+	{ "set_by_two", set_by_two, 20000, 0, false },
 	{ "beside_others", beside_others, 60000, 0, true },
 	{ "set_beside", set_beside, 60000, 0, false },
 	{ "beside_background", beside, 60000, 0, true },
