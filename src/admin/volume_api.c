@@ -176,7 +176,7 @@ static int settings_set(struct call *c, const struct volume_args *a)
 	int err = 0;
 
 	if (l->quota_blocks >= 0 || l->soft_blocks >= 0 || l->reserve_blocks >= 0 || l->physical_blocks >= 0)
-		err = fs_volume_limit(&c->req, a->name, l);
+		err = fs_volume_limit(&c->req, a->name, l, &c->admin->stopping);
 	if (!err && a->exports)
 		err = fs_volume_set(&c->req, a->name, a->exports, -1);
 	if (!err && a->dedup_given)

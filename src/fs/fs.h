@@ -330,14 +330,15 @@ int fs_volume_set_space(struct fs_req *req, const char *name, int64_t quota_bloc
 			int64_t reserve_blocks);
 /*
  * The same, and the limit of what the volume holds of the pool, with its snapshots (docs/quotas.md).  Setting that for
- * the first time counts it: takes as long as an exact account of the volume.  -EOVERFLOW: it holds more.  -EBUSY: a scrub
- * holds the pool, -E2BIG: it doesn't fit in memory what must be counted (fs/account.h).  0 takes the limit away.
+ * the first time counts it: takes as long as an exact account of the volume; STOP, which may be NULL, ends that with
+ * -EINTR.  -EOVERFLOW: it holds more.  -EBUSY: a scrub holds the pool, -E2BIG: it doesn't fit in memory what must be
+ * counted (fs/account.h).  0 takes the limit away.
  */
 struct fs_limits { int64_t quota_blocks, soft_blocks, reserve_blocks, physical_blocks; };	/* -1: leave as it is */
-int fs_volume_limit(struct fs_req *req, const char *name, const struct fs_limits *l);
+int fs_volume_limit(struct fs_req *req, const char *name, const struct fs_limits *l, const bool *stop);
 /*
  * Counts what the volume holds, if it has a limit: so what others did to blocks that were shared comes to be known.
- * STOP, which may be NULL, ends it with -EINTR; -EBUSY and -E2BIG as above.  The same happens in the background when
+ * STOP, -EBUSY and -E2BIG as above.  The same happens in the background when
  * the limit refuses something, but not before FS_RECOUNT_NS have passed since the last time.
  */
 #define FS_RECOUNT_NS (300 * 1000000000ull)

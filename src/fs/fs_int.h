@@ -303,8 +303,8 @@ struct volume_op;
 /* do_volume_set() with a limit, or a count: load pass, what will be set; apply pass. */
 int meter_load(struct txn *t, struct volume_op *o, const struct volume *v);
 void meter_apply(const struct volume_op *o, struct volume *v);
-/* Runs O, which sets a limit other than 0: counts first if need be. */
-int meter_limit(struct volume_op *o);
+/* Runs O, which sets a limit other than 0: counts first if need be, until STOP, which may be NULL: -EINTR. */
+int meter_limit(struct volume_op *o, const bool *stop);
 
 struct quota_op {
 	struct fs_req *req;

@@ -301,9 +301,9 @@ static int limit(struct meter_count *c, struct volume_op *o)
 	return err;
 }
 
-int meter_limit(struct volume_op *o)
+int meter_limit(struct volume_op *o, const bool *stop)
 {
-	struct meter_count c = { .req = o->req };
+	struct meter_count c = { .req = o->req, .stop = stop };
 	struct fs *fs = o->req->fs;
 	int err = volume_id(fs, o->name, &c.volume);
 

@@ -467,7 +467,7 @@ int do_volume_set(struct txn *t, void *arg)
 	return 0;
 }
 
-int fs_volume_limit(struct fs_req *req, const char *name, const struct fs_limits *l)
+int fs_volume_limit(struct fs_req *req, const char *name, const struct fs_limits *l, const bool *stop)
 {
 	struct volume_op o = { .req = req, .name = name, .quota = l->quota_blocks, .soft = l->soft_blocks,
 			       .reserve = l->reserve_blocks, .limit_given = l->physical_blocks >= 0,
@@ -475,7 +475,7 @@ int fs_volume_limit(struct fs_req *req, const char *name, const struct fs_limits
 	int err = o.reserve > 0 || o.soft > 0 ? pool_require(req->fs->pool, POOL_QUOTAS) : 0;
 
 	if (!err && l->physical_blocks > 0)
-		err = meter_limit(&o);
+		err = meter_limit(&o, stop);
 	else if (!err)
 		err = fs_run(req, SPACE_ORDINARY, true, true, do_volume_set, &o);
 	if (!err)
@@ -488,7 +488,7 @@ int fs_volume_set_space(struct fs_req *req, const char *name, int64_t quota_bloc
 {
 	const struct fs_limits l = { quota_blocks, soft_blocks, reserve_blocks, -1 };
 
-	return fs_volume_limit(req, name, &l);
+	return fs_volume_limit(req, name, &l, NULL);
 }
 
 int fs_volume_set_schedule(struct fs_req *req, const char *name, const char *schedule)

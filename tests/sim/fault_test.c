@@ -270,7 +270,7 @@ static int physical_limit(struct fs *fs)
 	struct fs_req req;
 
 	fs_req_admin(&req, fs);
-	return fs_volume_limit(&req, "main", &l);
+	return fs_volume_limit(&req, "main", &l, NULL);
 }
 
 static int count_anew(struct fs *fs)

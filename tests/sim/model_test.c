@@ -213,7 +213,7 @@ static void set_limit(struct test *t, const char *volume)
 	if (!t->metered)
 		return;
 	fs_req_admin(&req, t->fs);
-	rc = fs_volume_limit(&req, volume, &l);
+	rc = fs_volume_limit(&req, volume, &l, NULL);
 	sim_check(!rc || rc == -ENOSPC, "%s: a limit: %s", volume, sim_err(rc));
 }
 

@@ -55,7 +55,7 @@ static int set_limit(struct rig *r, const char *name, int64_t blocks)
 {
 	const struct fs_limits l = { -1, -1, -1, blocks };
 
-	return fs_volume_limit(&r->req, name, &l);
+	return fs_volume_limit(&r->req, name, &l, NULL);
 }
 
 static int write_at(struct rig *r, struct fs_id id, uint64_t first, uint32_t count)
@@ -184,7 +184,7 @@ static void setting(struct rig *r)
 	i = info(r, "v");
 	sim_check(!i->physical_blocks && !i->held_blocks, "refused, and yet set");
 	sim_ok(write_at(r, f, 1000, 100));	/* nor is it refused */
-	sim_check(fs_volume_limit(&r->req, "v", &both) == -EDQUOT && !info(r, "v")->physical_blocks,
+	sim_check(fs_volume_limit(&r->req, "v", &both, NULL) == -EDQUOT && !info(r, "v")->physical_blocks,
 		  "with a quota that is too small");
 	sim_ok(set_limit(r, "v", 1000));
 	expect_exact(r, "v", "set");
@@ -693,6 +693,19 @@ static void set_by_two(struct rig *r)
 	}
 }
 
+static void stopped(struct rig *r)
+{
+	const struct fs_limits l = { -1, -1, -1, 1000 };
+	struct fs_id v = volume(r, "v");
+	bool stop = true;
+
+	sim_ok(write_at(r, make(r, v, "f", FS_REG), 0, 200));
+	sim_check(fs_volume_limit(&r->req, "v", &l, &stop) == -EINTR && !info(r, "v")->physical_blocks, "not stopped");
+	sim_ok(set_limit(r, "v", 1000));
+	sim_check(fs_volume_recount(&r->req, v.volume, &stop) == -EINTR, "not stopped");
+	expect_exact(r, "v", "stopped");
+}
+
 /* Others share what the volume has, and let go of it, while it is counted. */
 static void busy_others(void *arg)
 {
@@ -914,6 +927,7 @@ static const struct rig_test tests[] = {
 	{ "cleared", cleared, 20000, 0, false },
 	{ "set_and_cleared", set_and_cleared, 30000, 0, false },
 	{ "set_by_two", set_by_two, 20000, 0, false },
+	{ "stopped", stopped, 20000, 0, false },
 	{ "beside_others", beside_others, 60000, 0, true },
 	{ "set_beside", set_beside, 60000, 0, false },
 	{ "beside_background", beside, 60000, 0, true },

@@ -112,7 +112,7 @@ static void furnish(struct rig *t, struct rng *rng, unsigned round)
 	struct fs_volume_info *v = test_alloc(sizeof(*v));
 	struct fs_attr a;
 
-	sim_ok(fs_volume_limit(&t->req, "copy", &limits));
+	sim_ok(fs_volume_limit(&t->req, "copy", &limits, NULL));
 	sim_ok(fs_volume_set_dedup(&t->req, "copy", round % 2));
 	sim_ok(fs_volume_find(t->fs, "copy", v));
 	sim_ok(fs_create(&t->req, v->root, (struct fs_name){ "limited", 7 }, &how, &a, NULL));

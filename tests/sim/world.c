@@ -507,7 +507,7 @@ static void make_world(struct world *w)
 		sim_ok(fs_volume_set_space(&req, "main", 0, 200, w->reserve));
 	}
 	if (w->metered)
-		sim_ok(fs_volume_limit(&req, "main", &(struct fs_limits){ -1, -1, -1, 4 * w->nblocks }));
+		sim_ok(fs_volume_limit(&req, "main", &(struct fs_limits){ -1, -1, -1, 4 * w->nblocks }, NULL));
 	if (w->dedup)
 		sim_ok(fs_volume_set_dedup(&req, "main", w->seed % 2));
 	for (unsigned i = 0; i < GOLDENS; i++)
