@@ -70,6 +70,7 @@ struct meters {
 	struct meter_due *due;		/* those that were to be counted anew, and when they may be the next time */
 	uint32_t n, cap;
 	bool running, stopping;		/* the fiber */
+	bool give_way;			/* it is to end its count: somebody waits for one */
 	struct waitq counted;		/* nobody counts any more; the fiber has ended */
 };
 

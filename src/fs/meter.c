@@ -29,7 +29,7 @@
 #include "fs/pace.h"
 
 #define SECOND 1000000000ull
-#define AGAIN_NS (60 * SECOND)		/* after a count that said nothing */
+#define AGAIN_NS (60 * SECOND)		/* after a count that said nothing, or had to give way */
 #define PART 20				/* of the time, a volume is counted at most */
 #define TRIES 3				/* of a first count */
 
@@ -104,8 +104,11 @@ static int begin(struct meter_count *c)
 	if (err)
 		return err;
 	do {
-		while (m->counting && !stopped(c))	/* one at a time */
+		while (m->counting && !stopped(c)) {	/* one at a time */
+			m->give_way |= !c->pace;
 			waitq_wait_timeout(&m->counted, SECOND / 10);
+		}
+		m->give_way = m->stopping;
 		err = stopped(c) ? -EINTR : settle(c);
 		if (!err)
 			err = fs_run(c->req, SPACE_ORDINARY, false, false, do_begin, c);
@@ -374,13 +377,17 @@ static uint32_t due_next(struct meters *m)
 
 static void due_done(struct meters *m, uint32_t volume, int err, uint64_t took_ns, bool vain)
 {
-	uint64_t pause = err || vain ? AGAIN_NS : FS_RECOUNT_NS;
+	uint64_t pause = err == -EBUSY || err == -EINTR || vain ? AGAIN_NS : FS_RECOUNT_NS;
 	struct meter_due *d = due_of(m, volume);
 
-	if (d && err == -ESTALE)	/* it is no more */
+	if (!d)
+		return;
+	if (err == -ESTALE) {		/* it is no more */
 		*d = m->due[--m->n];
-	else if (d)
-		d->next_ns = loop_now_ns() + (pause > PART * took_ns ? pause : PART * took_ns);
+		return;
+	}
+	d->next_ns = loop_now_ns() + (pause > PART * took_ns ? pause : PART * took_ns);
+	d->wanted = false;		/* as it was, all the time */
 }
 
 static void recount_due(struct fs *fs, uint32_t volume)
@@ -388,7 +395,7 @@ static void recount_due(struct fs *fs, uint32_t volume)
 	struct meters *m = &fs->meters;
 	struct pace pace = { 0 };
 	struct fs_req req;
-	struct meter_count c = { .req = &req, .volume = volume, .stop = &m->stopping, .pace = &pace };
+	struct meter_count c = { .req = &req, .volume = volume, .stop = &m->give_way, .pace = &pace };
 	uint64_t start = loop_now_ns();
 	int err;
 
@@ -423,7 +430,7 @@ void meter_want(struct fs *fs, uint32_t volume)
 	if (m->stopping || fs->cfg.no_background || pool_readonly(fs->pool))
 		return;
 	d = due_of(m, volume);
-	if (!d || d->wanted || loop_now_ns() < d->next_ns)
+	if (!d || loop_now_ns() < d->next_ns)
 		return;
 	d->wanted = true;
 	if (!m->running)
@@ -439,7 +446,7 @@ void meters_init(struct fs *fs)
 
 void meters_stop_soon(struct fs *fs)
 {
-	fs->meters.stopping = true;
+	fs->meters.stopping = fs->meters.give_way = true;
 }
 
 void meters_stop(struct fs *fs)

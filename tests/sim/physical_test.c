@@ -346,6 +346,54 @@ static void background(struct rig *r)
 	sim_check(counted(r, 200, 250), "not counted");
 }
 
+/* Whoever is refused again and again, it isn't counted all the time. */
+static void refused_on(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+	uint64_t first = 0;
+	unsigned k;
+
+	sim_ok(set_limit(r, "v", 12100));
+	for (k = 0; k < 60; k++)
+		sim_ok(write_at(r, f, k * 200, 200));
+	sim_ok(fs_close(r->fs));
+	rig_open(r);			/* nor was it lately */
+	sim_check(write_at(r, f, 20000, 100) == -EDQUOT && r->fs->meters.running, "not counted");
+	for (k = 0; r->fs->meters.running && k < 10000; k++) {
+		sim_check(write_at(r, f, 20000, 100) == -EDQUOT, "beyond the limit");
+		loop_sleep_ns(100000);
+		first = first ? first : r->fs->meters.due[0].next_ns;
+	}
+	sim_check(k > 5 && k < 10000 && r->fs->meters.due[0].next_ns == first, "counted on and on");
+}
+
+static void refused_and_counted(struct rig *r, struct fs_id f)
+{
+	sim_check(write_at(r, f, 50000, 250) == -EDQUOT, "beyond the limit");
+	for (unsigned k = 0; !r->fs->meters.counting && k < 1000; k++)
+		loop_sleep_ns(100000);
+	sim_check(r->fs->meters.counting == f.volume, "not counted");
+}
+
+/* Nobody waits for what is counted in the background. */
+static void gives_way(struct rig *r)
+{
+	struct fs_id v = volume(r, "v"), f = make(r, v, "f", FS_REG);
+	uint64_t start;
+
+	volume(r, "w");
+	for (unsigned k = 0; k < 200; k++)
+		sim_ok(write_at(r, f, k * 200, 200));
+	sim_ok(set_limit(r, "v", 40300));
+	refused_and_counted(r, f);
+	start = loop_now_ns();
+	sim_ok(set_limit(r, "w", 100));
+	sim_check(loop_now_ns() - start < 10000000, "it took %u us", (unsigned)((loop_now_ns() - start) / 1000));
+	expect_exact(r, "w", "set beside");
+	loop_sleep_ns(60000000000ull);
+	refused_and_counted(r, f);
+}
+
 /* Room is made by the way: others go on meanwhile. */
 static void polite(struct rig *r)
 {
@@ -918,6 +966,8 @@ static const struct rig_test tests[] = {
 	{ "scrubbed", scrubbed, 20000, 0, false },
 	{ "drift", drift, 20000, 0, false },
 	{ "background", background, 20000, 0, true },
+	{ "refused_on", refused_on, 20000, 0, true },
+	{ "gives_way", gives_way, 60000, 0, true },
 	{ "polite", polite, 30000, 0, false },
 	{ "exact", exact, 20000, 0, false },
 	{ "exact_few_refs", exact, 20000, 3, false },
