@@ -17,6 +17,7 @@ struct look {
 	uint64_t holes;			/* there may be so many */
 	uint64_t mapped;		/* by the whole file */
 	uint64_t quota_left;
+	bool held;			/* that is what the limit of what the volume holds leaves */
 };
 
 static int do_look(struct txn *t, void *arg)
@@ -33,7 +34,10 @@ static int do_look(struct txn *t, void *arg)
 	if (!is_owner(&l->req->cred, i) && !may(&l->req->cred, i, MAY_WRITE))
 		return -EACCES;
 	l->mapped = i->mapped;
-	return quota_left(t, vol, i, &l->quota_left);
+	err = quota_left(t, vol, i, &l->quota_left);
+	if (!err)
+		l->held = l->quota_left == volume_physical_left(vol);
+	return err;
 }
 
 /* One step: from the next block that is there on, to the next GiB. */
@@ -117,6 +121,24 @@ static int room_for(struct fs_req *req, struct look *l)
 	return l->holes > l->quota_left ? -EDQUOT : space_check(req->fs, l->id.volume, l->holes);
 }
 
+/* What is being freed, or is others' as well by now, makes room. */
+static int look_for_room(struct fs_req *req, const struct look *what)
+{
+	uint64_t until_ns = 0;
+	struct look l;
+	int err;
+
+	do {
+		l = *what;
+		err = fs_run(req, SPACE_ORDINARY, false, false, do_look, &l);
+		if (!err)
+			err = room_for(req, &l);
+	} while (err == -EDQUOT && l.held && meter_make_room(req->fs, &until_ns));
+	if (err == -EDQUOT && l.held)
+		meter_want(req->fs, l.id.volume);
+	return err;
+}
+
 int fs_allocate(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t len,
 		struct fs_wcc *ret_wcc)
 {
@@ -130,9 +152,7 @@ int fs_allocate(struct fs_req *req, struct fs_id id, uint64_t offset, uint64_t l
 	if (offset > FS_MAX_SIZE || len > FS_MAX_SIZE - offset)
 		return -EFBIG;
 	l.holes = l.count = (offset + len + BLOCK_SIZE - 1) / BLOCK_SIZE - l.first;
-	err = fs_run(req, SPACE_ORDINARY, false, false, do_look, &l);
-	if (!err)
-		err = room_for(req, &l);
+	err = look_for_room(req, &l);
 	if (!err)
 		err = fs_run(req, space_for(req->fs, id), true, true, do_setattr, &o);
 	if (ret_wcc)

@@ -331,7 +331,7 @@ static void background(struct rig *r)
 	sim_check(write_at(r, f, 1000, 100) == -EDQUOT, "beyond the limit");
 	sim_check(!counted(r, 0, 100), "counted again so soon");
 	loop_sleep_ns(FS_RECOUNT_NS);
-	sim_check(write_at(r, f, 1000, 100) == -EDQUOT, "beyond the limit");
+	sim_check(fs_allocate(&r->req, f, 1000 * KIB4, 100 * KIB4, NULL) == -EDQUOT, "beyond the limit");
 	sim_check(counted(r, 0, 100), "not counted");
 	sim_ok(write_at(r, f, 1000, 100));
 	expect_exact(r, "v", "counted in the background");
