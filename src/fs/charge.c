@@ -55,7 +55,7 @@ int volume_charge(void *arg, struct txn *t)
 
 	if (err || !volume_payer(v))
 		return err == -ESTALE ? 0 : err;	/* it is gone: what it has is freed for all */
-	if (!t->apply)
+	if (!t->apply && !fs->mend)
 		err = limit_check(t, v);
 	if (!err)
 		err = volume_slot_own(t, t->owner, &v);

@@ -359,6 +359,8 @@ static int mend_round(struct mend *m)
 		repaired(m, "the log was replayed: %" PRIu64 " records", m->c->stats.log_records);
 	else
 		err = mend_each(m, FIX_REPLAYED, FIX_KINDS);
+	if (!err && m->done)
+		err = mend_meters(m);
 	if (err)
 		fs_abandon(m->fs);	/* what stands in the last checkpoint is right */
 	else

@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- records and inodes -------------------------------------------------------------------- */
 
@@ -243,6 +244,29 @@ static int do_lost(struct txn *t, void *arg)
 		i->nlink = 1;
 	}
 	return 0;
+}
+
+static int do_stale(struct txn *t, void *arg)
+{
+	const struct fs_volume_info *info = arg;
+	struct volume *v;
+	int err = mend_record_own(t, info->id, &v);
+
+	if (!err && t->apply && v->meter)
+		v->meter |= METER_STALE;
+	return err;
+}
+
+int mend_meters(struct mend *m)
+{
+	struct fs_volume_info *v = calloc(1, sizeof(*v));
+	int err = v ? 0 : -ENOMEM;
+
+	while (!err && !volume_next_any(m->fs, v->id, v))
+		if (v->physical_blocks)
+			err = mend_run(m, do_stale, v);
+	free(v);
+	return err && mend_is_final(err) ? err : 0;
 }
 
 /* The directory of that name in the volume's root, made if there is none. */

@@ -754,6 +754,37 @@ static void stopped(struct rig *r)
 	expect_exact(r, "v", "stopped");
 }
 
+static int do_harm(struct txn *t, void *arg)
+{
+	struct volume *v;
+	int err = volume_slot_own(t, *(uint32_t *)arg, &v);
+
+	if (!err && t->apply)
+		v->files += 3;
+	return err;
+}
+
+/* Repairs take and free blocks that nobody is charged for. */
+static void repaired(struct rig *r)
+{
+	struct fs_check_opts o = { .repair = true };
+	struct fs_id v = volume(r, "v");
+	struct fs_check_stats st;
+	struct txn t;
+
+	sim_ok(write_at(r, make(r, v, "f", FS_REG), 0, 200));
+	sim_ok(set_limit(r, "v", 1000));
+	txn_begin(&t, r->fs->pool);
+	sim_ok(txn_run(&t, true, do_harm, &v.volume));
+	txn_end(&t);
+	sim_ok(fs_close(r->fs));
+	sim_check(!fs_check_with(r->dev, &o, NULL, NULL, &st) && st.repairs, "it isn't set right");
+	rig_open(r);
+	sim_check(info(r, "v")->held_stale, "what it holds is known after repairs");
+	sim_ok(fs_volume_recount(&r->req, v.volume, NULL));
+	expect_exact(r, "v", "repaired");
+}
+
 /* Others share what the volume has, and let go of it, while it is counted. */
 static void busy_others(void *arg)
 {
@@ -978,6 +1009,7 @@ static const struct rig_test tests[] = {
 	{ "set_and_cleared", set_and_cleared, 30000, 0, false },
 	{ "set_by_two", set_by_two, 20000, 0, false },
 	{ "stopped", stopped, 20000, 0, false },
+	{ "repaired", repaired, 20000, 0, false },
 	{ "beside_others", beside_others, 60000, 0, true },
 	{ "set_beside", set_beside, 60000, 0, false },
 	{ "beside_background", beside, 60000, 0, true },
