@@ -147,6 +147,8 @@ unsigned hosts_count(const char *list);
 const char *host_at(const char *list, unsigned i, char buf[FLEET_HOST]);
 unsigned host_find(const char *list, const char *uri);	/* HOST_NONE: it isn't there */
 int hosts_check(const char *list, char why[FLEET_WHY]);
+/* The first of LIST that is another machine by its address, as in qemu+ssh://kvm1/system; HOST_NONE: none is. */
+unsigned host_remote(const char *list);
 /* LIST becomes the fleet's hosts, and must have all on which machines are. */
 int fleet_hosts_set(struct fleet *f, const char *list, char why[FLEET_WHY]);
 /* Each machine that has no host goes to that of the N which has the most memory LEFT (bytes), to the first

@@ -53,6 +53,28 @@ unsigned host_find(const char *list, const char *uri)
 	return HOST_NONE;
 }
 
+unsigned host_remote(const char *list)
+{
+	static const char *const here[] = { "localhost", "127.0.0.1", "[::1]" };
+	char uri[FLEET_HOST], *name;
+	unsigned i, k, n = hosts_count(list);
+
+	for (i = 0; i < n; i++) {
+		name = strstr(host_at(list, i, uri), "://");
+		if (!name)
+			continue;
+		name += 3;
+		name[strcspn(name, "/?")] = 0;
+		if (strrchr(name, '@'))
+			name = strrchr(name, '@') + 1;
+		for (k = 0; k < 3 && strncmp(name, here[k], strlen(here[k])); k++)
+			;
+		if (*name && k == 3)
+			return i;
+	}
+	return HOST_NONE;
+}
+
 int hosts_check(const char *list, char why[FLEET_WHY])
 {
 	char uri[FLEET_HOST];

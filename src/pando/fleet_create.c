@@ -137,6 +137,18 @@ void now_text(char buf[32])
 	strftime(buf, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
+/* Its machines would look for their disks on themselves. */
+static int server_look(struct creation *x)
+{
+	const char *list = setting_text(&x->f, "connect");
+	char uri[FLEET_HOST];
+	unsigned i = host_remote(list);
+
+	return i == HOST_NONE || setting_text(&x->f, "server") || setting_text(&x->f, "path") ? DONE :
+		usage(x->c, "%s: say with --server at which address it reaches pandod, or with --path where it has mounted the "
+		      "volume", host_at(list, i, uri));
+}
+
 /* A fleet that isn't there yet, from what was given. */
 static int fleet_begin(struct creation *x, const char *name)
 {
@@ -150,6 +162,9 @@ static int fleet_begin(struct creation *x, const char *name)
 	f->settings = json_incref(x->given);
 	if (!setting_text(f, "golden") || !json_object_get(x->given, "count"))
 		return usage(x->c, "%s: there is no such fleet yet; say --golden and --count", name);
+	err = server_look(x);
+	if (err)
+		return err;
 	settings_begin(f->settings);
 	if (settings_complete(f->settings, name, why))
 		return usage(x->c, "%s", why);
