@@ -283,8 +283,9 @@ static void head_print(const struct shown *s)
 	if (*s->files.foreign)
 		named_print(15, "foreign", "%s is in its folder and isn't its own", s->files.foreign);
 	if (s->incomplete || !s->files.golden || f->state == FLEET_MAKING)
-		printf("%-15s %llu machines; 'pando fleet create %s' completes it\n", "incomplete",
-		       (unsigned long long)s->incomplete, f->name);
+		printf("%-15s %llu machines%s; 'pando fleet create %s' completes it\n", "incomplete",
+		       (unsigned long long)s->incomplete, s->files.golden ? "" : ", and the share of the golden image is missing",
+		       f->name);
 	tags_print(s);
 	attached_print(f);
 	putchar('\n');
