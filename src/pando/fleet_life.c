@@ -136,6 +136,8 @@ int fleet_start(struct cmd *c)
 	if (!err)
 		err = life_begin(&l);
 	if (!err)
+		err = life_alive(&l);
+	if (!err)
 		err = no_spares(&l);
 	if (!err)
 		err = domains_look(&l);
