@@ -145,6 +145,7 @@ struct crew_work {
 	int (*fn)(struct hv *hv, const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
 	unsigned at_once;		/* 64 at most */
 	bool keep_going;		/* after a failure, with all others */
+	bool to_the_end;		/* the same, but only the first failure is told */
 };
 /* Each failure is told with its machine's name.  *ret_done: how many it was done for. */
 int crew_run(struct hosts *h, struct fleet *f, const struct crew_work *work, uint64_t *ret_done);

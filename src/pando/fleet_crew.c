@@ -69,7 +69,7 @@ static void *crew_member(void *arg)
 		if (err) {
 			memcpy(w->why[w->failures], why, FLEET_WHY);
 			w->failed[w->failures++] = (size_t)(m - w->f->machines);
-			w->stop |= !w->work->keep_going;
+			w->stop |= !w->work->keep_going && !w->work->to_the_end;
 		}
 		pthread_cond_signal(&w->changed);
 	}

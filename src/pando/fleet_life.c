@@ -300,6 +300,7 @@ int machines_resume(struct life *l, int err)
 	uint64_t n;
 	int failed;
 
+	on.to_the_end = true;
 	if (err)
 		interrupted = 0;
 	failed = l->hosts.n ? crew_run(&l->hosts, &l->f, &on, &n) : DONE;
