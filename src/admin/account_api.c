@@ -153,20 +153,23 @@ static json_t *json_ratio(uint64_t a, uint64_t b)
 	return b ? json_real((double)a / (double)b) : json_null();
 }
 
-/* What was saved, by what: each is what the one before it left over. */
+/* What was saved, by what: each is what the one before it left over.  A pool has no sizes of its files without a walk
+ * over all inodes of all volumes and snapshots. */
 static void set_saved(json_t *j, const struct fs_account *a)
 {
 	uint64_t different = less(a->mapped_blocks, a->stored.data);
 	uint64_t dedup = a->dedup_blocks < different ? a->dedup_blocks : different;
+	bool sizes = a->of != FS_ACCOUNT_POOL;
 	json_t *saved = json_object();
 
-	json_set_u64(saved, "holes", less(a->size_blocks, a->file_blocks) * BLOCK);
+	if (sizes)
+		json_set_u64(saved, "holes", less(a->size_blocks, a->file_blocks) * BLOCK);
 	json_set_u64(saved, "cloning", (different - dedup) * BLOCK);
 	json_set_u64(saved, "dedup", dedup * BLOCK);
 	json_set_u64(saved, "compression", 0);
 	json_object_set_new(j, "saved", saved);
 	json_object_set_new(j, "ratios", json_pack("{s:o?,s:o?,s:o?,s:f}",
-		"holes", json_ratio(a->size_blocks, a->file_blocks),
+		"holes", json_ratio(a->size_blocks, sizes ? a->file_blocks : 0),
 		"cloning", json_ratio(a->mapped_blocks, a->stored.data + dedup),
 		"dedup", json_ratio(a->stored.data + dedup, a->stored.data), "compression", 1.0));
 }
@@ -183,7 +186,8 @@ static json_t *json_exact(const struct account_args *a)
 		return NULL;
 	json_set_u64(j, "age_ms", less(a->now_ns, k->when_ns) / 1000000);
 	json_set_u64(j, "reaping", k->reaping);
-	json_set_u64(j, "size", k->size_bytes);
+	if (k->of != FS_ACCOUNT_POOL)
+		json_set_u64(j, "size", k->size_bytes);
 	json_set_u64(j, "mapped", k->mapped_blocks * BLOCK);
 	json_set_u64(j, "stored", stored * BLOCK);
 	json_set_u64(j, "stored_data", k->stored.data * BLOCK);
@@ -194,12 +198,10 @@ static json_t *json_exact(const struct account_args *a)
 	}
 	if (k->of == FS_ACCOUNT_VOLUME)
 		json_set_u64(j, "exclusive_with_snapshots", a->kept.all * BLOCK);
-	if (k->of != FS_ACCOUNT_POOL)
-		set_saved(j, k);
+	set_saved(j, k);
 	return j;
 }
 
-/* A pool has no sizes of its files without a walk over all inodes of all volumes. */
 static void set_pool(json_t *j, const struct account_args *a)
 {
 	const struct fs_status *p = &a->pool;

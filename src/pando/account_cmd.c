@@ -93,7 +93,8 @@ static void exact_rows(struct table *t, const json_t *j)
 	size_row(t, saved, "cloning", "saved by cloning", "mapped more than once within it");
 	size_row(t, saved, "dedup", "saved by dedup", "");
 	ratio_row(t, ratios, "holes", "ratio, holes", "size to mapped");
-	ratio_row(t, ratios, "cloning", "ratio, cloning", "mapped to stored");
+	ratio_row(t, ratios, "cloning", "ratio, cloning", "mapped to what cloning leaves of it");
+	ratio_row(t, ratios, "dedup", "ratio, dedup", "that to stored");
 	age_text(e, age, sizeof(age));
 	row(t, "counted", age, json_is_true(json_object_get(e, "moved")) ? "ago, while the pool was changed" :
 	    json_is_true(json_object_get(e, "changed_since")) ? "ago; the pool has changed since" : "ago");
