@@ -282,12 +282,18 @@ int fs_dedup_resume(struct fs *fs)
 	char text[JOB_STATE_BYTES + 1] = "";
 	int err;
 
-	if (j->running || j->stop || pool_readonly(fs->pool))
+	if (j->running || j->stop)
 		return 0;
 	err = job_state_load(fs, "dedup", text);
 	if (err)
-		return err == -ENOENT ? 0 : err;
-	return parse(j, text) && j->st.running ? run(j) : 0;
+		return err == -ENOENT || err == -EROFS ? 0 : err;
+	if (!parse(j, text) || !j->st.running)
+		return 0;
+	if (!pool_readonly(fs->pool))
+		return run(j);
+	j->st.running = false;
+	j->st.result = -EROFS;
+	return 0;
 }
 
 int fs_dedup_stop(struct fs *fs)

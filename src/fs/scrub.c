@@ -364,12 +364,16 @@ int fs_scrub_resume(struct fs *fs)
 	struct fs_scrub_status st = { 0 };
 	int err;
 
-	if (fs->scrub->running || fs->scrub->stop || pool_readonly(fs->pool))
+	if (fs->scrub->running || fs->scrub->stop)
 		return 0;
 	err = job_state_load(fs, "scrub", text);
 	if (err)
-		return err == -ENOENT ? 0 : err;
+		return err == -ENOENT || err == -EROFS ? 0 : err;
 	parse(&st, text);
+	if (st.running && pool_readonly(fs->pool)) {
+		st.running = false;
+		st.result = -EROFS;
+	}
 	st.total_blocks = pool_super(fs->pool)->nblocks;
 	fs->scrub->st = st;
 	return st.running ? run(fs) : 0;
