@@ -10,13 +10,32 @@
 
 #include <dlfcn.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #define LIBRARY "libvirt.so.0"
+#define ALIVE_S 5			/* a host is asked so often whether it is there, */
+#define ALIVE_TIMES 3			/* and it is gone when it hasn't answered so many times */
 
 struct lv_calls lv;
+
+static void *events_run(void *arg)
+{
+	while (!lv.virEventRunDefaultImpl())
+		;
+	return NULL;
+}
+
+/* libvirt's timers are looked after for as long as the program runs. */
+static void events_start(void)
+{
+	pthread_t thread;
+
+	if (!lv.virEventRegisterDefaultImpl() && !pthread_create(&thread, NULL, events_run, NULL))
+		pthread_detach(thread);
+}
 
 static int library_load(char why[FLEET_WHY])
 {
@@ -33,6 +52,8 @@ static int library_load(char why[FLEET_WHY])
 	LV_CALLS
 #undef X
 	lv.auth = dlsym(library, "virConnectAuthPtrDefault");
+	if (lv.auth)
+		events_start();
 	return lv.auth ? 0 : refuse(why, -EIO, LIBRARY " has no virConnectAuthPtrDefault");
 }
 
@@ -82,6 +103,7 @@ int hv_open(const char *uri, struct hv **ret, char why[FLEET_WHY])
 		return refuse(why, -EIO, "%.200s: cannot be reached: %s", uri,
 			      lv.virGetLastErrorMessage());
 	}
+	lv.virConnectSetKeepAlive(hv->conn, ALIVE_S, ALIVE_TIMES);	/* not every driver can */
 	hv->type = type_find(hv->conn);
 	*ret = hv;
 	return 0;

@@ -21,6 +21,7 @@ struct hv {
 	X(virConnectGetType) \
 	X(virConnectListAllDomains) \
 	X(virConnectOpenAuth) \
+	X(virConnectSetKeepAlive) \
 	X(virDomainAttachDeviceFlags) \
 	X(virDomainCreate) \
 	X(virDomainDefineXML) \
@@ -40,6 +41,8 @@ struct hv {
 	X(virDomainShutdown) \
 	X(virDomainUndefine) \
 	X(virDomainUndefineFlags) \
+	X(virEventRegisterDefaultImpl) \
+	X(virEventRunDefaultImpl) \
 	X(virGetLastErrorCode) \
 	X(virGetLastErrorMessage) \
 	X(virInitialize) \
