@@ -346,6 +346,8 @@ static int domain_note(struct fleet *f, unsigned host, const json_t *by_uuid, co
 		m->domain = DOMAIN_FOREIGN;
 	if (!ours || strcmp(name, m->name))
 		snprintf(m->domain_name, sizeof(m->domain_name), "%.79s", name);
+	if (*m->domain_name && m->domain == DOMAIN_RUNNING && !m->domain_more)
+		m->domain_more = "running";	/* its name stands where that would */
 	return 0;
 }
 
