@@ -277,26 +277,29 @@ bool golden_is(const char *golden, const char *text)
 
 /* ---- who uses it ------------------------------------------------------------------------ */
 
-static int users_add(void *arg, struct fleet *f, const char *why)
+/* Adds F to the users of GOLDEN if it is one. */
+static void user_note(const struct fleet *f, const char *golden, json_t *users)
 {
-	struct golden_users *u = arg;
 	uint64_t n = 0;
 	bool uses = false;
 	size_t i;
 
-	if (f->copy)
-		return DONE;
-	if (why) {
-		snprintf(u->unreadable, sizeof(u->unreadable), "%s", why);
-		return DONE;
-	}
 	for (i = 0; i < f->n; i++)
-		n += !strcmp(fleet_golden(f, f->machines[i].version), u->golden) ||
-		     attached_has(f, f->machines[i].name, u->golden);
+		n += !strcmp(fleet_golden(f, f->machines[i].version), golden) || attached_has(f, f->machines[i].name, golden);
 	for (i = 1; i <= f->version; i++)
-		uses |= !strcmp(fleet_golden(f, i), u->golden);
+		uses |= !strcmp(fleet_golden(f, i), golden);
 	if (uses || n)
-		json_array_append_new(u->list, json_pack("{s:s,s:I}", "fleet", f->name, "machines", (json_int_t)n));
+		json_array_append_new(users, json_pack("{s:s,s:I}", "fleet", f->name, "machines", (json_int_t)n));
+}
+
+static int users_add(void *arg, struct fleet *f, const char *why)
+{
+	struct golden_users *u = arg;
+
+	if (why && !f->copy)
+		snprintf(u->unreadable, sizeof(u->unreadable), "%s", why);
+	else if (!f->copy)
+		user_note(f, u->golden, u->list);
 	return DONE;
 }
 
@@ -306,21 +309,27 @@ int golden_users_find(struct cmd *c, struct golden_users *u)
 	return fleet_each(c, users_add, u);
 }
 
+static int users_add_all(void *arg, struct fleet *f, const char *why)
+{
+	const char *key;
+	json_t *j;
+
+	json_object_foreach((json_t *)arg, key, j)
+		if (!why && json_object_get(j, "users"))
+			user_note(f, key, json_object_get(j, "users"));
+	return DONE;
+}
+
+/* Each manifest is read once, however many images there are. */
 int golden_users_set(struct cmd *c, json_t *list)
 {
 	const char *key;
 	json_t *j;
-	int err = DONE;
 
-	json_object_foreach(list, key, j) {
-		struct golden_users u = { .golden = key };
-
-		if (err || !json_object_get(j, "size"))
-			continue;
-		err = golden_users_find(c, &u);
-		json_object_set_new(j, "users", u.list);
-	}
-	return err;
+	json_object_foreach(list, key, j)
+		if (json_object_get(j, "size"))
+			json_object_set_new(j, "users", json_array());
+	return fleet_each(c, users_add_all, list);
 }
 
 void golden_users_text(const json_t *golden, char *buf, size_t cap)
