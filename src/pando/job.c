@@ -23,6 +23,7 @@ bool job_is(const json_t *j, const char *state)
 
 int job_wait(struct cmd *c, const char *what, const char *path, json_t **j)
 {
+	bool ran = job_is(*j, "running");
 	int err = DONE;
 
 	while (!err && job_is(*j, "running")) {
@@ -33,5 +34,7 @@ int job_wait(struct cmd *c, const char *what, const char *path, json_t **j)
 		err = job_ask(c, "GET", path, NULL, j);
 	}
 	progress_end();
+	if (!err && ran && (job_is(*j, "cancelled") || job_is(*j, "stopped")))
+		err = fail("the %s was %s meanwhile, before it was done", what, json_text(*j, "state"));
 	return err;
 }

@@ -136,7 +136,8 @@ void progress_end(void);
 /* What PATH answers about the job.  BODY is taken over; NULL: none. */
 int job_ask(struct cmd *c, const char *method, const char *path, json_t *body, json_t **ret);
 bool job_is(const json_t *j, const char *state);
-/* Asks again and again, with progress, until *J says that it doesn't run any more. */
+/* Asks again and again, with progress, until *J says that it doesn't run any more.  FAILED also if somebody has ended it
+ * meanwhile. */
 int job_wait(struct cmd *c, const char *what, const char *path, json_t **j);
 
 /* ---- image.c: qemu-img, and files with holes -------------------------------------------- */
