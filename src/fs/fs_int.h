@@ -259,6 +259,8 @@ int quota_check(struct txn *t, const struct volume *vol, const struct inode *i, 
 /* The volume, and what I counts for, will have (load) or have (apply) so many blocks and inodes more: the
  * volume's files are its own affair.  Load passes call it even for 0 and don't look at the numbers. */
 int quota_account(struct txn *t, struct volume *vol, const struct inode *i, int64_t blocks, int64_t files);
+/* Apply pass: what VOL maps, or its soft limit, is another, not by quota_account(). */
+void quota_warn(const struct txn *t, struct volume *vol);
 /* Directory I, owned, with a quota, is in the volume's list from now on. */
 int quota_dir_link(struct txn *t, struct volume *vol, struct inode *i, uint64_t ino);
 /* Directory I, which may have a quota, is no more. */

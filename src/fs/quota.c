@@ -105,7 +105,7 @@ static bool crossed(uint32_t *warned, uint64_t soft, uint64_t used)
 	return tell;
 }
 
-static void warn_volume(const struct txn *t, struct volume *vol)
+void quota_warn(const struct txn *t, struct volume *vol)
 {
 	if (crossed(&vol->warned, vol->soft, vol->mapped) && !t->replay)
 		log_warn("volume %s: its files map %" PRIu64 " bytes, more than its soft limit of %" PRIu64,
@@ -145,7 +145,7 @@ int quota_account(struct txn *t, struct volume *vol, const struct inode *i, int6
 	if (err || !t->apply)
 		return err;
 	vol->mapped += blocks;
-	warn_volume(t, vol);
+	quota_warn(t, vol);
 	return 0;
 }
 

@@ -228,6 +228,7 @@ static int take_over(struct txn *t, struct attach_op *o, struct volume *v, const
 		v->files = h->files;
 		v->mapped = h->mapped;
 		quota_take_over(v, h);
+		quota_warn(t, v);
 		v->restored = txn_event(t);
 	}
 	return err ? err : volume_forget(t, o->req->fs, o->hidden, o->id);

@@ -253,6 +253,7 @@ static int restore(struct txn *t, struct snapshot_op *o)
 	v->files = s->files;
 	v->mapped = s->mapped;
 	quota_take_over(v, s);
+	quota_warn(t, v);
 	v->restored = txn_event(t);
 	record_snapshot(t, o);
 	return 0;

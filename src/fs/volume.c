@@ -447,8 +447,10 @@ int do_volume_set(struct txn *t, void *arg)
 	record_volume_set(t, o);
 	if (!t->apply)
 		return 0;
-	if (o->soft >= 0)
+	if (o->soft >= 0) {
 		v->soft = o->soft;
+		quota_warn(t, v);
+	}
 	if (o->reserve >= 0)
 		reserve_set(t, v, o->reserve);
 	meter_apply(o, v);

@@ -408,6 +408,16 @@ static void soft(struct rig *r)
 	sim_check(fs_volume_set_space(&r->req, "main", -1, 1001, -1) == -ERANGE, "soft above hard");
 	sim_ok(write_at(r, rig_create(r, "u"), 0, 100 * KIB4));
 	sim_check(warnings == 3, "none for the volume");
+	/* It is above a limit at once, too, or has come to be by a restore. */
+	sim_ok(fs_snapshot_create(&r->req, "main", "s", NULL));
+	sim_ok(fs_volume_set_space(&r->req, "main", -1, 0, -1));
+	sim_ok(fs_volume_set_space(&r->req, "main", -1, 90, -1));
+	sim_check(warnings == 4, "none for a limit that is below what is used");
+	sim_ok(fs_volume_set_space(&r->req, "main", -1, 80, -1));
+	sim_check(warnings == 4, "%u warnings", warnings);
+	rig_remove(r, "u");
+	sim_ok(fs_volume_restore(&r->req, "main", "s", true));
+	sim_check(warnings == 5, "none for what a restore has brought back");
 	log_capture(NULL, NULL);
 }
 
