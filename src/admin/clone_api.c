@@ -17,6 +17,7 @@ struct clone_args {
 	struct fs_name *names;
 	char *text;			/* what the names point into, if they are made here */
 	bool dst_is_dir, recursive;
+	bool makes_room;
 	uint32_t made;			/* inodes of a tree */
 	/* out: */
 	uint32_t bad;
@@ -38,6 +39,7 @@ static int clone_do(struct call *c, struct clone_args *a)
 	struct fs_attr dir;
 	int err = path_lookup(&c->req, &a->src, &a->src_attr);
 
+	c->req.makes_room = a->makes_room;
 	if (!err && a->recursive)
 		err = a->src_attr.type == FS_DIR ? 0 : -ENOTDIR;
 	else if (!err && a->src_attr.type != FS_REG)
@@ -198,7 +200,7 @@ static bool clone_args_take(struct call *c, struct clone_args *a)
 	if (!arg_path(c, "src", &a->src) || !arg_live_path(c, "dst", &a->dst) ||
 	    !arg_number(c, "count", INT64_MAX, &a->count) ||
 	    !arg_number(c, "start", 1000000000000ull, &a->start) ||
-	    !arg_bool(c, "recursive", &a->recursive))
+	    !arg_bool(c, "recursive", &a->recursive) || !arg_bool(c, "makes_room", &a->makes_room))
 		return false;
 	if (a->recursive && (list || arg_given(c, "count"))) {
 		call_fail(c, 400, "bad_argument", "recursive: a directory is cloned once; give neither count nor "

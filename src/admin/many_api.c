@@ -31,7 +31,7 @@ struct small_file {
 struct many_args {
 	struct objpath dir, src;	/* src: of the file that is being made */
 	bool src_failed;		/* it is what was wrong */
-	bool replace;
+	bool replace, makes_room;
 	struct fs_setattr set;
 	struct small_file *files;
 	struct fs_name *from, *to;
@@ -88,6 +88,7 @@ static int many_run(struct call *c, void *arg)
 	struct fs_attr dir;
 	int err = dir_find(c, a, &dir), stable;
 
+	c->req.makes_room = a->makes_room;
 	m->in_dir = !err;
 	while (!err && a->done < a->count) {
 		err = m->one(c, a, a->done, dir.id);
@@ -296,7 +297,8 @@ void post_files(struct call *c)
 
 	if (!a)
 		return;
-	if (arg_bool(c, "replace", &a->replace) && arg_owner(c, &a->set) && files_take(c, a)) {
+	if (arg_bool(c, "replace", &a->replace) && arg_bool(c, "makes_room", &a->makes_room) && arg_owner(c, &a->set) &&
+	    files_take(c, a)) {
 		err = call_run(c, many_run, &m);
 		if (err)
 			many_fail(c, a, err, m.in_dir && a->done < a->count,

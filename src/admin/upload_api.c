@@ -22,7 +22,7 @@ struct upload {
 	char id[UPLOAD_ID_LEN + 1];
 	struct fs_id file;
 	struct objpath dst;
-	bool replace;
+	bool replace, makes_room;
 	unsigned users;
 	uint64_t last_ns;
 };
@@ -112,7 +112,7 @@ void uploads_stop(struct admin *a)
 struct upload_args {
 	struct objpath dst, like;
 	bool has_like, like_failed;
-	bool replace;
+	bool replace, makes_room;
 	uint64_t size, data;
 	struct fs_setattr set;
 	char id[UPLOAD_ID_LEN + 1];
@@ -193,6 +193,7 @@ static int begin_run(struct call *c, void *arg)
 	struct fs_attr dir, like;
 	int err = dst_check(c, &a->dst, a->replace, &dir);
 
+	c->req.makes_room = a->makes_room;
 	if (!err && a->has_like) {
 		err = path_lookup(&c->req, &a->like, &like);
 		a->like_failed = err;
@@ -214,6 +215,7 @@ static int begin_run(struct call *c, void *arg)
 	}
 	u->dst = a->dst;
 	u->replace = a->replace;
+	u->makes_room = a->makes_room;
 	u->last_ns = loop_now_ns();
 	*slot = u;
 	memcpy(a->id, u->id, sizeof(a->id));
@@ -261,6 +263,7 @@ void post_uploads(struct call *c)
 	if (a->has_like && !arg_path(c, "like", &a->like))
 		return;
 	if (!arg_live_path(c, "path", &a->dst) || !arg_bool(c, "replace", &a->replace) ||
+	    !arg_bool(c, "makes_room", &a->makes_room) ||
 	    !arg_number(c, "size", FS_MAX_SIZE, &a->size) ||
 	    !arg_number(c, "data", INT64_MAX, &a->data) || !arg_owner(c, &a->set))
 		return;
@@ -294,6 +297,7 @@ static int write_run(struct call *c, void *arg)
 		return -ENOKEY;
 	u = *slot;
 	p->base.dst = u->dst;
+	c->req.makes_room = u->makes_room;
 	u->users++;
 	err = c->body_len ? fs_write(&c->req, u->file, p->offset, &iov, 1, (uint32_t)c->body_len, false, NULL) : 0;
 	u->users--;
@@ -398,6 +402,7 @@ static int finish_run(struct call *c, void *arg)
 	if (u->users)
 		return -EBUSY;
 	u->users++;
+	c->req.makes_room = u->makes_room;
 	err = finish_name(c, a, u);
 	/* whatever happens now, the upload is over; waits may have moved nothing: only the
 	 * owner of users > 0 empties a slot */

@@ -258,8 +258,11 @@ static int run_once(struct fs_req *req, enum txn_space space, bool modify, bool 
 int fs_run(struct fs_req *req, enum txn_space space, bool modify, bool stable,
 	   int (*fn)(struct txn *, void *), void *arg)
 {
-	int err = run_once(req, space, modify, stable, fn, arg);
+	int err;
 
+	if (req->makes_room && space == SPACE_ORDINARY)
+		space = SPACE_DELETE;
+	err = run_once(req, space, modify, stable, fn, arg);
 	while (err == -EAGAIN && req->cred.admin) {
 		loop_sleep_ns(GUARD_RETRY_NS);
 		err = run_once(req, space, modify, stable, fn, arg);

@@ -231,6 +231,7 @@ struct fs_req {
 	uint64_t drc_client;		/* 0, or who asks, with xid: goes into the log record */
 	uint32_t drc_xid, drc_proc;
 	const void *by;			/* who asks, as the guard knows him (fs_guard); NULL: nobody */
+	bool makes_room;		/* leads to deletes: may use what is kept for them */
 };
 /* A zeroed request with the management side's credentials. */
 void fs_req_admin(struct fs_req *req, struct fs *fs);

@@ -149,7 +149,8 @@ static bool lock_make(struct cmd *c, const struct fleet *f, const json_t *mine, 
 	json_array_append_new(files, json_pack("{s:s,s:o}", "name", "lock", "data", json_base64(text, strlen(text))));
 	free(text);
 	request_init(&r, "POST", "/v1/files", NULL);
-	r.body = json_pack("{s:s,s:s,s:o}", "path", path, "mode", "0600", "files", files);
+	/* also in a full pool: a destroy begins with it */
+	r.body = json_pack("{s:s,s:s,s:b,s:o}", "path", path, "mode", "0600", "makes_room", true, "files", files);
 	return loud ? client_call(c, &r, NULL) == DONE : client_try(c, &r);
 }
 

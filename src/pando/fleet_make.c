@@ -44,6 +44,7 @@ static int upload_begin(struct cmd *c, const char *path, bool first, char id[64]
 	request_arg(&r, "path", path);
 	request_arg(&r, "replace", first ? "0" : "1");
 	request_arg(&r, "mode", "0600");	/* templates may hold secrets */
+	request_arg(&r, "makes_room", "1");	/* what goes is written down first */
 	err = client_call(c, &r, &j);
 	if (err)
 		return err;
@@ -146,7 +147,8 @@ static json_t *some_of(const json_t *list, size_t at, size_t count)
 	return some;
 }
 
-static int disks_clone(struct cmd *c, const struct fleet *f, uint64_t version, json_t *names,
+/* FRESH: they are to take others' places, which go. */
+static int disks_clone(struct cmd *c, const struct fleet *f, uint64_t version, json_t *names, bool fresh,
 		       uint64_t *count, uint64_t *elapsed_us)
 {
 	char golden[300], path[300], name[40] = "/";
@@ -160,7 +162,8 @@ static int disks_clone(struct cmd *c, const struct fleet *f, uint64_t version, j
 	fleet_path(f, "/disks", path, sizeof(path));
 	for (at = 0; at < json_array_size(names) && !err; at += DISKS_BATCH) {
 		request_init(&r, "POST", "/v1/clones", NULL);
-		r.body = json_pack("{s:s,s:s,s:o}", "src", golden, "dst", path, "names", some_of(names, at, DISKS_BATCH));
+		r.body = json_pack("{s:s,s:s,s:b,s:o}", "src", golden, "dst", path, "makes_room", fresh, "names",
+				   some_of(names, at, DISKS_BATCH));
 		err = client_call(c, &r, &j);
 		if (err)
 			break;
@@ -186,7 +189,7 @@ int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, 
 			if (f->machines[i].version > v && f->machines[i].version < last)
 				last = f->machines[i].version;
 		err = strcmp(disk_suffix(f), ".vhd") ?
-			disks_clone(c, f, v, disk_names(f, prefix, want, v), count, elapsed_us) :
+			disks_clone(c, f, v, disk_names(f, prefix, want, v), *prefix, count, elapsed_us) :
 			vhds_clone(c, f, v, prefix, want, count, elapsed_us);
 	}
 	return err;
