@@ -41,6 +41,14 @@ static bool same_network(const struct address_range *r)
 	return true;
 }
 
+/* Not a group's, nor the machine's own way to itself, nor "no address". */
+static bool is_a_machines(const uint8_t *a, unsigned len)
+{
+	static const uint8_t zeros[12];
+
+	return len == 4 ? a[0] && a[0] != 127 && a[0] < 224 : a[0] != 0xff && memcmp(a, zeros, sizeof(zeros));
+}
+
 static int range_check(const char *text, const struct address_range *r, char why[FLEET_WHY])
 {
 	if (r->prefix < 1 || r->prefix > 8 * r->len)
@@ -52,6 +60,8 @@ static int range_check(const char *text, const struct address_range *r, char why
 	if (!same_network(r))
 		return refuse(why, -EINVAL, "%s: the two are not in one network of /%u", text,
 			      r->prefix);
+	if (!is_a_machines(r->first, r->len) || !is_a_machines(r->last, r->len))
+		return refuse(why, -EINVAL, "%s: these are no addresses that machines can have", text);
 	if (r->len == 4 && r->prefix < 31 &&
 	    (host_bits_are(r->first, 4, r->prefix, 0) || host_bits_are(r->last, 4, r->prefix, 1)))
 		return refuse(why, -EINVAL, "%s: the network's own address and its broadcast "
