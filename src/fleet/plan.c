@@ -76,9 +76,9 @@ static int name_make(const struct name_pattern *p, struct machine *m, char why[F
 	char name[OBJNAME_NAME_MAX + 1];
 
 	if (name_pattern_expand(p, m->number, name) || !label_ok(name, FLEET_LABEL_MAX))
-		return refuse(why, -EINVAL, "names: machine %" PRIu64 " would be %s%" PRIu64 "%s, "
+		return refuse(why, -EINVAL, "names: machine %" PRIu64 " would be %s%0*" PRIu64 "%s, "
 			      "which is no host name: letters, digits and dashes, %d characters at "
-			      "most", m->number, p->before, m->number, p->after, FLEET_LABEL_MAX);
+			      "most", m->number, p->before, (int)p->width, m->number, p->after, FLEET_LABEL_MAX);
 	strcpy(m->name, name);
 	return 0;
 }
