@@ -58,10 +58,12 @@ int fleet_disks_clone(struct cmd *c, const struct fleet *f, const char *prefix, 
 /* Fresh clones by that prefix take the places of the machines' disks. */
 int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix, machine_want want);
 /* FILES, as POST /v1/files takes them, into FOLDER of the fleet, MODE or what they have of their own; *FILES
- * is a new list then. */
-json_t *json_base64(const void *data, size_t len);
+ * is a new list then.  HOW: */
+#define FILES_REPLACE 1			/* those that are there */
+#define FILES_MAKE_ROOM 2		/* they are to take others' places, or to lead to deletes */
 int fleet_files_send(struct cmd *c, const struct fleet *f, const char *folder, const char *mode,
-		     bool replace, json_t **files);
+		     unsigned how, json_t **files);
+json_t *json_base64(const void *data, size_t len);
 int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uint64_t *count);
 /* Empty data disks, for a fleet that has them. */
 int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want);

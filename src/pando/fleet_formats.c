@@ -59,6 +59,7 @@ int vhds_clone(struct cmd *c, const struct fleet *f, uint64_t version, const cha
 	char golden[300], name[40] = "/";
 	unsigned char footer[VHD_FOOTER];
 	uint64_t size, started_ns = clock_ns();
+	unsigned how = *prefix ? FILES_MAKE_ROOM : 0;
 	json_t *files = json_array();
 	size_t i;
 	int err;
@@ -78,10 +79,10 @@ int vhds_clone(struct cmd *c, const struct fleet *f, uint64_t version, const cha
 						       json_base64(footer, sizeof(footer))));
 		++*count;
 		if (json_array_size(files) == CLONES_BATCH)
-			err = fleet_files_send(c, f, "/disks", NULL, false, &files);
+			err = fleet_files_send(c, f, "/disks", NULL, how, &files);
 	}
 	if (!err)
-		err = fleet_files_send(c, f, "/disks", NULL, false, &files);
+		err = fleet_files_send(c, f, "/disks", NULL, how, &files);
 	json_decref(files);
 	*elapsed_us += (clock_ns() - started_ns) / 1000;
 	return err;
@@ -141,7 +142,7 @@ static int vmware_put(struct cmd *c, const struct fleet *f, const struct machine
 	json_array_append_new(files, json_pack("{s:o,s:o}", "name", json_sprintf("%s.vmx", m->name), "data",
 					       json_base64(vmx.data, vmx.len)));
 	if (!err)
-		err = fleet_files_send(c, f, folder, "0644", true, &files);	/* the .vmx is the last */
+		err = fleet_files_send(c, f, folder, "0644", FILES_REPLACE, &files);	/* the .vmx is the last */
 	json_decref(files);
 	return err;
 }

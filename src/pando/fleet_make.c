@@ -222,7 +222,7 @@ int fleet_disks_replace(struct cmd *c, const struct fleet *f, const char *prefix
 /* ---- seeds ------------------------------------------------------------------------------ */
 
 int fleet_files_send(struct cmd *c, const struct fleet *f, const char *folder, const char *mode,
-		     bool replace, json_t **files)
+		     unsigned how, json_t **files)
 {
 	struct request r;
 	char path[300];
@@ -231,8 +231,8 @@ int fleet_files_send(struct cmd *c, const struct fleet *f, const char *folder, c
 	fleet_path(f, folder, path, sizeof(path));
 	if (json_array_size(*files)) {
 		request_init(&r, "POST", "/v1/files", NULL);
-		r.body = json_pack("{s:s,s:s*,s:b,s:O}", "path", path, "mode", mode, "replace", replace,
-				   "files", *files);
+		r.body = json_pack("{s:s,s:s*,s:b,s:b,s:O}", "path", path, "mode", mode, "replace", how & FILES_REPLACE,
+				   "makes_room", how & FILES_MAKE_ROOM, "files", *files);
 		err = client_call(c, &r, NULL);
 	}
 	json_decref(*files);
@@ -282,14 +282,14 @@ int fleet_seeds_put(struct cmd *c, const struct fleet *f, machine_want want, uin
 			continue;
 		err = seed_add(f, &f->machines[i], files, &bytes);
 		if (!err && bytes > SEEDS_BATCH) {
-			err = fleet_files_send(c, f, "/seeds", "0600", true, &files);
+			err = fleet_files_send(c, f, "/seeds", "0600", FILES_REPLACE, &files);
 			bytes = 0;
 			progress_count("seeds", i, f->n, started_ns);
 		}
 		*count += !err;
 	}
 	if (!err)
-		err = fleet_files_send(c, f, "/seeds", "0600", true, &files);
+		err = fleet_files_send(c, f, "/seeds", "0600", FILES_REPLACE, &files);
 	json_decref(files);
 	return err ? err : fleet_vmware_put(c, f, want);
 }
@@ -321,10 +321,10 @@ int fleet_data_put(struct cmd *c, const struct fleet *f, machine_want want)
 			continue;
 		json_array_append_new(files, data_file(f, &f->machines[i]));
 		if (json_array_size(files) == DATA_BATCH)
-			err = fleet_files_send(c, f, "/data", "0600", false, &files);
+			err = fleet_files_send(c, f, "/data", "0600", 0, &files);
 	}
 	if (!err)
-		err = fleet_files_send(c, f, "/data", "0600", false, &files);
+		err = fleet_files_send(c, f, "/data", "0600", 0, &files);
 	json_decref(files);
 	return err;
 }

@@ -223,6 +223,7 @@ static int tag_folders_make(struct life *l, const char *tag)
 static int files_clone(struct life *l, const char *volume, const char *from, const char *to)
 {
 	const char *suffix = suffix_of(&l->f, strrchr(from, '/') + 1);
+	unsigned how = FILES_REPLACE | (strncmp(to, "/snapshots/", 11) ? FILES_MAKE_ROOM : 0);	/* a rollback's */
 	json_t *files = json_array();
 	size_t i;
 	int err = DONE;
@@ -236,10 +237,10 @@ static int files_clone(struct life *l, const char *volume, const char *from, con
 						       json_sprintf("%s:/fleets/%s%s/%s%s", volume,
 								    l->f.name, from, name, suffix)));
 		if (json_array_size(files) == CLONES_BATCH)
-			err = fleet_files_send(l->c, &l->f, to, NULL, true, &files);
+			err = fleet_files_send(l->c, &l->f, to, NULL, how, &files);
 	}
 	if (!err)
-		err = fleet_files_send(l->c, &l->f, to, NULL, true, &files);
+		err = fleet_files_send(l->c, &l->f, to, NULL, how, &files);
 	json_decref(files);
 	return err;
 }
