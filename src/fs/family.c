@@ -12,6 +12,7 @@
 
 #define LEAVES 32			/* inode blocks that one step looks at */
 #define SNAPSHOT_LOOKS_MAX 100000
+#define YIELD_LOOKS 64			/* looks at records and inodes; then others have their turn */
 
 struct key { uint32_t volume; uint64_t ino, generation; };
 struct descent { struct key parent, own; uint64_t size, mapped; bool by_volume, orphan; };
@@ -19,11 +20,15 @@ struct descent { struct key parent, own; uint64_t size, mapped; bool by_volume, 
 /* SINCE: of a volume that was cloned, the event that made it; 0: it was not.  SOURCE 0: what it was
  * cloned from is gone. */
 struct cloned { uint32_t id, source; uint64_t since; };
+struct origin { uint64_t fsid; uint32_t volume; };	/* a volume's, or a snapshot's of it */
 
 struct family {
 	struct fs_req *req;
-	struct cloned *volumes;
+	struct cloned *volumes;		/* by id */
 	uint32_t nvolumes;
+	struct origin *origins;		/* what volumes can be clones of, by fsid */
+	uint32_t norigins, origins_cap;
+	uint32_t looks;
 	struct descent *d;
 	uint32_t n, cap;
 	/* of the present volume: */
@@ -47,20 +52,60 @@ static int key_order(const struct key *a, const struct key *b)
 
 /* ---- volumes ---------------------------------------------------------------------------- */
 
-static uint32_t volume_of_fsid(struct fs *fs, uint64_t fsid)
+static void looked(struct family *f)
+{
+	if (++f->looks % YIELD_LOOKS == 0)
+		fiber_yield();
+}
+
+static int add_origin(struct family *f, uint64_t fsid, uint32_t volume)
+{
+	if (f->norigins == f->origins_cap) {
+		uint32_t cap = f->origins_cap ? 2 * f->origins_cap : 64;
+		struct origin *more = realloc(f->origins, cap * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		f->origins = more;
+		f->origins_cap = cap;
+	}
+	f->origins[f->norigins++] = (struct origin){ fsid, volume };
+	looked(f);
+	return 0;
+}
+
+static int by_fsid(const void *x, const void *y)
+{
+	const struct origin *a = x, *b = y;
+
+	return a->fsid < b->fsid ? -1 : a->fsid > b->fsid;
+}
+
+static int list_origins(struct family *f)
 {
 	struct fs_volume_info *v = malloc(sizeof(*v));
 	struct fs_snapshot_info s = { 0 };
-	uint32_t ret = 0, after = 0;
+	uint32_t after = 0;
+	int err = v ? 0 : -ENOMEM;
 
-	while (v && !ret && !fs_volume_next(fs, after, v)) {
+	while (!err && !fs_volume_next(f->req->fs, after, v)) {
 		after = v->id;
-		ret = v->fsid == fsid ? v->id : 0;
-		for (s.id = 0; !ret && !fs_snapshot_next(fs, after, s.id, &s);)
-			ret = s.fsid == fsid ? after : 0;
+		err = add_origin(f, v->fsid, after);
+		for (s.id = 0; !err && !fs_snapshot_next(f->req->fs, after, s.id, &s);)
+			err = add_origin(f, s.fsid, after);
 	}
 	free(v);
-	return ret;
+	if (!err && f->norigins)
+		qsort(f->origins, f->norigins, sizeof(*f->origins), by_fsid);
+	return err;
+}
+
+static uint32_t volume_of_fsid(const struct family *f, uint64_t fsid)
+{
+	const struct origin key = { fsid, 0 };
+	const struct origin *at = f->norigins ? bsearch(&key, f->origins, f->norigins, sizeof(key), by_fsid) : NULL;
+
+	return at ? at->volume : 0;
 }
 
 struct record { uint32_t id; uint64_t origin_fsid, fsid; };
@@ -81,11 +126,11 @@ static int do_record(struct txn *t, void *arg)
 static int list_volumes(struct family *f)
 {
 	struct fs_volume_info *v = malloc(sizeof(*v));
-	uint32_t cap = catalog_count(f->req->fs, 0) + 8, after = 0;
-	int err = v ? 0 : -ENOMEM;
+	int err = v ? list_origins(f) : -ENOMEM;
+	uint32_t cap = catalog_count(f->req->fs, 0) + 64, after = 0;	/* and some that are made meanwhile */
 
 	f->volumes = calloc(cap, sizeof(*f->volumes));
-	if (!f->volumes)
+	if (!err && !f->volumes)
 		err = -ENOMEM;
 	while (!err && f->nvolumes < cap && !fs_volume_next(f->req->fs, after, v)) {
 		struct record r = { .id = v->id };
@@ -97,7 +142,8 @@ static int list_volumes(struct family *f)
 			continue;
 		}
 		f->volumes[f->nvolumes++] = (struct cloned){ v->id, r.origin_fsid ?
-			volume_of_fsid(f->req->fs, r.origin_fsid) : 0, r.origin_fsid ? r.fsid : 0 };
+			volume_of_fsid(f, r.origin_fsid) : 0, r.origin_fsid ? r.fsid : 0 };
+		looked(f);
 	}
 	free(v);
 	return err;
@@ -105,9 +151,18 @@ static int list_volumes(struct family *f)
 
 static const struct cloned *volume_find(const struct family *f, uint32_t id)
 {
-	for (uint32_t i = 0; i < f->nvolumes; i++)
-		if (f->volumes[i].id == id)
-			return &f->volumes[i];
+	uint32_t lo = 0, hi = f->nvolumes;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (f->volumes[mid].id == id)
+			return &f->volumes[mid];
+		if (f->volumes[mid].id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
 	return NULL;
 }
 
@@ -126,15 +181,16 @@ static bool may_descend(const struct family *f, const struct descent *d)
 	return d->parent.ino || (v && d->own.generation < v->since);
 }
 
-static bool is_there(const struct family *f, const struct key *k)
+static bool is_there(struct family *f, const struct key *k)
 {
 	struct fs_attr a;
 
+	looked(f);
 	return !fs_getattr(f->req, (struct fs_id){ k->volume, 0, k->ino, k->generation }, &a) && a.type == FS_REG;
 }
 
 /* The same file in the volume that its volume was cloned from; or if that is gone, in the oldest that has it. */
-static bool find_in_source(const struct family *f, const struct descent *d, struct key *ret)
+static bool find_in_source(struct family *f, const struct descent *d, struct key *ret)
 {
 	const struct cloned *v = volume_find(f, d->own.volume);
 
@@ -153,7 +209,7 @@ static bool find_in_source(const struct family *f, const struct descent *d, stru
 }
 
 /* Fills in the parent that is there; none: ino 0. */
-static void find_parent(const struct family *f, struct descent *d)
+static void find_parent(struct family *f, struct descent *d)
 {
 	struct key beside = d->parent, source;
 
@@ -408,8 +464,10 @@ static uint32_t count_snapshots(struct family *f, const struct fs_id *id)
 	struct fs_attr a;
 	uint32_t n = 0;
 
-	while (!fs_snapshot_next(f->req->fs, id->volume, s.id, &s))
+	while (!fs_snapshot_next(f->req->fs, id->volume, s.id, &s)) {
 		n += !fs_getattr(f->req, (struct fs_id){ id->volume, s.id, id->ino, id->generation }, &a);
+		looked(f);
+	}
 	return n;
 }
 
@@ -420,6 +478,7 @@ static int name_volume(struct family *f, uint32_t volume)
 	int err = v ? fs_volume_get(f->req->fs, volume, v) : -ENOMEM;
 	bool any = false;
 
+	looked(f);
 	for (uint32_t i = 0; i < f->out->n && !err; i++) {
 		struct fs_relative *r = &f->out->r[i];
 
@@ -488,6 +547,7 @@ int fs_family(struct fs_req *req, struct fs_id id, struct fs_family *ret)
 		fs_family_done(&out);
 	}
 	free(f->volumes);
+	free(f->origins);
 	free(f->d);
 	free(f->by_inode);
 	free(f);

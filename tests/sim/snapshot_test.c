@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/fiber.h"
+#include "fs/family.h"
 #include "rig.h"
 
 static struct fs_name name_of(const char *s)
@@ -674,6 +676,55 @@ static void test_tree(struct rig *r)
 	sim_check(fs_clone_tree(&user, top, r->root, n, &a, &count) == -EPERM, "by anybody");
 }
 
+#define CLONES 100u
+
+static struct turns { struct rig *r; struct fs_id file; bool done; uint64_t longest; } turns;
+
+static void family_side(void *arg)
+{
+	struct fs_family f;
+
+	sim_ok(fs_family(&turns.r->req, turns.file, &f));
+	sim_check(f.n == 1 + CLONES, "a family of %u", f.n);
+	for (unsigned i = 1; i < f.n; i++)
+		sim_check(f.r[i].by_volume && !f.r[i].parent, "number %u descends from another", i);
+	fs_family_done(&f);
+	turns.done = true;
+}
+
+/* How much is looked at between two turns, in blocks of the cache. */
+static void others_side(void *arg)
+{
+	struct fs_status st;
+	uint64_t before = 0;
+
+	while (!turns.done) {
+		fs_status(turns.r->fs, &st);
+		if (before && st.cache_hits - before > turns.longest)
+			turns.longest = st.cache_hits - before;
+		before = st.cache_hits;
+		fiber_yield();
+	}
+}
+
+/* A family is looked for over many volumes and snapshots, and others have their turn. */
+static void test_family_turns(struct rig *r)
+{
+	void (*const fns[])(void *) = { others_side, family_side };
+
+	turns = (struct turns){ .r = r, .file = rig_create(r, "f") };
+	for (unsigned i = 0; i < CLONES; i++) {
+		char snapshot[16], volume[16];
+
+		snprintf(snapshot, sizeof(snapshot), "s%u", i);
+		snprintf(volume, sizeof(volume), "c%u", i);
+		snap(r, snapshot);
+		sim_ok(fs_volume_clone(&r->req, "main", snapshot, volume, NULL));
+	}
+	rig_parallel(r, fns, 2);
+	sim_check(turns.longest < 2000, "%llu blocks without a turn of others", (unsigned long long)turns.longest);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct rig_test tests[] = {
@@ -695,6 +746,7 @@ int main(int argc, char **argv)
 		{ "file-out", test_file_out, 8192, 0, false },
 		{ "file-out-few-refs", test_file_out, 8192, 2, false },
 		{ "tree", test_tree, 16384, 0, false },
+		{ "family-turns", test_family_turns, 16384, 0, false },
 	};
 
 	return rig_main(tests, sizeof(tests) / sizeof(*tests), argc, argv);
