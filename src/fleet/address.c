@@ -31,12 +31,12 @@ static bool host_bits_are(const uint8_t *a, unsigned len, unsigned prefix, unsig
 	return true;
 }
 
-static bool same_network(const struct address_range *r)
+static bool same_network(const struct address_range *r, const uint8_t *a)
 {
 	unsigned i;
 
 	for (i = 0; i < r->prefix; i++)
-		if ((r->first[i / 8] ^ r->last[i / 8]) & (0x80 >> i % 8))
+		if ((r->first[i / 8] ^ a[i / 8]) & (0x80 >> i % 8))
 			return false;
 	return true;
 }
@@ -57,7 +57,7 @@ static int range_check(const char *text, const struct address_range *r, char why
 	if (memcmp(r->first, r->last, r->len) > 0)
 		return refuse(why, -EINVAL, "%s: the first address is behind the last; exchange "
 			      "them", text);
-	if (!same_network(r))
+	if (!same_network(r, r->last))
 		return refuse(why, -EINVAL, "%s: the two are not in one network of /%u", text,
 			      r->prefix);
 	if (!is_a_machines(r->first, r->len) || !is_a_machines(r->last, r->len))
@@ -118,4 +118,44 @@ void address_range_at(const struct address_range *r, uint64_t i, char ret_text[F
 		a[at] = (uint8_t)sum;
 	}
 	inet_ntop(r->family, a, ret_text, FLEET_ADDRESS);
+}
+
+int address_beside(const struct address_range *r, const char *what, const char *text, char why[FLEET_WHY])
+{
+	uint8_t a[16];
+	int family;
+
+	if (address_parse(text, strlen(text), &family, a) || family != r->family || !same_network(r, a))
+		return refuse(why, -EINVAL, "%s: %s: is no address in the network of the machines' addresses", what, text);
+	return memcmp(a, r->first, r->len) >= 0 && memcmp(a, r->last, r->len) <= 0 ?
+		refuse(why, -EINVAL, "%s: %s: is one of the machines' addresses; leave it out of them", what, text) : 0;
+}
+
+static int address_list_walk(const char *what, const char *list, void (*fn)(void *arg, const char *address), void *arg,
+			     char why[FLEET_WHY])
+{
+	char one[FLEET_ADDRESS];
+	uint8_t a[16];
+	size_t len;
+	int family;
+
+	for (;; list += len + 1) {
+		len = strcspn(list, ",");
+		if (address_parse(list, len, &family, a))
+			return refuse(why, -EINVAL, "%s: '%.*s': is no IP address; write them with commas between", what,
+				      (int)(len < 100 ? len : 100), list);
+		snprintf(one, sizeof(one), "%.*s", (int)len, list);
+		if (fn)
+			fn(arg, one);
+		if (!list[len])
+			return 0;
+	}
+}
+
+int address_list_each(const char *what, const char *list, void (*fn)(void *arg, const char *address), void *arg,
+		      char why[FLEET_WHY])
+{
+	int err = address_list_walk(what, list, NULL, NULL, why);
+
+	return err ? err : address_list_walk(what, list, fn, arg, why);
 }

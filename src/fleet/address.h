@@ -20,4 +20,10 @@ uint64_t address_range_count(const struct address_range *r);
 /* Address number I, from 0, which is in the range. */
 void address_range_at(const struct address_range *r, uint64_t i, char ret_text[FLEET_ADDRESS]);
 
+/* Whether TEXT, which is about WHAT, is an address of that network, and none of the range. */
+int address_beside(const struct address_range *r, const char *what, const char *text, char why[FLEET_WHY]);
+/* Calls FN for each of LIST, which has commas between, if all are addresses. */
+int address_list_each(const char *what, const char *list, void (*fn)(void *arg, const char *address), void *arg,
+		      char why[FLEET_WHY]);
+
 #endif

@@ -37,6 +37,42 @@ static const char default_network_config[] =
 	"    set-name: eth0\n"
 	"    addresses: [\"{address}/{prefix}\"]\n";
 
+/* For first-boot.sh (src/pando), which a shell reads. */
+static void pando_conf(const struct fleet *f, const struct machine *m, struct buf *b)
+{
+	const char *addresses = setting_text(f, "addresses"), *gateway = setting_text(f, "gateway"), *dns = setting_text(f, "dns");
+
+	buf_printf(b, "NAME=%s\nNUMBER=%" PRIu64 "\nFLEET=%s\nUUID=%s\nMAC=%s\n", m->name, m->number, f->name, m->uuid,
+		   m->mac);
+	if (addresses && *m->address)
+		buf_printf(b, "ADDRESS=%s/%.3s\n", m->address, strchr(addresses, '/') + 1);
+	if (gateway)
+		buf_printf(b, "GATEWAY=%s\n", gateway);
+	if (dns)
+		buf_printf(b, "DNS=%s\n", dns);
+}
+
+static void network_dns(void *arg, const char *address)
+{
+	buf_printf(arg, "      - \"%s\"\n", address);
+}
+
+/* The template that is built in, with what else the fleet has. */
+static const char *network_template(const struct fleet *f, struct buf *b, char why[FLEET_WHY])
+{
+	const char *gateway = setting_text(f, "gateway"), *dns = setting_text(f, "dns");
+
+	buf_append_str(b, default_network_config);
+	if (gateway)
+		buf_printf(b, "    routes:\n    - to: \"%s\"\n      via: \"%s\"\n", strchr(gateway, ':') ? "::/0" : "0.0.0.0/0",
+			   gateway);
+	if (dns) {
+		buf_append_str(b, "    nameservers:\n      addresses:\n");
+		address_list_each("dns", dns, network_dns, b, why);
+	}
+	return buf_str(b);
+}
+
 /* ---- the seed --------------------------------------------------------------------------- */
 
 struct values { char number[24], prefix[8]; struct template_var vars[8]; };
@@ -68,32 +104,38 @@ static uint32_t serial_of(const struct machine *m)
 	return (uint32_t)strtoul(m->uuid, NULL, 16);
 }
 
-#define PARTS 4
+#define CONF 3
+#define UNATTEND 4
+#define PARTS 5
 
 /* No value has a character that XML or YAML would take for its own: names are host names, the rest are numbers
  * and addresses. */
 static int parts_render(const struct fleet *f, const struct machine *m, struct buf text[PARTS],
 			struct seed_file *files, unsigned *ret_n, char why[FLEET_WHY])
 {
-	static const char *const names[PARTS] = { "meta-data", "user-data", "network-config", "Unattend.xml" };
+	static const char *const names[PARTS] = { "meta-data", "user-data", "network-config", "pando.conf", "Unattend.xml" };
 	const char *user_data = setting_text(f, "user_data"), *network = setting_text(f, "network_config");
-	const char *templates[PARTS] = { meta_data, user_data ? user_data : default_user_data, network,
+	const char *templates[PARTS] = { meta_data, user_data ? user_data : default_user_data, network, NULL,
 					 setting_text(f, "unattend") };
+	CLEANUP_BUF struct buf built_in = { .max = 4096 };
 	struct values v;
 	unsigned i;
 	int err = 0;
 
 	if (!network && *m->address)
-		templates[2] = default_network_config;
+		templates[2] = network_template(f, &built_in, why);
 	values_make(f, m, &v);
 	for (i = 0; i < PARTS && !err; i++) {
-		if (!templates[i])
+		if (i == CONF)
+			pando_conf(f, m, &text[i]);
+		else if (!templates[i])
 			continue;
-		err = template_render(i == 3 ? "unattend" : names[i], templates[i], v.vars, &text[i], why);
+		else
+			err = template_render(i == UNATTEND ? "unattend" : names[i], templates[i], v.vars, &text[i], why);
 		files[(*ret_n)++] = (struct seed_file){ names[i], buf_str(&text[i]), text[i].len };
 	}
 	/* Setup looks for one name when it installs, and for the other at the first boot of an image. */
-	if (templates[3]) {
+	if (templates[UNATTEND]) {
 		files[*ret_n] = files[*ret_n - 1];
 		files[(*ret_n)++].name = "Autounattend.xml";
 	}

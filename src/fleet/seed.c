@@ -80,15 +80,18 @@ static void fat_set(unsigned char *fat, unsigned cluster, unsigned value)
 	}
 }
 
-/* "NETWOR~1": the first is enough, as the names of a seed differ in their first six letters. */
+/* "NETWOR~1", "PANDO~1.CON": the first is enough, as the names of a seed differ in their first six letters. */
 static void short_name(const char *name, unsigned char out[11])
 {
+	const char *dot = strchr(name, '.');
 	unsigned i;
 
 	memset(out, ' ', 11);
-	for (i = 0; i < 6 && name[i]; i++)
+	for (i = 0; i < 6 && name[i] && name[i] != '.'; i++)
 		out[i] = (unsigned char)toupper((unsigned char)name[i]);
 	memcpy(out + i, "~1", 2);
+	for (i = 0; dot && i < 3 && dot[1 + i]; i++)
+		out[8 + i] = (unsigned char)toupper((unsigned char)dot[1 + i]);
 }
 
 static unsigned char short_sum(const unsigned char s[11])

@@ -27,6 +27,8 @@ static const struct setting {
 	{ "expires", NUMBER, 60, 10ull * EXPIRES_MAX, NULL, 0 },	/* seconds from "created"; default: never */
 	{ "network", TEXT, 1, 100, "default", 0 },
 	{ "addresses", TEXT, 1, 120, NULL, 0 },
+	{ "gateway", TEXT, 1, FLEET_ADDRESS - 1, NULL, 0 },
+	{ "dns", TEXT, 1, 200, NULL, 0 },
 	{ "format", TEXT, 1, 8, "raw", 0 },
 	{ "server", TEXT, 1, 255, "127.0.0.1", 0 },
 	{ "path", TEXT, 1, 1024, NULL, 0 },
@@ -225,15 +227,23 @@ static int network_check(const char *text, bool vmware, char why[FLEET_WHY])
 	return 0;
 }
 
-static int addresses_check(const char *text, uint64_t count, char why[FLEET_WHY])
+static int addresses_check(const struct fleet *f, char why[FLEET_WHY])
 {
+	const char *text = setting_text(f, "addresses"), *gateway = setting_text(f, "gateway"), *dns = setting_text(f, "dns");
+	uint64_t there, count = setting_number(f, "count") + setting_number(f, "spares");
 	struct address_range r;
-	uint64_t there;
 	int err;
 
+	if (!text && (gateway || dns))
+		return refuse(why, -EINVAL, "%s: goes with addresses of the machines; without them, DHCP says it",
+			      gateway ? "gateway" : "dns");
 	if (!text)
 		return 0;
 	err = address_range_parse(text, &r, why);
+	if (!err && gateway)
+		err = address_beside(&r, "gateway", gateway, why);
+	if (!err && dns)
+		err = address_list_each("dns", dns, NULL, NULL, why);
 	if (err)
 		return err;
 	there = address_range_count(&r);
@@ -305,8 +315,7 @@ int settings_complete(json_t *settings, const char *fleet, char why[FLEET_WHY])
 	if (!err && setting_number(&f, "count") + setting_number(&f, "spares") > FLEET_MACHINES_MAX)
 		err = refuse(why, -EINVAL, "count, spares: are more than %d together", FLEET_MACHINES_MAX);
 	if (!err)
-		err = addresses_check(setting_text(&f, "addresses"),
-				      setting_number(&f, "count") + setting_number(&f, "spares"), why);
+		err = addresses_check(&f, why);
 	if (!err)
 		err = format_check(setting_text(&f, "format"), why);
 	if (!err)

@@ -147,6 +147,8 @@ static const struct option_row fleet_create_options[] = {
 	{ "data", "SIZE", "a data disk for each machine, empty at first, kept by refresh" },
 	{ "network", "NETWORK", "one of libvirt's (default 'default'), bridge:NAME, user, or none" },
 	{ "addresses", "A-B/PREFIX", "give them these addresses in turn, as 10.0.0.10-10.0.0.200/24" },
+	{ "gateway", "ADDRESS", "their way out of that network" },
+	{ "dns", "ADDRESS,...", "their name servers" },
 	{ "user-data", "FILE", "template of cloud-init's user data" },
 	{ "network-config", "FILE", "template of cloud-init's network configuration" },
 	{ "unattend", "FILE", "template of an answer file for Windows Setup, put into the seed" },
