@@ -105,6 +105,8 @@ static int import_look(struct cmd *c, struct golden_name *g)
 	json_t *known = known_make(c, NULL);
 	int err = golden_name_take(c, c->argv[1], g);
 
+	if (!err && cmd_option(c, "first-boot") && !cmd_option(c, "prepare"))
+		err = usage(c, "--first-boot: is a part of preparing an image; give --prepare, too");
 	if (!err && g->version)
 		err = usage(c, "%s: give the name alone; the next version is pando's to find", c->argv[1]);
 	if (!err && note && (strlen(note) > NOTE_MAX || strpbrk(note, "\n\r")))
@@ -118,7 +120,8 @@ static int import_look(struct cmd *c, struct golden_name *g)
 
 int golden_import(struct cmd *c)
 {
-	struct imported got = { .prepare = cmd_option(c, "prepare") != NULL };
+	struct imported got = { .prepare = cmd_option(c, "prepare") != NULL,
+				.first_boot = cmd_option(c, "first-boot") != NULL };
 	char golden[GOLDEN_PATH];
 	struct golden_name g;
 	json_t *known;

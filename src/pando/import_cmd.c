@@ -338,7 +338,7 @@ static int source_convert(struct import *m, enum image_format format)
 		return err;
 	err = image_convert(m->name, format, path, IMAGE_RAW);
 	if (!err && m->what->prepare)
-		err = image_prepare(path, m->name, &m->what->removed);
+		err = image_prepare(path, m->name, m->what->first_boot, &m->what->removed);
 	/* the name is not needed any more: so nothing is left, however this ends */
 	close(m->fd);
 	m->fd = -1;

@@ -133,6 +133,7 @@ static const struct option_row export_options[] = {
 static const struct option_row golden_import_options[] = {
 	{ "note", "TEXT", "what people should know of it, one line" },
 	{ "prepare", NULL, "remove the system's identity: machine-id, SSH host keys, logs, seeds" },
+	{ "first-boot", NULL, "have it take name, keys and address from its seed, as a system without cloud-init" },
 	{ "format", "FORMAT", "raw, qcow2, vmdk, vhdx or vpc (default: by its first bytes)" },
 	{ NULL, NULL, NULL },
 };

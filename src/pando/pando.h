@@ -168,7 +168,7 @@ bool is_zero(const void *p, size_t len);
 
 /* What an import is beside FILE and OBJECT: prepared (prepare.h), and what came of it. */
 struct imported {
-	bool prepare;
+	bool prepare, first_boot;
 	unsigned removed;		/* by preparing */
 	enum image_format format;	/* of FILE */
 	uint64_t size;

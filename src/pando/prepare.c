@@ -30,11 +30,12 @@ struct prepare {
 	char *target;			/* what e2fsprogs are told: path and offset */
 	FILE *script;
 	bool edits;			/* else what there would be to do is only counted */
+	bool first_boot;
 	unsigned removed;
 };
 
 /* What goes from a directory: names by their first letters; and with those in it. */
-static const struct { const char *dir, *prefix; bool deep, dirs_too; } rows[] = {
+static const struct row { const char *dir, *prefix; bool deep, dirs_too; } rows[] = {
 	{ "/etc", "machine-id", false, false },
 	{ "/etc/ssh", "ssh_host_", false, false },
 	{ "/var/lib/dbus", "machine-id", false, false },
@@ -46,8 +47,17 @@ static const struct { const char *dir, *prefix; bool deep, dirs_too; } rows[] = 
 	{ "/var/lib/cloud", "", true, true },
 	{ "/var/log/journal", "", true, true },
 	{ "/var/log", "", true, false },
+	{ "/etc/pando", "done", false, false },
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+/* What --first-boot writes, and so removes before. */
+static const struct row first_rows[] = {
+	{ "/etc/pando", "first-boot", false, false },
+	{ "/etc/systemd/system", "pando-first-boot.service", false, false },
+	{ "/etc/systemd/system/multi-user.target.wants", "pando-first-boot.service", false, false },
+};
+#define FIRST_ROWS (sizeof(first_rows) / sizeof(first_rows[0]))
 
 /* ---- the programs ----------------------------------------------------------------------- */
 
@@ -133,7 +143,7 @@ static int edit(struct prepare *p, const char *verb, const char *path)
 	return DONE;
 }
 
-static int dir_clear(struct prepare *p, const char *dir, size_t row, unsigned depth)
+static int dir_clear(struct prepare *p, const char *dir, const struct row *row, unsigned depth)
 {
 	CLEANUP_BUF struct buf text = { .max = LISTING_MAX };
 	char *listing, *name;
@@ -146,13 +156,13 @@ static int dir_clear(struct prepare *p, const char *dir, size_t row, unsigned de
 	while (!err && (name = name_next(&listing, &is_dir))) {
 		CLEANUP_FREE char *path = NULL;
 
-		if (strncmp(name, rows[row].prefix, strlen(rows[row].prefix)) || (is_dir && !rows[row].deep))
+		if (strncmp(name, row->prefix, strlen(row->prefix)) || (is_dir && !row->deep))
 			continue;
 		if (asprintf(&path, "%s/%s", dir, name) < 0)
 			return fail("out of memory");
 		if (is_dir && strcmp(path, "/var/log/journal"))
 			err = dir_clear(p, path, row, depth + 1);
-		if (!err && (!is_dir || rows[row].dirs_too))
+		if (!err && (!is_dir || row->dirs_too))
 			err = edit(p, is_dir ? "rmdir" : "rm", path);
 	}
 	return err;
@@ -165,23 +175,48 @@ static int all_clear(struct prepare *p)
 
 	p->removed = 0;
 	for (i = 0; i < ROWS && !err; i++)
-		err = dir_clear(p, rows[i].dir, i, 0);
+		err = dir_clear(p, rows[i].dir, &rows[i], 0);
+	for (i = 0; i < FIRST_ROWS && !err && p->first_boot; i++)
+		err = dir_clear(p, first_rows[i].dir, &first_rows[i], 0);
 	return err;
 }
 
-/* A file system that has /etc/passwd is a root. */
-static int is_root(struct prepare *p, bool *ret)
+static int dir_has(const struct prepare *p, const char *dir, const char *wanted, bool *ret)
 {
 	CLEANUP_BUF struct buf text = { .max = LISTING_MAX };
 	char *listing, *name;
 	bool is_dir;
-	int err = dir_list(p, "/etc", &text);
+	int err = dir_list(p, dir, &text);
 
 	*ret = false;
 	listing = (char *)buf_str(&text);
 	while (!err && !*ret && (name = name_next(&listing, &is_dir)))
-		*ret = !strcmp(name, "passwd");
+		*ret = !strcmp(name, wanted);
 	return err;
+}
+
+/* A file system that has /etc/passwd is a root. */
+static int is_root(const struct prepare *p, bool *ret)
+{
+	return dir_has(p, "/etc", "passwd", ret);
+}
+
+/* It needs systemd, and nobody else who does the same. */
+static int first_boot_look(const struct prepare *p)
+{
+	bool systemd, cloud_init;
+	int err = dir_has(p, "/usr/bin", "cloud-init", &cloud_init);
+
+	if (!err && cloud_init)
+		return fail("%s: has cloud-init, which does at the first boot what --first-boot is for; import it without",
+			    p->name);
+	if (!err)
+		err = dir_has(p, "/usr/lib/systemd", "systemd", &systemd);
+	if (!err && !systemd)
+		err = dir_has(p, "/lib/systemd", "systemd", &systemd);
+	return err || systemd ? err : fail("%s: has no systemd, which --first-boot needs; import it without, and have the "
+					   "system read its seed (a disk with the label CIDATA, pando.conf in it) by itself",
+					   p->name);
 }
 
 static int no_root_fail(const struct prepare *p, const struct partitions *parts)
@@ -242,20 +277,39 @@ static int script_run(struct prepare *p, const char *script)
 	return run(argv, NULL) ? fail("%s: debugfs failed", p->name) : DONE;
 }
 
-/* debugfs tells of no failure by its exit code. */
+/* debugfs tells of no failure by its exit code.  What was written is all that is left: the machine-id, and what is
+ * for the first boot. */
 static int look_again(struct prepare *p)
 {
 	p->edits = false;
 	if (all_clear(p))
 		return FAILED;
-	return p->removed == 1 ? check(p) : fail("%s: debugfs did not do what it was told; nothing was imported",
-						 p->name);
+	return p->removed == 1 + (p->first_boot ? FIRST_ROWS : 0) ? check(p) :
+		fail("%s: debugfs did not do what it was told; nothing was imported", p->name);
+}
+
+static int first_boot_write(struct prepare *p, const char *script)
+{
+	char *temps[FIRST_BOOT_TEMPS] = { NULL };
+	unsigned i;
+	int err = p->first_boot ? first_boot_script(p->script, script, temps) : DONE;
+
+	if (!err)
+		err = script_run(p, script);
+	for (i = 0; i < FIRST_BOOT_TEMPS; i++) {
+		if (temps[i])
+			unlink(temps[i]);
+		free(temps[i]);
+	}
+	return err;
 }
 
 static int prepare(struct prepare *p, const char *script, const char *empty, unsigned *ret_removed)
 {
 	int err = check(p);
 
+	if (!err && p->first_boot)
+		err = first_boot_look(p);
 	p->edits = true;
 	if (!err)
 		err = all_clear(p);
@@ -263,13 +317,13 @@ static int prepare(struct prepare *p, const char *script, const char *empty, uns
 	if (!err)
 		err = machine_id_write(p, empty);
 	if (!err)
-		err = script_run(p, script);
-	return err ? err : look_again(p);	/* the machine-id that was written is all that is left */
+		err = first_boot_write(p, script);
+	return err ? err : look_again(p);
 }
 
-int image_prepare(const char *path, const char *name, unsigned *ret_removed)
+int image_prepare(const char *path, const char *name, bool first_boot, unsigned *ret_removed)
 {
-	struct prepare p = { .name = name };
+	struct prepare p = { .name = name, .first_boot = first_boot };
 	CLEANUP_FREE char *script = NULL, *empty = NULL;
 	int script_fd, empty_fd, err = root_find(&p, path);
 
