@@ -172,15 +172,34 @@ static int recompose_look(struct life *l, const char *golden)
 	return err ? err : l->hosts.n ? fleet_no_foreign(&l->f) : DONE;
 }
 
+static bool is_up(const struct machine *m) { return m->domain == DOMAIN_RUNNING; }
+
+/* So many stay up at any time, of those that are up now. */
+static int keep_running(struct life *l, uint64_t keep, uint64_t *at_once)
+{
+	uint64_t up = how_many(&l->f, is_up);
+
+	if (!keep || !how_many(&l->f, runs))
+		return DONE;
+	if (up <= keep)
+		return fail("%s: %llu of its machines run, and %llu are to stay up: so none can be moved; start more first, "
+			    "or keep fewer", l->f.name, (unsigned long long)up, (unsigned long long)keep);
+	if (*at_once > up - keep)
+		*at_once = up - keep;
+	return DONE;
+}
+
 int fleet_recompose(struct cmd *c)
 {
 	struct life l = { .c = c };
 	CLEANUP_FREE char *golden = NULL;
-	uint64_t timeout_s, at_once = 4;
+	uint64_t timeout_s, at_once = 4, keep = 0;
 	int err = timeout_take(c, &timeout_s);
 
 	if (!err)
 		err = cmd_number(c, "at-once", &at_once);
+	if (!err)
+		err = cmd_number(c, "keep-running", &keep);
 	if (!err && (!cmd_option(c, "golden") || !at_once))
 		err = usage(c, at_once ? "say which image with --golden" : "--at-once: must be 1 or more");
 	if (!err)
@@ -189,6 +208,8 @@ int fleet_recompose(struct cmd *c)
 		err = life_begin(&l);
 	if (!err)
 		err = recompose_look(&l, golden);
+	if (!err)
+		err = keep_running(&l, keep, &at_once);
 	if (!err)
 		err = version_begin(&l, golden);
 	if (!err)

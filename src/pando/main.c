@@ -196,6 +196,7 @@ static const struct option_row fleet_refresh_options[] = {
 static const struct option_row fleet_recompose_options[] = {
 	{ "golden", "VOLUME:/path", "the new golden image" },
 	{ "at-once", "N", "N machines are down at a time, at most (default 4)" },
+	{ "keep-running", "N", "of those that run, N at least stay up at any time" },
 	{ "force", NULL, "switch machines off also if they have data disks" },
 	{ "timeout", "SECONDS", "how long those may take to shut down (default 60)" },
 	FLEET_KEEP_GOING, FLEET_CONNECT,
