@@ -9,6 +9,7 @@
 #include "fleet/address.h"
 #include "fleet/fleet_int.h"
 #include "fleet/seed.h"
+#include "fleet/syntax.h"
 #include "fleet/template.h"
 
 /* Quoted, as YAML takes 007 for a number. */
@@ -104,6 +105,8 @@ static uint32_t serial_of(const struct machine *m)
 	return (uint32_t)strtoul(m->uuid, NULL, 16);
 }
 
+#define USER_DATA 1
+#define NETWORK 2
 #define CONF 3
 #define UNATTEND 4
 #define PARTS 5
@@ -123,7 +126,7 @@ static int parts_render(const struct fleet *f, const struct machine *m, struct b
 	int err = 0;
 
 	if (!network && *m->address)
-		templates[2] = network_template(f, &built_in, why);
+		templates[NETWORK] = network_template(f, &built_in, why);
 	values_make(f, m, &v);
 	for (i = 0; i < PARTS && !err; i++) {
 		if (i == CONF)
@@ -340,6 +343,46 @@ static int domain_render(const struct fleet *f, const struct machine *m, const c
 	snprintf(metadata, sizeof(metadata), "<pando:machine xmlns:pando='" FLEET_XMLNS "' pool='%s' "
 		 "volume='%s' fleet='%s' number='%s'/>", f->pool_uuid, f->volume, f->name, number);
 	return template_render("domain", domain ? domain : default_domain, vars, ret_xml, why);
+}
+
+/* With nothing in it that takes more than a line: so its lines are the template's. */
+static int domain_check(const struct fleet *f, const struct machine *m, char why[FLEET_WHY])
+{
+	CLEANUP_BUF struct buf xml = { .max = FLEET_TEMPLATE_MAX };
+	struct parts none = { 0 };
+	int err = domain_render(f, m, "kvm", &none, &xml, why);
+
+	return err ? err : xml_check("domain", &xml, why);
+}
+
+/* Shell scripts and others are cloud-init's, as they are. */
+static int parts_check(const struct buf text[PARTS], char why[FLEET_WHY])
+{
+	static const char cloud_config[] = "#cloud-config";
+	int err = 0;
+
+	if (text[USER_DATA].len && !strncmp(buf_str(&text[USER_DATA]), cloud_config, strlen(cloud_config)))
+		err = yaml_check("user-data", &text[USER_DATA], why);
+	if (!err && text[NETWORK].len)
+		err = yaml_check("network-config", &text[NETWORK], why);
+	return !err && text[UNATTEND].len ? xml_check("unattend", &text[UNATTEND], why) : err;
+}
+
+int machine_check(const struct fleet *f, const struct machine *m, char why[FLEET_WHY])
+{
+	struct seed_file files[PARTS + 1];
+	struct buf text[PARTS];
+	unsigned i, n = 0;
+	int err;
+
+	for (i = 0; i < PARTS; i++)
+		buf_init(&text[i], FLEET_TEMPLATE_MAX);
+	err = parts_render(f, m, text, files, &n, why);
+	if (!err)
+		err = parts_check(text, why);
+	for (i = 0; i < PARTS; i++)
+		buf_release(&text[i]);
+	return err ? err : domain_check(f, m, why);
 }
 
 int machine_xml(const struct fleet *f, const struct machine *m, const char *type,

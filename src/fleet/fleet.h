@@ -211,6 +211,9 @@ int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret
 int machine_xml(const struct fleet *f, const struct machine *m, const char *type,
 		struct buf *ret_xml, char why[FLEET_WHY]);
 
+/* Whether the templates make XML and YAML of M, where they are to. */
+int machine_check(const struct fleet *f, const struct machine *m, char why[FLEET_WHY]);
+
 /* A disk that is attached to it, as an element of that. */
 int attached_xml(const struct fleet *f, const struct attached *a, struct buf *ret_xml, char why[FLEET_WHY]);
 

@@ -194,7 +194,8 @@ static int templates_look(const struct fleet *f)
 	char why[FLEET_WHY];
 	uint64_t offset, size;
 
-	if (machine_seed(f, m, &image, &offset, &size, why) || machine_xml(f, m, "kvm", &xml, why))
+	if (machine_check(f, m, why) || machine_seed(f, m, &image, &offset, &size, why) ||
+	    machine_xml(f, m, "kvm", &xml, why))
 		return fail("%s: %s", m->name, why);
 	return DONE;
 }
