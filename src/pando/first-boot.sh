@@ -86,7 +86,9 @@ keys_make() {
 
 # ---- the address ----------------------------------------------------------------------------
 
+# Its driver may still be loading, or its name be about to change.
 interface_of() {
+	[ "$root" ] || udevadm settle --timeout=60
 	for n in "$root"/sys/class/net/*; do
 		[ -e "$n/address" ] && [ "$(cat "$n/address")" = "$MAC" ] && echo "${n##*/}" && return
 	done
@@ -134,7 +136,8 @@ by_networkd() {
 		systemctl --no-block enable --now systemd-networkd
 }
 
-# What the image has says for which interface it was installed, and that may be this one.
+# What the image has says for which interface it was installed, and that may be this one.  udev may have asked for it
+# already: without allow-hotplug, that would fail.
 by_ifupdown() {
 	family=inet
 	case $ADDRESS in *:*) family=inet6 ;; esac
@@ -145,11 +148,18 @@ by_ifupdown() {
 		iface lo inet loopback
 
 		auto $interface
+		allow-hotplug $interface
 		iface $interface $family static
 		    address $ADDRESS
 		    ${GATEWAY:+gateway $GATEWAY}
 		    ${DNS:+dns-nameservers $(echo "$DNS" | tr ',' ' ')}
 	END
+}
+
+# For networkd and ifupdown, unless a program of its own looks after that file.
+dns_set() {
+	[ "$DNS" ] && [ ! -L "$root/etc/resolv.conf" ] && [ ! -e "$root/sbin/resolvconf" ] || return 0
+	echo "$DNS" | tr ',' '\n' | sed 's/^/nameserver /' | put /etc/resolv.conf 0644
 }
 
 enabled() { ls "$root"/etc/systemd/system/*.wants/"$1" > /dev/null 2>&1; }
@@ -163,11 +173,11 @@ address_set() {
 	elif enabled NetworkManager.service; then
 		by_network_manager
 	elif enabled systemd-networkd.service; then
-		by_networkd
+		by_networkd && dns_set
 	elif [ -x "$root/sbin/ifup" ] || [ -x "$root/usr/sbin/ifup" ]; then
-		by_ifupdown
+		by_ifupdown && dns_set
 	elif [ -x "$root/lib/systemd/systemd-networkd" ] || [ -x "$root/usr/lib/systemd/systemd-networkd" ]; then
-		by_networkd
+		by_networkd && dns_set
 	else
 		say "has neither NetworkManager, systemd-networkd nor ifupdown: its address $ADDRESS is set nowhere"
 	fi
