@@ -183,6 +183,9 @@ address_set() {
 	fi
 }
 
+# A power cut must not leave "done", and keys without a byte.
+durable() { [ "$root" ] || sync; }
+
 # ---- all of it ------------------------------------------------------------------------------
 
 if [ -z "$root" ] && ! seed_find; then
@@ -195,7 +198,7 @@ if ! conf_read; then
 	false
 elif [ "$(cat "$root/etc/pando/done" 2> /dev/null)" != "$UUID $NAME
 $(cat "$conf")" ]; then
-	{ [ "$who" = "$UUID $NAME" ] || { name_set && keys_make; }; } && address_set &&
+	{ [ "$who" = "$UUID $NAME" ] || { name_set && keys_make; }; } && address_set && durable &&
 		{ echo "$UUID $NAME"; cat "$conf"; } | put /etc/pando/done 0644 &&
 		say "this is $NAME${ADDRESS:+, $ADDRESS}"
 fi
