@@ -131,8 +131,8 @@ int address_beside(const struct address_range *r, const char *what, const char *
 		refuse(why, -EINVAL, "%s: %s: is one of the machines' addresses; leave it out of them", what, text) : 0;
 }
 
-static int address_list_walk(const char *what, const char *list, void (*fn)(void *arg, const char *address), void *arg,
-			     char why[FLEET_WHY])
+int address_list_each(const char *what, const char *list, void (*fn)(void *arg, const char *address), void *arg,
+		      char why[FLEET_WHY])
 {
 	char one[FLEET_ADDRESS];
 	uint8_t a[16];
@@ -150,12 +150,4 @@ static int address_list_walk(const char *what, const char *list, void (*fn)(void
 		if (!list[len])
 			return 0;
 	}
-}
-
-int address_list_each(const char *what, const char *list, void (*fn)(void *arg, const char *address), void *arg,
-		      char why[FLEET_WHY])
-{
-	int err = address_list_walk(what, list, NULL, NULL, why);
-
-	return err ? err : address_list_walk(what, list, fn, arg, why);
 }

@@ -22,7 +22,7 @@ void address_range_at(const struct address_range *r, uint64_t i, char ret_text[F
 
 /* Whether TEXT, which is about WHAT, is an address of that network, and none of the range. */
 int address_beside(const struct address_range *r, const char *what, const char *text, char why[FLEET_WHY]);
-/* Calls FN for each of LIST, which has commas between, if all are addresses. */
+/* Calls FN, unless it is NULL, for each of LIST, which has commas between, up to the first that is no address. */
 int address_list_each(const char *what, const char *list, void (*fn)(void *arg, const char *address), void *arg,
 		      char why[FLEET_WHY]);
 

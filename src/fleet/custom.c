@@ -39,18 +39,25 @@ static const char default_network_config[] =
 	"    addresses: [\"{address}/{prefix}\"]\n";
 
 /* For first-boot.sh (src/pando), which a shell reads. */
-static void pando_conf(const struct fleet *f, const struct machine *m, struct buf *b)
-{
-	const char *addresses = setting_text(f, "addresses"), *gateway = setting_text(f, "gateway"), *dns = setting_text(f, "dns");
+static const char default_conf[] =
+	"NAME={name}\n"
+	"NUMBER={number}\n"
+	"FLEET={fleet}\n"
+	"UUID={uuid}\n"
+	"MAC={mac}\n";
 
-	buf_printf(b, "NAME=%s\nNUMBER=%" PRIu64 "\nFLEET=%s\nUUID=%s\nMAC=%s\n", m->name, m->number, f->name, m->uuid,
-		   m->mac);
-	if (addresses && *m->address)
-		buf_printf(b, "ADDRESS=%s/%.3s\n", m->address, strchr(addresses, '/') + 1);
+static const char *conf_template(const struct fleet *f, const struct machine *m, struct buf *b)
+{
+	const char *gateway = setting_text(f, "gateway"), *dns = setting_text(f, "dns");
+
+	buf_append_str(b, default_conf);
+	if (*m->address)
+		buf_append_str(b, "ADDRESS={address}/{prefix}\n");
 	if (gateway)
 		buf_printf(b, "GATEWAY=%s\n", gateway);
 	if (dns)
 		buf_printf(b, "DNS=%s\n", dns);
+	return buf_str(b);
 }
 
 static void network_dns(void *arg, const char *address)
@@ -105,42 +112,50 @@ static uint32_t serial_of(const struct machine *m)
 	return (uint32_t)strtoul(m->uuid, NULL, 16);
 }
 
-#define USER_DATA 1
-#define NETWORK 2
-#define CONF 3
-#define UNATTEND 4
-#define PARTS 5
+enum { META_DATA, USER_DATA, NETWORK, CONF, UNATTEND, PARTS };
+
+/* What is in a seed. */
+struct seed_parts {
+	struct buf text[PARTS];
+	struct seed_file files[PARTS + 1];
+	unsigned n;			/* of files */
+};
+
+static void parts_done(struct seed_parts *p)
+{
+	for (unsigned i = 0; i < PARTS; i++)
+		buf_release(&p->text[i]);
+}
 
 /* No value has a character that XML or YAML would take for its own: names are host names, the rest are numbers
- * and addresses. */
-static int parts_render(const struct fleet *f, const struct machine *m, struct buf text[PARTS],
-			struct seed_file *files, unsigned *ret_n, char why[FLEET_WHY])
+ * and addresses.  P is the caller's to be done with, also after a failure. */
+static int parts_render(const struct fleet *f, const struct machine *m, struct seed_parts *p, char why[FLEET_WHY])
 {
 	static const char *const names[PARTS] = { "meta-data", "user-data", "network-config", "pando.conf", "Unattend.xml" };
 	const char *user_data = setting_text(f, "user_data"), *network = setting_text(f, "network_config");
-	const char *templates[PARTS] = { meta_data, user_data ? user_data : default_user_data, network, NULL,
-					 setting_text(f, "unattend") };
-	CLEANUP_BUF struct buf built_in = { .max = 4096 };
+	CLEANUP_BUF struct buf built_in = { .max = 4096 }, conf = { .max = 4096 };
+	const char *templates[PARTS] = { meta_data, user_data ? user_data : default_user_data, network,
+					 conf_template(f, m, &conf), setting_text(f, "unattend") };
 	struct values v;
 	unsigned i;
 	int err = 0;
 
+	p->n = 0;
+	for (i = 0; i < PARTS; i++)
+		buf_init(&p->text[i], FLEET_TEMPLATE_MAX);
 	if (!network && *m->address)
 		templates[NETWORK] = network_template(f, &built_in, why);
 	values_make(f, m, &v);
 	for (i = 0; i < PARTS && !err; i++) {
-		if (i == CONF)
-			pando_conf(f, m, &text[i]);
-		else if (!templates[i])
+		if (!templates[i])
 			continue;
-		else
-			err = template_render(i == UNATTEND ? "unattend" : names[i], templates[i], v.vars, &text[i], why);
-		files[(*ret_n)++] = (struct seed_file){ names[i], buf_str(&text[i]), text[i].len };
+		err = template_render(i == UNATTEND ? "unattend" : names[i], templates[i], v.vars, &p->text[i], why);
+		p->files[p->n++] = (struct seed_file){ names[i], buf_str(&p->text[i]), p->text[i].len };
 	}
 	/* Setup looks for one name when it installs, and for the other at the first boot of an image. */
 	if (templates[UNATTEND]) {
-		files[*ret_n] = files[*ret_n - 1];
-		files[(*ret_n)++].name = "Autounattend.xml";
+		p->files[p->n] = p->files[p->n - 1];
+		p->files[p->n++].name = "Autounattend.xml";
 	}
 	return err;
 }
@@ -149,21 +164,15 @@ int machine_seed(const struct fleet *f, const struct machine *m, struct buf *ret
 		 uint64_t *ret_size, char why[FLEET_WHY])
 {
 	bool iso = !strcmp(setting_text(f, "seed"), "iso");
-	struct seed_file files[PARTS + 1];
-	struct buf text[PARTS];
-	unsigned i, n = 0;
-	int err;
+	struct seed_parts p;
+	int err = parts_render(f, m, &p, why);
 
-	for (i = 0; i < PARTS; i++)
-		buf_init(&text[i], FLEET_TEMPLATE_MAX);
-	err = parts_render(f, m, text, files, &n, why);
 	buf_init(ret_image, 4 * SEED_BYTES_MAX);
 	*ret_offset = iso ? SEED_ISO_OFFSET : 0;
-	if (!err && (iso ? seed_iso_build(files, n, ret_image, ret_size) :
-			   seed_build(files, n, serial_of(m), ret_image, ret_size)))
+	if (!err && (iso ? seed_iso_build(p.files, p.n, ret_image, ret_size) :
+			   seed_build(p.files, p.n, serial_of(m), ret_image, ret_size)))
 		err = refuse(why, -ENOMEM, "out of memory");
-	for (i = 0; i < PARTS; i++)
-		buf_release(&text[i]);
+	parts_done(&p);
 	return err;
 }
 
@@ -301,9 +310,9 @@ static void xml_console(struct buf *b, const struct fleet *f, const struct machi
 }
 
 /* The parts of a domain that are more than a word. */
-struct parts { struct buf disks, interface, console; };
+struct domain_parts { struct buf disks, interface, console; };
 
-static int parts_make(struct parts *p, const struct fleet *f, const struct machine *m)
+static int domain_parts_make(struct domain_parts *p, const struct fleet *f, const struct machine *m)
 {
 	buf_init(&p->disks, FLEET_TEMPLATE_MAX);
 	buf_init(&p->interface, 4096);
@@ -314,7 +323,7 @@ static int parts_make(struct parts *p, const struct fleet *f, const struct machi
 	return p->disks.failed || p->interface.failed || p->console.failed ? -ENOMEM : 0;
 }
 
-static void parts_done(struct parts *p)
+static void domain_parts_done(struct domain_parts *p)
 {
 	buf_release(&p->disks);
 	buf_release(&p->interface);
@@ -322,7 +331,7 @@ static void parts_done(struct parts *p)
 }
 
 static int domain_render(const struct fleet *f, const struct machine *m, const char *type,
-			 const struct parts *p, struct buf *ret_xml, char why[FLEET_WHY])
+			 const struct domain_parts *p, struct buf *ret_xml, char why[FLEET_WHY])
 {
 	const char *domain = setting_text(f, "domain");
 	char metadata[400], number[24], memory[24], cpus[24];
@@ -349,51 +358,46 @@ static int domain_render(const struct fleet *f, const struct machine *m, const c
 static int domain_check(const struct fleet *f, const struct machine *m, char why[FLEET_WHY])
 {
 	CLEANUP_BUF struct buf xml = { .max = FLEET_TEMPLATE_MAX };
-	struct parts none = { 0 };
+	struct domain_parts none = { 0 };
 	int err = domain_render(f, m, "kvm", &none, &xml, why);
 
 	return err ? err : xml_check("domain", &xml, why);
 }
 
 /* Shell scripts and others are cloud-init's, as they are. */
-static int parts_check(const struct buf text[PARTS], char why[FLEET_WHY])
+static int parts_check(const struct seed_parts *p, char why[FLEET_WHY])
 {
 	static const char cloud_config[] = "#cloud-config";
+	const struct buf *user_data = &p->text[USER_DATA];
 	int err = 0;
 
-	if (text[USER_DATA].len && !strncmp(buf_str(&text[USER_DATA]), cloud_config, strlen(cloud_config)))
-		err = yaml_check("user-data", &text[USER_DATA], why);
-	if (!err && text[NETWORK].len)
-		err = yaml_check("network-config", &text[NETWORK], why);
-	return !err && text[UNATTEND].len ? xml_check("unattend", &text[UNATTEND], why) : err;
+	if (user_data->len && !strncmp(buf_str(user_data), cloud_config, strlen(cloud_config)))
+		err = yaml_check("user-data", user_data, why);
+	if (!err && p->text[NETWORK].len)
+		err = yaml_check("network-config", &p->text[NETWORK], why);
+	return !err && p->text[UNATTEND].len ? xml_check("unattend", &p->text[UNATTEND], why) : err;
 }
 
 int machine_check(const struct fleet *f, const struct machine *m, char why[FLEET_WHY])
 {
-	struct seed_file files[PARTS + 1];
-	struct buf text[PARTS];
-	unsigned i, n = 0;
-	int err;
+	struct seed_parts p;
+	int err = parts_render(f, m, &p, why);
 
-	for (i = 0; i < PARTS; i++)
-		buf_init(&text[i], FLEET_TEMPLATE_MAX);
-	err = parts_render(f, m, text, files, &n, why);
 	if (!err)
-		err = parts_check(text, why);
-	for (i = 0; i < PARTS; i++)
-		buf_release(&text[i]);
+		err = parts_check(&p, why);
+	parts_done(&p);
 	return err ? err : domain_check(f, m, why);
 }
 
 int machine_xml(const struct fleet *f, const struct machine *m, const char *type,
 		struct buf *ret_xml, char why[FLEET_WHY])
 {
-	struct parts p;
+	struct domain_parts p;
 	int err;
 
 	buf_init(ret_xml, 2 * FLEET_TEMPLATE_MAX);
-	err = parts_make(&p, f, m) ? refuse(why, -ENOMEM, "out of memory")
-				   : domain_render(f, m, type, &p, ret_xml, why);
-	parts_done(&p);
+	err = domain_parts_make(&p, f, m) ? refuse(why, -ENOMEM, "out of memory") :
+	      domain_render(f, m, type, &p, ret_xml, why);
+	domain_parts_done(&p);
 	return err;
 }
