@@ -63,14 +63,17 @@ put() {
 	mkdir -p "$root${1%/*}" && cat > "$root$1.pando" && chmod "$2" "$root$1.pando" && mv -f "$root$1.pando" "$root$1"
 }
 
+# A power cut must not leave "done", and keys without a byte.
+durable() { [ "$root" ] || sync; }
+
 # ---- name and keys --------------------------------------------------------------------------
 
 name_set() {
-	echo "$NAME" | put /etc/hostname 0644
+	echo "$NAME" | put /etc/hostname 0644 || return
 	{
 		[ ! -e "$root/etc/hosts" ] || grep -v '^127\.0\.1\.1[[:space:]]' "$root/etc/hosts"
 		echo "127.0.1.1 $NAME"
-	} | put /etc/hosts 0644
+	} | put /etc/hosts 0644 || return
 	[ "$root" ] || echo "$NAME" > /proc/sys/kernel/hostname
 }
 
@@ -164,12 +167,14 @@ dns_set() {
 
 enabled() { ls "$root"/etc/systemd/system/*.wants/"$1" > /dev/null 2>&1; }
 
-# Without an address, the network is what it is in the image.
+# Without an address, the network is what it is in the image.  LATER: without its interface, there is nothing to do yet.
+LATER=2
 address_set() {
 	[ "$ADDRESS" ] || return 0
 	interface=$(interface_of)
 	if [ -z "$interface" ]; then
-		say "no interface has the MAC $MAC: its address $ADDRESS is set nowhere"
+		say "no interface has the MAC $MAC: its address $ADDRESS is set nowhere yet"
+		return $LATER
 	elif enabled NetworkManager.service; then
 		by_network_manager
 	elif enabled systemd-networkd.service; then
@@ -183,8 +188,11 @@ address_set() {
 	fi
 }
 
-# A power cut must not leave "done", and keys without a byte.
-durable() { [ "$root" ] || sync; }
+# The machine that the keys are of, in the first line; and with the rest, what its address was set by.
+identity_make() {
+	[ "$(head -n 1 "$root/etc/pando/done" 2> /dev/null)" = "$UUID $NAME" ] ||
+		{ name_set && keys_make && durable && echo "$UUID $NAME" | put /etc/pando/done 0644; }
+}
 
 # ---- all of it ------------------------------------------------------------------------------
 
@@ -192,16 +200,17 @@ if [ -z "$root" ] && ! seed_find; then
 	say "there is no seed: nothing is changed"
 	exit 0
 fi
-who=$(head -n 1 "$root/etc/pando/done" 2> /dev/null)
 if ! conf_read; then
 	say "the seed's pando.conf has no NAME or no UUID: nothing is changed"
-	false
-elif [ "$(cat "$root/etc/pando/done" 2> /dev/null)" != "$UUID $NAME
+	ended=1
+elif [ "$(cat "$root/etc/pando/done" 2> /dev/null)" = "$UUID $NAME
 $(cat "$conf")" ]; then
-	{ [ "$who" = "$UUID $NAME" ] || { name_set && keys_make; }; } && address_set && durable &&
-		{ echo "$UUID $NAME"; cat "$conf"; } | put /etc/pando/done 0644 &&
+	ended=0
+else
+	identity_make && address_set && durable && { echo "$UUID $NAME"; cat "$conf"; } | put /etc/pando/done 0644 &&
 		say "this is $NAME${ADDRESS:+, $ADDRESS}"
+	ended=$?
+	[ $ended != $LATER ] || ended=0
 fi
-ended=$?
 [ -z "$taken" ] || rm -f "$conf"
 exit $ended

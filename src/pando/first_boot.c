@@ -26,6 +26,7 @@ static const struct { const char *dir, *name, *text; } files[] = {
 	{ "/etc/systemd/system", "pando-first-boot.service", service },
 };
 #define FILES (sizeof(files) / sizeof(files[0]))
+_Static_assert(FILES == FIRST_BOOT_TEMPS, "a temporary file for each");
 
 static int text_put(int fd, const char *text)
 {
