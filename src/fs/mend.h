@@ -44,9 +44,9 @@ bool mend_is_final(int err);
 
 /* Sets F right in the opened pool.  -ENOENT, -ESTALE, -EEXIST, ...: that can't be done. */
 int mend_one(struct mend *m, struct fix *f);
-/* Runs FN as a transaction that is not logged. */
 /* What volumes hold is no more what was charged to them: it is to be counted. */
 int mend_meters(struct mend *m);
+/* Runs FN as a transaction that is not logged. */
 int mend_run(struct mend *m, int (*fn)(struct txn *t, void *arg), void *arg);
 /* The record of a volume or a snapshot, owned: what is set right in one is no change of what it shows. */
 int mend_record_own(struct txn *t, uint32_t id, struct volume **ret);
