@@ -28,7 +28,7 @@ help:
 	@echo 'make coverage   which lines and branches of the store the tests execute'
 	@echo 'make fsx-soak   random operations of a Linux client through restarts, for MINUTES=10'
 	@echo 'make guest-long the tests with Linux clients, with more of everything (half an hour)'
-	@echo 'make fleet-long whole Debians as golden images, and their machines (twenty minutes)'
+	@echo 'make fleet-long whole Debians as golden images, and their machines (ten minutes)'
 	@echo 'make fresh      "make test" and "make demo" in a minimal Debian made for the purpose (root)'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX), that is $(DESTDIR)$(PREFIX)'
 	@echo 'make clean      removes $(BUILD)/, $(SAN_BUILD)/, build-fuzz*/, build-afl/ and build-coverage/'
